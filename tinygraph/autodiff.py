@@ -1,0 +1,204 @@
+"""Reverse-mode differentiation: one sweep over anything that looks like a node.
+
+A *node* is an `Operand` with ``op`` (its primitive, or None for a leaf), ``inputs`` (nodes and
+constants, in the order of the operands), ``params``, ``index`` (its place in the order of
+creation), ``shape`` and ``dtype``. Inputs exist before outputs, so sorting by index *is* a
+topological order: no recursion, the same order at every run, and for a staged BatchNorm, walked in
+reverse, the steps 9 … 0 of the derivation.
+
+The sweep never asks what a gradient is. Seeded with arrays and told to `read` arrays it computes
+numbers; seeded with Tensors it records the backward pass as more graph; seeded with the symbols of
+a snapshot it writes the backward pass down without computing anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygraph import ops
+from tinygraph.operators import Operand
+
+__all__ = ["reachable", "sweep"]
+
+Observer = Callable[[Any, Any, Any], None]
+
+
+def reachable(outputs: Iterable[Any]) -> list[Any]:
+    """Give every node that `outputs` depend on, themselves included, in order of creation.
+
+    Parameters
+    ----------
+    outputs : iterable of nodes
+        Where to start.
+
+    Returns
+    -------
+    list of nodes
+        Sorted by index, hence topologically: inputs before what is computed from them.
+
+    Raises
+    ------
+    ValueError
+        If a leaf was given new data after a result was computed from it.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> x = Tensor(3.0, name="x")
+    >>> [node.op for node in reachable([x * x + 1])]
+    [None, mul, add]
+    """
+    found: dict[int, Any] = {}
+    stack = list(outputs)
+    while stack:
+        node = stack.pop()
+        index = node.index
+        if index in found:
+            continue
+        found[index] = node
+        for x in node.inputs:
+            if isinstance(x, Operand):
+                if x.index > index:
+                    raise ValueError(
+                        f"{x!r} was given new data after {node!r} had been computed from it, so "
+                        "the gradient would mix two points; compute the result again"
+                    )
+                stack.append(x)
+    return [found[index] for index in sorted(found)]
+
+
+def sweep(
+    nodes: Sequence[Any],
+    seeds: Iterable[tuple[Any, Any]],
+    *,
+    wrt: Collection[Any] | None = None,
+    read: Callable[[Any], Any],
+    observe: Observer | None = None,
+) -> dict[int, Any]:
+    """Carry gradients from some outputs back to everything that they were computed from.
+
+    Parameters
+    ----------
+    nodes : sequence of nodes
+        What the outputs depend on, in order of creation, as `reachable` gives it.
+    seeds : iterable of pairs
+        Each output with the gradient that arrives at it, which has the output's shape.
+    wrt : collection of nodes, optional
+        Only what lies between these and the outputs is visited, and only their gradients are
+        kept; by default everything is, and all are.
+    read : callable
+        What the rules are given for a node: its array, or the node itself.
+    observe : callable, optional
+        Told of every contribution, ``observe(node, consumer, gradient)``, where the consumer is
+        None for a seed, and of every finished sum of more than one, ``observe(node, node, sum)``.
+
+    Returns
+    -------
+    dict
+        Gradients by the index of the node.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> x = Tensor(3.0)
+    >>> y = x * x
+    >>> gradients = sweep(reachable([y]), [(y, np.float64(1.0))], read=lambda node: node.data)
+    >>> gradients[x.index]
+    np.float64(6.0)
+    """
+    wanted = None if wrt is None else {x.index for x in wrt}
+    visited = None if wanted is None else _between(nodes, wanted)
+
+    gradients: dict[int, Any] = {}
+    contributions: dict[int, int] = {}
+
+    def arrive(node: Any, consumer: Any, g: Any) -> None:
+        index = node.index
+        if index in gradients:
+            gradients[index] = gradients[index] + g
+        else:
+            gradients[index] = g
+        if observe is not None:
+            contributions[index] = contributions.get(index, 0) + 1
+            observe(node, consumer, g)
+
+    for node, seed in seeds:
+        arrive(node, None, seed)
+
+    for node in reversed(nodes):
+        g = gradients.get(node.index)
+        if g is None:
+            continue
+        if observe is not None and contributions[node.index] > 1:
+            observe(node, node, g)
+        if node.op is None:
+            continue
+        out, inputs, params = read(node), node.inputs, node.params
+        operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
+        for x, rule in zip(inputs, node.op.rules, strict=False):
+            if rule is None or not isinstance(x, Operand):
+                continue
+            if visited is not None and x.index not in visited:
+                continue
+            arrive(x, node, fit(rule(g, out, *operands, **params), x))
+        if wanted is not None and node.index not in wanted:
+            del gradients[node.index]  # its last reader was the loop above
+    return gradients
+
+
+def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
+    """Give the indices of all nodes that depend on a wanted one, the wanted ones included."""
+    found = set(wanted)
+    for node in nodes:
+        for x in node.inputs:
+            if isinstance(x, Operand) and x.index in found:
+                found.add(node.index)
+                break
+    return found
+
+
+def fit(g: Any, x: Any) -> Any:
+    """Bring a gradient back to the shape and dtype of the input that it belongs to.
+
+    Broadcasting copies an input along axes that it lacks or has with length 1, and the transpose
+    of copying is adding up: the gradient is summed over those axes. For BatchNorm's gamma and beta
+    this is the staged derivation's "sum over N".
+
+    Parameters
+    ----------
+    g : array, Tensor or symbol
+        A gradient of the shape that the input was broadcast to.
+    x : node
+        The input.
+
+    Returns
+    -------
+    array, Tensor or symbol
+        A gradient of x's shape, and of its dtype where both are real or both complex.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> beta = Tensor([0.0, 0.0, 0.0])
+    >>> fit(np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]), beta)
+    array([11., 22., 33.])
+    """
+    shape = x.shape
+    if not hasattr(g, "shape"):
+        g = np.array(g, dtype=object)  # an exact scalar, which NumPy hands out bare
+    if g.shape != shape:
+        new = g.ndim - len(shape)
+        stretched = tuple(k + new for k, n in enumerate(shape) if n == 1 and g.shape[k + new] != 1)
+        g = ops.sum(g, axis=tuple(range(new)) + stretched, keepdims=not new)
+        if g.shape != shape:
+            g = np.reshape(g, shape)
+    if g.dtype is not x.dtype and g.dtype != x.dtype and _comparable(g.dtype, x.dtype):
+        g = g.astype(x.dtype)
+    return g
+
+
+def _comparable(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
+    return a.kind == b.kind or (a.kind == "f" and b.kind == "c")

@@ -1,0 +1,359 @@
+"""Taking the snapshot: how live nodes become the immutable nodes of a Graph.
+
+In four moves. The nodes that the outputs depend on are copied to *symbols*, in order. Symbols that
+need a name get one, and every symbol gets its step. The same sweep that computes gradients is run
+over the symbols, which answer each rule by writing down one more symbol: the backward pass. Last,
+everything that is still needed is frozen, constants becoming nodes of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tinygraph import ops
+from tinygraph.autodiff import reachable, sweep
+from tinygraph.nodes import Gradient, Node, Step
+from tinygraph.operators import NO_PARAMS, Operand
+
+__all__ = ["Capture"]
+
+
+class Symbol(Operand):
+    """A node that is being written down: like a Tensor, but it has a shape and no value."""
+
+    __slots__ = (
+        "dtype",
+        "index",
+        "inputs",
+        "name",
+        "op",
+        "origin",
+        "paper",
+        "params",
+        "role",
+        "shape",
+        "step",
+    )
+
+    def __init__(
+        self,
+        paper: list[Symbol],
+        op: ops.Primitive | None,
+        inputs: tuple[Any, ...],
+        params: Mapping[str, Any],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        role: str = "backward",
+        name: str | None = None,
+        origin: Any = None,
+    ) -> None:
+        self.paper = paper
+        self.op, self.inputs, self.params = op, inputs, params
+        self.shape, self.dtype = shape, dtype
+        self.role, self.name, self.origin = role, name, origin
+        self.step: int | None = None
+        self.index = len(paper)
+        paper.append(self)
+
+    def record(
+        self, op: ops.Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
+    ) -> Any:
+        """Write down one more symbol."""
+        shape, dtype = _result_type(op, inputs, params)
+        return Symbol(self.paper, op, tuple(inputs), params, shape, dtype)
+
+    @property
+    def parents(self) -> list[Symbol]:
+        """The inputs that are symbols and not constants."""
+        return [x for x in self.inputs if isinstance(x, Symbol)]
+
+
+def _result_type(
+    op: ops.Primitive, inputs: Sequence[Any], params: Mapping[str, Any]
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Find shape and dtype of a result by computing it on ones, which serves every primitive.
+
+    Of an elementwise operation one element is enough.
+    """
+    single = op.name in ops.ELEMENTWISE
+    ones = [
+        np.broadcast_to(np.ones((), x.dtype), () if single else x.shape)
+        if hasattr(x, "shape")
+        else x
+        for x in inputs
+    ]
+    with np.errstate(all="ignore"):
+        value = op.forward(*ones, **params)
+    if not hasattr(value, "dtype"):  # a bare Fraction
+        value = np.array(value, dtype=object)
+    if single:
+        return np.broadcast_shapes(*(np.shape(x) for x in inputs)), value.dtype
+    return value.shape, value.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A gradient `g` that arrives at `node`.
+
+    It comes from a consumer's rule, as a seed (consumer None), or is the finished sum of several
+    arrivals (the consumer is the node itself).
+    """
+
+    node: Symbol
+    consumer: Symbol | None
+    g: Symbol
+
+    @property
+    def is_sum(self) -> bool:
+        return self.node is self.consumer
+
+    @property
+    def step(self) -> int:
+        step = (self.consumer or self.node).step
+        return 0 if step is None else step
+
+
+class Capture:
+    """One snapshot being taken.
+
+    Parameters
+    ----------
+    outputs : sequence of Tensors
+    wrt : list of Tensors or None
+        With respect to what the backward pass is written down; None for the forward pass alone.
+    """
+
+    def __init__(self, outputs: Sequence[Any], wrt: list[Any] | None) -> None:
+        self.symbols: list[Symbol] = []
+        self.of: dict[int, Symbol] = {}
+        for tensor in reachable(outputs):
+            self.of[tensor.index] = Symbol(
+                self.symbols,
+                tensor.op,
+                tuple(self.of[x.index] if isinstance(x, Operand) else x for x in tensor.inputs),
+                tensor.params,
+                tensor.shape,
+                tensor.dtype,
+                "forward" if tensor.op else "input",
+                tensor.name,
+                getattr(tensor, "origin", None),
+            )
+        self.forward = tuple(self.symbols)
+        self.outputs = [self.of[out.index] for out in outputs]
+        self.arrivals: list[_Arrival] = []
+        self.gradients: list[tuple[str, str, _Arrival]] = []
+        _name(self.forward, self.outputs)
+        _number_steps(self.forward)
+        if wrt is not None:
+            self._add_backward(wrt)
+
+    def _add_backward(self, wrt: list[Any]) -> None:
+        for x in wrt:
+            if getattr(x, "index", None) not in self.of:
+                raise ValueError(f"Graph.capture: the outputs do not depend on {x!r}")
+        seeds = [
+            (out, Symbol(self.symbols, None, (), NO_PARAMS, out.shape, out.dtype, "upstream"))
+            for out in self.outputs
+        ]
+        sweep(
+            self.forward,
+            seeds,
+            wrt=[self.of[x.index] for x in wrt],
+            read=lambda node: node,
+            observe=lambda node, consumer, g: self.arrivals.append(_Arrival(node, consumer, g)),
+        )
+        self._name_gradients()
+        for arrival in self.arrivals:  # a backward node belongs to the step whose rule made it
+            stack = [arrival.g]
+            while stack:
+                symbol = stack.pop()
+                if symbol.step is None:
+                    symbol.step = arrival.step
+                    stack += symbol.parents
+
+    def _name_gradients(self) -> None:
+        paths = Counter(a.node.index for a in self.arrivals if not a.is_sum)
+        nth: Counter[int] = Counter()
+        seeded = {a.node.index for a in self.arrivals if a.consumer is None}
+        for a in self.arrivals:
+            k = a.node.index
+            if a.is_sum:
+                # "dout" is the upstream gradient, also where `out` is used again later on
+                kind, name = "sum", "d{}_sum" if k in seeded else "d{}"
+                total = a.g
+                for _ in range(paths[k] - 1):
+                    total.role, total.step = "accumulate", a.step
+                    total = total.inputs[0]
+            else:
+                nth[k] += 1
+                if a.consumer is None:
+                    kind, name = "upstream", "d{}"
+                elif paths[k] > 1:
+                    kind, name = "part", f"d{{}}{nth[k]}"
+                else:
+                    kind, name = "whole", "d{}"
+            if a.node.name is not None:
+                label = name.format(a.node.name)
+                self.gradients.append((label, kind, a))
+                a.g.name = a.g.name or label
+
+    def freeze(
+        self,
+    ) -> tuple[
+        tuple[Node, ...],
+        tuple[Node, ...],
+        tuple[Node, ...],
+        tuple[Gradient, ...],
+        tuple[Step, ...],
+    ]:
+        """Give nodes, inputs, outputs, gradients and steps of the finished snapshot."""
+        lengths = {
+            math.prod(s.inputs[0].shape[k] for k in s.params["axis"])
+            for s in self.symbols
+            if s.op is ops.sum
+        }
+        names = {
+            (self.of[tensor].index, position): name
+            for s in self.forward
+            if s.origin is not None
+            for (tensor, position), name in s.origin.constants.items()
+        }
+        needed = _ancestors([*self.outputs, *(a.g for a in self.arrivals)])
+        nodes: list[Node] = []
+        frozen: dict[int, Node] = {}
+
+        def operand(symbol: Symbol, position: int, x: Any) -> Node:
+            if isinstance(x, Symbol):
+                return frozen[x.index]
+            name = names.get((symbol.index, position))
+            nodes.append(_constant(len(nodes), x, name, symbol.step or 0, lengths))
+            return nodes[-1]
+
+        for s in self.symbols:
+            if s.index in needed:
+                inputs = tuple(operand(s, position, x) for position, x in enumerate(s.inputs))
+                frozen[s.index] = Node(
+                    index=len(nodes),
+                    op=s.op,
+                    inputs=inputs,
+                    params=MappingProxyType(dict(s.params)),
+                    shape=tuple(s.shape),
+                    dtype=s.dtype,
+                    name=s.name,
+                    step=s.step or 0,
+                    role=s.role,
+                    scope=s.origin.scope if s.origin is not None else (),
+                )
+                nodes.append(frozen[s.index])
+
+        gradients = tuple(
+            Gradient(
+                name,
+                of=frozen[a.node.index],
+                via=None if a.is_sum or a.consumer is None else frozen[a.consumer.index],
+                node=frozen[a.g.index],
+                step=a.step,
+                kind=kind,
+            )
+            for name, kind, a in self.gradients
+        )
+        return (
+            tuple(nodes),
+            tuple(n for n in nodes if n.role in ("input", "upstream")),
+            tuple(frozen[out.index] for out in self.outputs),
+            gradients,
+            _steps(nodes),
+        )
+
+
+def _ancestors(symbols: Sequence[Symbol]) -> set[int]:
+    found: set[int] = set()
+    stack = list(symbols)
+    while stack:
+        symbol = stack.pop()
+        if symbol.index not in found:
+            found.add(symbol.index)
+            stack += symbol.parents
+    return found
+
+
+# --------------------------------------------------------------------------- names and steps
+
+
+def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
+    """Name the outputs and inputs that have no name, and number names that are used twice."""
+    for group, base in (
+        ([s for s in outputs if s.name is None], "out"),
+        ([s for s in symbols if s.role == "input" and s.name is None], "x"),
+    ):
+        for k, symbol in enumerate(group):
+            symbol.name = base if len(group) == 1 else f"{base}{k + 1}"
+
+    names = Counter(s.name for s in symbols if s.name is not None)
+    taken = {name for name, uses in names.items() if uses == 1}
+    for base in (name for name, uses in names.items() if uses > 1):
+        candidates = iter(f"{base}[{k}]" for k in range(len(symbols) + len(taken)))
+        for symbol in (s for s in symbols if s.name == base):
+            # h, then h[1], h[2], … where h is an input; h[0], h[1], … where a loop makes them
+            name = next(candidates)
+            if symbol.role == "input" and base not in taken:
+                name = base
+            while name in taken:
+                name = next(candidates)
+            symbol.name = name
+            taken.add(name)
+
+
+def _number_steps(symbols: Sequence[Symbol]) -> None:
+    """Count the named nodes; an unnamed one belongs to the first step that it feeds."""
+    number = 0
+    for symbol in symbols:
+        if symbol.role == "input":
+            symbol.step = 0
+        elif symbol.name is not None:
+            number += 1
+            symbol.step = number
+    for symbol in reversed(symbols):  # consumers before what they consume
+        for x in symbol.parents:
+            if x.name is None:
+                x.step = symbol.step if x.step is None else min(x.step, symbol.step or 0)
+
+
+def _steps(nodes: Sequence[Node]) -> tuple[Step, ...]:
+    members: dict[int, list[Node]] = {}
+    for node in nodes:
+        if node.step and node.role in ("forward", "constant"):
+            members.setdefault(node.step, []).append(node)
+    steps = []
+    for number, group in sorted(members.items()):
+        forward = [n for n in group if n.role == "forward"]
+        if forward:
+            used = {x.index for n in forward for x in n.inputs}
+            own = tuple(n for n in group if n.role == "forward" or n.index in used)
+            steps.append(Step(number, str(forward[-1].name), forward[-1], own))
+    return tuple(steps)
+
+
+# --------------------------------------------------------------------------- constants
+
+
+def _constant(index: int, x: Any, name: str | None, step: int, lengths: set[int]) -> Node:
+    """Make a node of a constant; Python numbers are kept exactly."""
+    dtype, value = getattr(x, "dtype", None), x
+    if dtype is None and isinstance(x, int | float) and math.isfinite(x):
+        value = _exact(x, lengths)
+    return Node(index, None, (), NO_PARAMS, np.shape(x), dtype, name, step, "constant", value)
+
+
+def _exact(x: float, lengths: set[int]) -> Fraction:
+    """Give the fraction that was meant: 1/n where n is the length of a sum, else x itself."""
+    n = round(1 / x) if 0 < x <= 1 else 0
+    return Fraction(1, n) if n in lengths and x == 1 / n else Fraction(x)

@@ -1,0 +1,156 @@
+"""`Graph`: the one structure that every tool reads.
+
+A Graph is an immutable, ordered snapshot of what was computed from what. Pictures, equations and
+emitted source are all made from it and never from live Tensors. It holds the forward pass alone,
+or the **joint graph**: the forward pass, an upstream gradient as one more input, and the backward
+pass as the rules of the table write it down.
+
+The nodes are grouped into **steps**. A step is one assignment of the user's: the named node and
+the unnamed nodes that feed it, numbered from 1 in order of creation. A backward node belongs to
+the step whose rule it comes from; what arrives at the inputs is step 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from tinygraph.capturing import Capture
+from tinygraph.nodes import Gradient, Node, Step
+from tinygraph.operators import Operand
+
+__all__ = ["Gradient", "Graph", "Node", "Step"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Graph:
+    """An immutable snapshot of a computation; made by `Graph.capture`.
+
+    Attributes
+    ----------
+    nodes : tuple of Nodes
+        In order of creation, so that every node stands after its inputs.
+    inputs : tuple of Nodes
+        Leaves, and the upstream gradients of a joint graph.
+    outputs : tuple of Nodes
+    gradients : tuple of Gradients
+        In the order of the backward sweep; empty without a backward pass.
+    steps : tuple of Steps
+        The forward steps, in order.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> x = Tensor([1.0, 2.0], name="x")
+    >>> y = x * x
+    >>> graph = Graph.capture(y, wrt=[x])
+    >>> graph.nodes[:2]
+    (Node(x, shape=(2,), step=0, input), Node(out, shape=(2,), step=1, op=mul))
+    >>> [g.name for g in graph.gradients]
+    ['dout', 'dx1', 'dx2', 'dx']
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    gradients: tuple[Gradient, ...]
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def capture(cls, outputs: Any, wrt: Iterable[Any] | None = None) -> Graph:
+        """Take the snapshot of what `outputs` were computed from.
+
+        Parameters
+        ----------
+        outputs : Tensor or sequence of Tensors
+        wrt : iterable of Tensors, optional
+            With respect to what the backward pass is added; without it, the graph is the forward
+            pass alone.
+
+        Returns
+        -------
+        Graph
+
+        Raises
+        ------
+        TypeError
+            If an output is not a Tensor.
+        ValueError
+            If no output depends on one of `wrt`, or there is no output.
+        """
+        outputs = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+        if not outputs:
+            raise ValueError("Graph.capture: there is no output to capture")
+        for out in outputs:
+            if not (isinstance(out, Operand) and hasattr(out, "data")):
+                raise TypeError(
+                    f"Graph.capture: an output must be a Tensor, not {type(out).__name__}"
+                )
+        snapshot = Capture(outputs, None if wrt is None else list(wrt))
+        return cls(*snapshot.freeze())
+
+    def __repr__(self) -> str:
+        names = ", ".join(str(node.name) for node in self.outputs)
+        backward = f", {len(self.gradients)} gradients" if self.gradients else ""
+        return f"Graph({names}: {len(self.nodes)} nodes, {len(self.steps)} steps{backward})"
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        known = ", ".join(str(node.name) for node in self.nodes if node.name)
+        raise KeyError(f"no node is called {name!r}; the names are {known}")
+
+    def run(self, **inputs: Any) -> dict[str, Any]:
+        """Evaluate the snapshot on arrays.
+
+        Parameters
+        ----------
+        **inputs : array_like
+            One per input, by name, of any shapes that fit together.
+
+        Returns
+        -------
+        dict
+            The named values, and the gradients by name.
+
+        Raises
+        ------
+        ValueError
+            If an input is missing or there is no input of that name.
+
+        Examples
+        --------
+        >>> from tinygraph import Tensor
+        >>> graph = Graph.capture(Tensor(2.0, name="a") * Tensor(3.0, name="b"))
+        >>> graph.run(a=5.0, b=7.0)["out"]
+        np.float64(35.0)
+        """
+        wanted = {str(node.name) for node in self.inputs}
+        if set(inputs) != wanted:
+            missing = ", ".join(sorted(wanted - set(inputs))) or "none"
+            unknown = ", ".join(sorted(set(inputs) - wanted)) or "none"
+            raise ValueError(f"run: missing inputs: {missing}; unknown inputs: {unknown}")
+        values: dict[int, Any] = {}
+        for node in self.nodes:
+            if node.op is not None:
+                operands = [values[x.index] for x in node.inputs]
+                values[node.index] = node.op.forward(*operands, **node.params)
+            elif node.role == "constant":
+                values[node.index] = _operand(node)
+            else:
+                values[node.index] = np.asarray(inputs[str(node.name)], dtype=node.dtype)[()]
+        named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
+        return named | {g.name: values[g.node.index] for g in self.gradients}
+
+
+def _operand(constant: Node) -> Any:
+    """Give a constant as the engine computed with it."""
+    value = constant.value
+    if isinstance(value, Fraction) and constant.dtype is None:
+        return int(value) if value.denominator == 1 else float(value)
+    return value

@@ -1,0 +1,364 @@
+"""The table of primitives: every operation that a graph is made of, one row each.
+
+A row holds four things, and nothing about the operation stands anywhere else in the engine:
+
+- its ``name``;
+- its ``symbol``, for pictures;
+- ``forward``, which computes it on arrays;
+- one vector-Jacobian rule per input: what the gradient ``g`` that arrives at the output becomes
+  on its way to that input, given ``(g, out, *inputs, **params)``.
+
+**A rule is ordinary NumPy, and the same rule runs on three kinds of operand.** On arrays it gives
+numbers; on Tensors it gives more graph, so that the backward pass can be drawn and differentiated
+again; on the symbols of a snapshot it gives the gradient graph without computing anything. That is
+why a rule may use operators, NumPy functions and primitives, and must not save anything on the
+side: a backward pass that reads a cached array is a constant to the next differentiation, and its
+second derivatives are silently wrong.
+
+**No rule mentions broadcasting.** `autodiff` sums each gradient back to the shape of its input.
+
+**Rules use the output where it is cheaper**: the derivative of ``1/x`` is ``-out²``, which costs
+one multiplication where ``-1/x²`` costs a division as well.
+
+A row with no rules (a comparison, a sign) is constant almost everywhere: on Tensors its result is
+a plain array, which no gradient flows through.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from functools import partial
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ELEMENTWISE", "TABLE", "Primitive"]
+
+Rule = Callable[..., Any]
+
+TABLE: dict[str, Primitive] = {}
+"""All primitives by name, in the order of this file."""
+
+
+class Primitive:
+    """One row of the table: an operation, and how gradients pass back through it.
+
+    Calling a primitive computes it on arrays, and records it on anything that has a ``record``
+    method (a Tensor, a symbol).
+
+    Parameters
+    ----------
+    name : str
+        Unique; also the name that pictures and messages give to the operation.
+    symbol : str
+        A short mark for pictures, such as ``·``.
+    forward : callable
+        ``forward(*inputs, **params) -> array``.
+    *rules : callable or None
+        One per input, ``rule(g, out, *inputs, **params) -> gradient of that input``, where `g`
+        has the shape of `out`. ``None`` marks an input that no gradient flows to.
+
+    Attributes
+    ----------
+    rules : iterable
+        The rules in the order of the inputs; empty where no gradient flows at all.
+
+    Raises
+    ------
+    ValueError
+        If the table has a primitive of that name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygraph import ops
+    >>> ops.square(np.array([1.0, -3.0]))
+    array([1., 9.])
+    >>> (rule,) = ops.square.rules
+    >>> float(rule(1.0, 9.0, np.float64(-3.0)))     # the derivative of x² at -3
+    -6.0
+    """
+
+    __slots__ = ("forward", "name", "rules", "symbol")
+
+    def __init__(
+        self, name: str, symbol: str, forward: Callable[..., Any], *rules: Rule | None
+    ) -> None:
+        if name in TABLE:
+            raise ValueError(f"primitive {name!r} is already in the table")
+        self.name, self.symbol, self.forward = name, symbol, forward
+        self.rules: Iterable[Rule | None] = rules
+        TABLE[name] = self
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        """Compute on arrays; record on anything that records."""
+        for x in inputs:
+            if hasattr(x, "record"):
+                return x.record(self, inputs, params)
+        return self.forward(*inputs, **params)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TABLE.__getitem__, (self.name,)
+
+
+class EveryInput:
+    """The rules of an operation that takes any number of inputs: one rule, told the position."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def __iter__(self) -> Iterator[Rule]:
+        return (partial(self.rule, position) for position in count())
+
+
+# --------------------------------------------------------------------------- arithmetic
+
+add = Primitive(
+    "add",
+    "+",
+    operator.add,
+    lambda g, out, a, b: g,
+    lambda g, out, a, b: g,
+)
+
+sub = Primitive(
+    "sub",
+    "−",
+    operator.sub,
+    lambda g, out, a, b: g,
+    lambda g, out, a, b: -g,
+)
+
+mul = Primitive(
+    "mul",
+    "·",
+    operator.mul,
+    lambda g, out, a, b: g * b,
+    lambda g, out, a, b: g * a,
+)
+
+# Not a · 1/b: a quotient is rounded once, and 49 · (1/49) is not 1.
+div = Primitive(
+    "div",
+    "/",
+    operator.truediv,
+    lambda g, out, a, b: g / b,
+    lambda g, out, a, b: -g * out / b,
+)
+
+neg = Primitive("neg", "−", operator.neg, lambda g, out, x: -g)
+
+inverse = Primitive("inverse", "1/", lambda x: 1 / x, lambda g, out, x: -g * np.square(out))
+
+square = Primitive("square", "²", np.square, lambda g, out, x: g * (2 * x))
+
+
+def _exact_sqrt(x: Any) -> Fraction:
+    x = Fraction(x)
+    if x >= 0:
+        root = Fraction(math.isqrt(x.numerator), math.isqrt(x.denominator))
+    if x < 0 or root * root != x:
+        raise ValueError(
+            f"sqrt: {x} has no rational square root, so it cannot be taken exactly; "
+            "choose eps so that var + eps is the square of a fraction, or use floats"
+        )
+    return root
+
+
+_exact_sqrts = np.frompyfunc(_exact_sqrt, 1, 1)
+
+
+def _sqrt(x: Any) -> Any:
+    return _exact_sqrts(x) if x.dtype.hasobject else np.sqrt(x)
+
+
+sqrt = Primitive("sqrt", "√", _sqrt, lambda g, out, x: g / (2 * out))
+
+
+def _pow_rule(g: Any, out: Any, x: Any, n: Any) -> Any:
+    return g * (n * x ** (n - 1)) if n else g * 0  # x**0 is constant, also at x = 0
+
+
+pow = Primitive("pow", "^", lambda x, n: x**n, _pow_rule)
+
+# Where b = 0 the base has no influence (b·a^(b-1) would be 0·∞ at a = 0), and where a = 0 neither
+# has the exponent (log a would be −∞).
+power = Primitive(
+    "power",
+    "^",
+    operator.pow,
+    lambda g, out, a, b: g * (b * a ** np.where(b == 0, 1, b - 1)),
+    lambda g, out, a, b: g * (out * np.log(np.where(a == 0, 1, a))),
+)
+
+# --------------------------------------------------------------------------- elementwise functions
+
+exp = Primitive("exp", "exp", np.exp, lambda g, out, x: g * out)
+log = Primitive("log", "log", np.log, lambda g, out, x: g / x)
+sin = Primitive("sin", "sin", np.sin, lambda g, out, x: g * np.cos(x))
+cos = Primitive("cos", "cos", np.cos, lambda g, out, x: -g * np.sin(x))
+tanh = Primitive("tanh", "tanh", np.tanh, lambda g, out, x: g * (1 - np.square(out)))
+relu = Primitive(
+    "relu", "relu", lambda x: np.maximum(x, 0), lambda g, out, x: np.where(x > 0, g, 0)
+)
+
+
+def _real_abs(x: Any) -> Any:
+    if x.dtype.kind == "c":
+        raise TypeError(
+            "abs: the modulus of a complex number is not holomorphic and has no complex derivative"
+        )
+    return np.abs(x)
+
+
+abs = Primitive("abs", "abs", _real_abs, lambda g, out, x: g * np.sign(x))
+
+# Ties share the gradient equally, as the mean of the two one-sided derivatives.
+maximum = Primitive(
+    "maximum",
+    "max",
+    np.maximum,
+    lambda g, out, a, b: np.where(a > b, g, np.where(a == b, g / 2, 0)),
+    lambda g, out, a, b: np.where(b > a, g, np.where(a == b, g / 2, 0)),
+)
+minimum = Primitive(
+    "minimum",
+    "min",
+    np.minimum,
+    lambda g, out, a, b: np.where(a < b, g, np.where(a == b, g / 2, 0)),
+    lambda g, out, a, b: np.where(b < a, g, np.where(a == b, g / 2, 0)),
+)
+
+where = Primitive(
+    "where",
+    "where",
+    np.where,
+    None,
+    lambda g, out, condition, a, b: np.where(condition, g, 0),
+    lambda g, out, condition, a, b: np.where(condition, 0, g),
+)
+
+cast = Primitive("cast", "as", lambda x, dtype: x.astype(dtype), lambda g, out, x, dtype: g)
+
+# --------------------------------------------------------------------------- no gradient flows
+
+greater = Primitive("greater", ">", operator.gt)
+greater_equal = Primitive("greater_equal", "≥", operator.ge)
+less = Primitive("less", "<", operator.lt)
+less_equal = Primitive("less_equal", "≤", operator.le)
+equal = Primitive("equal", "=", operator.eq)
+not_equal = Primitive("not_equal", "≠", operator.ne)
+sign = Primitive("sign", "sign", np.sign)
+isfinite = Primitive("isfinite", "isfinite", np.isfinite)
+isnan = Primitive("isnan", "isnan", np.isnan)
+
+ELEMENTWISE = frozenset(TABLE)
+"""Names of the primitives above, whose result has the shape that their inputs broadcast to."""
+
+# --------------------------------------------------------------------------- sum and its adjoint
+
+Axes = tuple[int, ...]
+Shape = tuple[int, ...]
+
+
+def _spread(x: Any, shape: Shape, axis: Axes) -> Any:
+    return np.broadcast_to(x if np.ndim(x) == len(shape) else np.expand_dims(x, axis), shape)
+
+
+# Σ adds up along axes, spread copies along them: each one is the other's transpose, so each one is
+# the other's rule.
+sum: Primitive = Primitive(
+    "sum",
+    "Σ",
+    lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims),
+    lambda g, out, x, axis, keepdims: spread(g, shape=x.shape, axis=axis),
+)
+spread: Primitive = Primitive(
+    "spread",
+    "spread",
+    _spread,
+    lambda g, out, x, shape, axis: sum(g, axis=axis, keepdims=x.ndim == len(shape)),
+)
+
+
+def _max_rule(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
+    hit = x == spread(out, shape=x.shape, axis=axis)
+    ties = sum(hit, axis=axis, keepdims=keepdims)
+    return np.where(hit, spread(g / ties, shape=x.shape, axis=axis), 0)
+
+
+max = Primitive(
+    "max",
+    "max",
+    lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims),
+    _max_rule,
+)
+
+# --------------------------------------------------------------------------- products and shapes
+
+matmul = Primitive(
+    "matmul",
+    "@",
+    operator.matmul,
+    lambda g, out, a, b: g @ np.swapaxes(b, -1, -2),
+    lambda g, out, a, b: np.swapaxes(a, -1, -2) @ g,
+)
+
+reshape = Primitive(
+    "reshape",
+    "reshape",
+    lambda x, shape: np.reshape(x, shape),
+    lambda g, out, x, shape: np.reshape(g, x.shape),
+)
+
+transpose = Primitive(
+    "transpose",
+    "ᵀ",
+    lambda x, axes: np.transpose(x, axes),
+    lambda g, out, x, axes: np.transpose(g, _inverse_permutation(axes)),
+)
+
+
+def _inverse_permutation(axes: Axes) -> Axes:
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def _scatter(x: Any, key: Any, shape: Shape) -> Any:
+    out = np.zeros(shape, dtype=x.dtype)
+    np.add.at(out, key, x)  # not out[key] += x, which forgets all but one of a repeated index
+    return out
+
+
+index = Primitive(
+    "index",
+    "[]",
+    lambda x, key: x[key],
+    lambda g, out, x, key: scatter(g, key=key, shape=x.shape),
+)
+scatter: Primitive = Primitive(
+    "scatter",
+    "scatter",
+    _scatter,
+    lambda g, out, x, key, shape: g[key],
+)
+
+
+def _concatenate_rule(position: int, g: Any, out: Any, *parts: Any, axis: int) -> Any:
+    ends = np.cumsum([part.shape[axis] for part in parts]).tolist()
+    along = slice(ends[position] - parts[position].shape[axis], ends[position])
+    return g[(slice(None),) * axis + (along,)]
+
+
+concatenate = Primitive(
+    "concatenate",
+    "concat",
+    lambda *parts, axis: np.concatenate(parts, axis=axis),
+)
+concatenate.rules = EveryInput(_concatenate_rule)
