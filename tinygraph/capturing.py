@@ -134,7 +134,9 @@ class Capture:
     def __init__(self, outputs: Sequence[Any], wrt: list[Any] | None) -> None:
         self.symbols: list[Symbol] = []
         self.of: dict[int, Symbol] = {}
-        for tensor in reachable(outputs):
+        self.tensors = reachable(outputs)
+        self.places: dict[int, int] = {}
+        for tensor in self.tensors:
             self.of[tensor.index] = Symbol(
                 self.symbols,
                 tensor.op,
@@ -200,10 +202,9 @@ class Capture:
                     kind, name = "part", f"d{{}}{nth[k]}"
                 else:
                     kind, name = "whole", "d{}"
-            if a.node.name is not None:
-                label = name.format(a.node.name)
-                self.gradients.append((label, kind, a))
-                a.g.name = a.g.name or label
+            label = name.format(a.node.name) if a.node.name else ""
+            self.gradients.append((label, kind, a))
+            a.g.name = a.g.name or label or None
 
     def freeze(
         self,
@@ -253,6 +254,7 @@ class Capture:
                     scope=s.origin.scope if s.origin is not None else (),
                 )
                 nodes.append(frozen[s.index])
+        self.places = {k: node.index for k, node in frozen.items()}
 
         gradients = tuple(
             Gradient(
@@ -273,6 +275,15 @@ class Capture:
             _steps(nodes),
         )
 
+    def values(self) -> Mapping[int, tuple[Any, Any]]:
+        """Give data and gradient of the tensors, by the index of the frozen node."""
+        return MappingProxyType(
+            {
+                self.places[self.of[tensor.index].index]: (tensor.data, tensor.grad)
+                for tensor in self.tensors
+            }
+        )
+
 
 def _ancestors(symbols: Sequence[Symbol]) -> set[int]:
     found: set[int] = set()
@@ -289,13 +300,19 @@ def _ancestors(symbols: Sequence[Symbol]) -> set[int]:
 
 
 def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
-    """Name the outputs and inputs that have no name, and number names that are used twice."""
+    """Name what has no name and needs one, and number names that are used twice.
+
+    Outputs and inputs need one, and so does a value that is used more than once: written out at
+    each use, it would look computed at each use.
+    """
+    uses = Counter(x.index for s in symbols for x in s.parents)
     for group, base in (
         ([s for s in outputs if s.name is None], "out"),
         ([s for s in symbols if s.role == "input" and s.name is None], "x"),
+        ([s for s in symbols if s.name is None and uses[s.index] > 1], "t"),
     ):
         for k, symbol in enumerate(group):
-            symbol.name = base if len(group) == 1 else f"{base}{k + 1}"
+            symbol.name = base if len(group) == 1 and base != "t" else f"{base}{k + 1}"
 
     names = Counter(s.name for s in symbols if s.name is not None)
     taken = {name for name, uses in names.items() if uses == 1}
@@ -313,7 +330,7 @@ def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
 
 
 def _number_steps(symbols: Sequence[Symbol]) -> None:
-    """Count the named nodes; an unnamed one belongs to the first step that it feeds."""
+    """Count the named nodes; an unnamed one belongs to the step that it feeds, its only use."""
     number = 0
     for symbol in symbols:
         if symbol.role == "input":
@@ -324,7 +341,7 @@ def _number_steps(symbols: Sequence[Symbol]) -> None:
     for symbol in reversed(symbols):  # consumers before what they consume
         for x in symbol.parents:
             if x.name is None:
-                x.step = symbol.step if x.step is None else min(x.step, symbol.step or 0)
+                x.step = symbol.step
 
 
 def _steps(nodes: Sequence[Node]) -> tuple[Step, ...]:
@@ -346,14 +363,18 @@ def _steps(nodes: Sequence[Node]) -> tuple[Step, ...]:
 
 
 def _constant(index: int, x: Any, name: str | None, step: int, lengths: set[int]) -> Node:
-    """Make a node of a constant; Python numbers are kept exactly."""
+    """Make a node of a constant; single numbers are kept exactly where they are finite."""
     dtype, value = getattr(x, "dtype", None), x
-    if dtype is None and isinstance(x, int | float) and math.isfinite(x):
-        value = _exact(x, lengths)
+    if isinstance(x, Fraction):
+        dtype = np.dtype(object)
+    elif isinstance(x, int | float | np.floating) and np.isfinite(x):
+        value = _reciprocal(x, lengths)
+        if value is None:
+            value = x if isinstance(x, np.floating) else Fraction(x)
     return Node(index, None, (), NO_PARAMS, np.shape(x), dtype, name, step, "constant", value)
 
 
-def _exact(x: float, lengths: set[int]) -> Fraction:
-    """Give the fraction that was meant: 1/n where n is the length of a sum, else x itself."""
+def _reciprocal(x: Any, lengths: set[int]) -> Fraction | None:
+    """Give 1/n if x is the number of its type that is nearest to it, n being a sum's length."""
     n = round(1 / x) if 0 < x <= 1 else 0
-    return Fraction(1, n) if n in lengths and x == 1 / n else Fraction(x)
+    return Fraction(1, n) if n in lengths and x == type(x)(1) / n else None

@@ -12,8 +12,8 @@ the step whose rule it comes from; what arrives at the inputs is step 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -37,10 +37,15 @@ class Graph:
     inputs : tuple of Nodes
         Leaves, and the upstream gradients of a joint graph.
     outputs : tuple of Nodes
+    arrivals : tuple of Gradients
+        Every gradient that arrives at a node, in the order of the backward sweep; empty without a
+        backward pass.
     gradients : tuple of Gradients
-        In the order of the backward sweep; empty without a backward pass.
+        The arrivals that have a name.
     steps : tuple of Steps
         The forward steps, in order.
+    values : mapping
+        Value and gradient (or None) by the index of the node, if they were captured.
 
     Examples
     --------
@@ -57,11 +62,14 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
-    gradients: tuple[Gradient, ...]
+    arrivals: tuple[Gradient, ...]
     steps: tuple[Step, ...]
+    values: Mapping[int, tuple[Any, Any]] = field(default_factory=dict)
 
     @classmethod
-    def capture(cls, outputs: Any, wrt: Iterable[Any] | None = None) -> Graph:
+    def capture(
+        cls, outputs: Any, wrt: Iterable[Any] | None = None, *, values: bool = False
+    ) -> Graph:
         """Take the snapshot of what `outputs` were computed from.
 
         Parameters
@@ -70,6 +78,8 @@ class Graph:
         wrt : iterable of Tensors, optional
             With respect to what the backward pass is added; without it, the graph is the forward
             pass alone.
+        values : bool, optional
+            Whether the snapshot keeps what the tensors hold now: their data and their ``.grad``.
 
         Returns
         -------
@@ -91,7 +101,12 @@ class Graph:
                     f"Graph.capture: an output must be a Tensor, not {type(out).__name__}"
                 )
         snapshot = Capture(outputs, None if wrt is None else list(wrt))
-        return cls(*snapshot.freeze())
+        return cls(*snapshot.freeze(), snapshot.values() if values else {})
+
+    @property
+    def gradients(self) -> tuple[Gradient, ...]:
+        """The gradients that have a name, in the order of the backward sweep."""
+        return tuple(g for g in self.arrivals if g.name)
 
     def __repr__(self) -> str:
         names = ", ".join(str(node.name) for node in self.outputs)
@@ -150,7 +165,9 @@ class Graph:
 
 def _operand(constant: Node) -> Any:
     """Give a constant as the engine computed with it."""
-    value = constant.value
-    if isinstance(value, Fraction) and constant.dtype is None:
-        return int(value) if value.denominator == 1 else float(value)
-    return value
+    value, dtype = constant.value, constant.dtype
+    if not isinstance(value, Fraction) or dtype is np.dtype(object):
+        return value
+    if dtype is not None:
+        return dtype.type(value.numerator) / dtype.type(value.denominator)
+    return int(value) if value.denominator == 1 else float(value)

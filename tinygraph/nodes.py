@@ -81,7 +81,8 @@ class Gradient:
     ----------
     name : str
         ``dv`` for the gradient of `v`; ``dv1``, ``dv2``, … for the contributions of several
-        paths, in the order in which they arrive, with ``dv`` for their sum.
+        paths, in the order in which they arrive, with ``dv`` for their sum. Empty where `of` has
+        no name.
     of : Node
         The forward node that it is the gradient of.
     via : Node or None

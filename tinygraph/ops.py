@@ -157,7 +157,7 @@ neg = Primitive("neg", "−", operator.neg, lambda g, out, x: -g)
 
 inverse = Primitive("inverse", "1/", lambda x: 1 / x, lambda g, out, x: -g * np.square(out))
 
-square = Primitive("square", "²", np.square, lambda g, out, x: g * (2 * x))
+square = Primitive("square", "²", np.square, lambda g, out, x: 2 * x * g)
 
 
 def _exact_sqrt(x: Any) -> Fraction:

@@ -182,13 +182,13 @@ class Tensor(Operand):
         self.index = _next_index()
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
         shape: tuple[int, ...] = self._data.shape
         return shape
 
     @property
-    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+    def dtype(self) -> np.dtype[Any]:
         """Data type of the entries."""
         dtype: np.dtype[Any] = self._data.dtype
         return dtype

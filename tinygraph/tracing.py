@@ -16,6 +16,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
@@ -127,14 +128,18 @@ def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
         tensor.origin = origin
 
 
-# Frames of these do arithmetic on behalf of the user's code; their variables are not the user's.
-_ENGINE = ("ops", "functions", "operators", "autodiff", "tensor", "tracing", "checking")
-_UNSEEN = {"numpy", *(f"tinygraph.{name}" for name in _ENGINE)}
+# Code of these does arithmetic on behalf of the user's; its variables are not the user's.
+_HERE = Path(__file__).parent
+_ENGINE = {
+    str(_HERE / f"{module}.py")
+    for module in ("ops", "functions", "operators", "autodiff", "tensor", "tracing", "checking")
+}
+_NUMPY = str(Path(np.__file__).parent)
 
 
 def _is_unseen(frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__", ""))
-    return module in _UNSEEN or module.partition(".")[0] == "numpy"
+    file = frame.f_code.co_filename
+    return file in _ENGINE or file.startswith(_NUMPY)
 
 
 class _Namer:

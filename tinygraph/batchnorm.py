@@ -1,0 +1,261 @@
+"""BatchNorm three times: staged in nine steps, in closed form, and as a Jacobian.
+
+`staged` is the forward pass of the staged derivation, one primitive or two a line; its backward
+pass is whatever autodiff makes of it. `closed_form` is the backward pass that papers give, in plain
+NumPy. `jacobian` is the derivative of every output by every input. The three were derived on
+different ways and must agree, which `tinygraph.compare` checks.
+
+Sources
+-------
+- The nine steps and the names: F. Kratzert, *Understanding the backward pass through Batch
+  Normalization Layer*, 2016.
+- The closed form: S. Ioffe and C. Szegedy, *Batch Normalization*, 2015, section 3, simplified.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygraph import ops
+from tinygraph.autodiff import fit
+from tinygraph.functions import normalize_axes
+from tinygraph.tensor import Tensor
+
+__all__ = ["closed_form", "jacobian", "staged"]
+
+Axis = int | tuple[int, ...]
+
+
+def staged(x: Any, gamma: Any, beta: Any, *, eps: Any = 1e-5, axis: Axis = 0) -> Any:
+    """Normalize `x` over a batch, step by step.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+        Values; for ``axis=0`` of shape (N, D), N values of each of D features.
+    gamma, beta : Tensor or array_like
+        Scale and shift. If `axis` holds the batch axis 0, one each per feature: of the shape that
+        is left of x's without the axes (BatchNorm). Otherwise any shape that broadcasts with x,
+        such as x.shape[-1:] for ``axis=-1`` (LayerNorm).
+    eps : float or Fraction, optional
+        Added to the variance; not negative.
+    axis : int or tuple of int, optional
+        Axes that mean and variance are taken over: 0 for (N, D), (0, 2, 3) for images
+        (N, C, H, W), -1 for LayerNorm.
+
+    Returns
+    -------
+    Tensor
+        gamma · (x − mu) / √(var + eps) + beta, of the shape of x, where var is the biased
+        variance Σ (x − mu)² / N.
+
+    Raises
+    ------
+    ValueError
+        If gamma or beta has another shape, an axis does not exist, eps is negative, or there is
+        only one value per feature.
+
+    Notes
+    -----
+    With the steps numbered as in the derivation; the normalized values have mean 0 and variance 1
+    but are not confined to [−1, 1]: |xhat| ≤ √(N − 1).
+
+    Examples
+    --------
+    >>> x = Tensor([[1.0, 10.0], [3.0, 50.0]], name="x")
+    >>> out = staged(x, [1.0, 2.0], [0.0, 5.0], eps=0.0)
+    >>> out.data
+    array([[-1.,  3.],
+           [ 1.,  7.]])
+    """
+    x, gamma, beta = (t if isinstance(t, Tensor) else Tensor(t) for t in (x, gamma, beta))
+    axis, keepdims, shape, per_n = layout(x, gamma, beta, eps, axis)
+
+    mu = per_n * np.sum(x, axis=axis, keepdims=keepdims)
+    xmu = x - mu
+    sq = xmu**2
+    var = per_n * np.sum(sq, axis=axis, keepdims=keepdims)
+    sqrtvar = np.sqrt(var + eps)
+    ivar = 1 / sqrtvar
+    xhat = xmu * ivar
+    gammax = gamma.reshape(shape) * xhat
+    out = gammax + beta.reshape(shape)
+    return out
+
+
+def closed_form(
+    x: Any, gamma: Any, dout: Any, *, eps: Any = 1e-5, axis: Axis = 0
+) -> tuple[Any, Any, Any]:
+    """Differentiate BatchNorm by the formula that papers give, in plain NumPy.
+
+    With m the mean over `axis`, and dxhat = dout · gamma:
+
+        dx = 1/√(var + eps) · ( dxhat − m(dxhat) − xhat · m(dxhat · xhat) ),
+        dgamma = Σ dout · xhat,   dbeta = Σ dout.
+
+    Where gamma is one number per feature, it stands before the bracket.
+
+    Parameters
+    ----------
+    x, gamma : array_like
+        As in `staged`.
+    dout : array_like
+        Upstream gradient, of the shape of x.
+    eps, axis : optional
+        As in `staged`.
+
+    Returns
+    -------
+    dx, dgamma, dbeta : ndarray
+        Gradients, of the shapes of x, gamma and gamma.
+
+    Raises
+    ------
+    ValueError
+        As `staged`; also if dout has another shape than x.
+
+    Examples
+    --------
+    An upstream gradient of ones is no test of dx, which is then 0 whatever x is:
+
+    >>> x = np.array([[1.0], [2.0], [6.0]])
+    >>> dx, dgamma, dbeta = closed_form(x, [3.0], np.ones((3, 1)))
+    >>> bool(abs(dx).max() < 1e-15), dbeta
+    (True, array([3.]))
+    """
+    x, gamma, dout = (_array(a) for a in (x, gamma, dout))
+    if dout.shape != x.shape:
+        raise ValueError(
+            f"closed_form: dout has shape {dout.shape}, but x has {x.shape}; they must be equal"
+        )
+    given = gamma.shape
+    axis, keepdims, shape, per_n = layout(x, gamma, gamma, eps, axis)
+    gamma = gamma.reshape(shape)
+
+    xmu = x - per_n * np.sum(x, axis=axis, keepdims=keepdims)
+    ivar = 1 / ops.sqrt(per_n * np.sum(xmu * xmu, axis=axis, keepdims=keepdims) + eps)
+    xhat = xmu * ivar
+    if gamma.shape == ivar.shape:
+        dbeta = np.sum(dout, axis=axis, keepdims=keepdims)
+        dgamma = np.sum(dout * xhat, axis=axis, keepdims=keepdims)
+        dx = gamma * ivar * (dout - per_n * dbeta - xhat * (per_n * dgamma))
+    else:
+        dxhat = dout * gamma
+        mean = per_n * np.sum(dxhat, axis=axis, keepdims=keepdims)
+        projection = per_n * np.sum(dxhat * xhat, axis=axis, keepdims=keepdims)
+        dx = ivar * (dxhat - mean - xhat * projection)
+        dgamma, dbeta = fit(dout * xhat, gamma), fit(dout, gamma)
+    return dx, dgamma.reshape(given), dbeta.reshape(given)
+
+
+def jacobian(x: Any, gamma: Any, *, eps: Any = 1e-5) -> Any:
+    """Give the derivative of every output by every input, feature by feature.
+
+    ∂out_k/∂x_i = gamma/√(var + eps) · ( 1[k = i] − 1/N − xhat_k · xhat_i / N ).
+
+    Parameters
+    ----------
+    x : array_like
+        Values, of shape (N, D).
+    gamma : array_like
+        Scale, of shape (D,).
+    eps : float or Fraction, optional
+
+    Returns
+    -------
+    ndarray
+        Of shape (N, N, D), ``[k, i, d]`` being ∂out[k, d]/∂x[i, d]. The features do not mix. Its
+        contraction with dout over k is dx: ``np.einsum("kid,kd->id", jacobian, dout)``.
+
+    Raises
+    ------
+    ValueError
+        As `staged`; also if x is not of shape (N, D).
+
+    Examples
+    --------
+    The rows of the bracket sum to zero, because out does not change when x moves as a whole:
+
+    >>> J = jacobian([[1.0], [2.0], [6.0]], [3.0])
+    >>> J.shape, bool(abs(J.sum(axis=1)).max() < 1e-15)
+    ((3, 3, 1), True)
+    """
+    x, gamma = _array(x), _array(gamma)
+    if x.ndim != 2:
+        raise ValueError(f"jacobian: x has shape {x.shape}, but must have shape (N, D)")
+    axis, _, _, per_n = layout(x, gamma, gamma, eps, 0)
+    xmu = x - per_n * np.sum(x, axis=axis)
+    ivar = 1 / ops.sqrt(per_n * np.sum(xmu * xmu, axis=axis) + eps)
+    xhat = xmu * ivar
+    identity = np.eye(len(x), dtype=x.dtype)[:, :, None]
+    return gamma * ivar * (identity - per_n - xhat[:, None, :] * (per_n * xhat[None, :, :]))
+
+
+# --------------------------------------------------------------------------- shapes
+
+
+class Layout(NamedTuple):
+    """How a batch lies in an array: what is summed, and how gamma and beta broadcast."""
+
+    axis: tuple[int, ...]
+    keepdims: bool
+    shape: tuple[int, ...]
+    per_n: Any
+
+
+def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
+    """Check the arguments of BatchNorm; give axes, keepdims, gamma's shape for broadcasting, 1/N.
+
+    Leading axes vanish in a sum and broadcast back by themselves, so that mu is (D,) for x (N, D);
+    sums over other axes keep them with length 1.
+    """
+    axes = normalize_axes(x.shape, axis, of="batchnorm")
+    n = math.prod(x.shape[k] for k in axes)
+    if n < 2:
+        raise ValueError(
+            f"batchnorm: x of shape {x.shape} has {n} value{'s' * (n != 1)} per feature along "
+            f"axis {axis}; a batch needs at least two (at inference use the running estimates)"
+        )
+    if not eps >= 0:
+        raise ValueError(f"batchnorm: eps is {eps}, but must not be negative")
+    keepdims = axes != tuple(range(len(axes)))
+    kept = tuple(length for k, length in enumerate(x.shape) if k not in axes)
+    shapes = []
+    for name, p in (("gamma", gamma), ("beta", beta)):
+        if 0 in axes and p.shape == kept:
+            shape = tuple(1 if k in axes else length for k, length in enumerate(x.shape))
+            shapes.append(shape if keepdims else kept)
+        elif (0 not in axes or p.ndim == x.ndim) and _broadcasts_to(p.shape, x.shape):
+            shapes.append(p.shape)
+        else:
+            wanted = f"must be {kept}, one value per feature" if 0 in axes else "must broadcast"
+            raise ValueError(
+                f"batchnorm: {name} has shape {p.shape}, but for x of shape {x.shape} and axis "
+                f"{axis} it {wanted}"
+            )
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"batchnorm: gamma and beta have shapes {gamma.shape} and {beta.shape}")
+    return Layout(axes, keepdims, shapes[0], _reciprocal(n, x.dtype))
+
+
+def _reciprocal(n: int, dtype: np.dtype[Any]) -> Any:
+    """Give 1/n: exact among fractions, else rounded once, in the longest type that it will meet."""
+    if dtype.hasobject:
+        return Fraction(1, n)
+    return 1 / n if dtype.itemsize <= 8 else dtype.type(1) / n
+
+
+def _broadcasts_to(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, wanted) == wanted
+    except ValueError:
+        return False
+
+
+def _array(a: Any) -> Any:
+    a = a.data if isinstance(a, Tensor) else np.asarray(a)
+    return a.astype(np.float64) if a.dtype.kind in "iub" else a

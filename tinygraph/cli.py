@@ -1,0 +1,211 @@
+"""The command line: parses, calls, prints. No mathematics here.
+
+Exit codes: 0 where staged and closed form agree, 1 where they do not, 2 for a mistake in the
+command or in its input, explained in one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tinygraph.inputs import InputError, describe_nonfinite, read_array, wine
+
+__all__ = ["main"]
+
+AGREE, DISAGREE, MISTAKE = 0, 1, 2
+DTYPES = ("float16", "float32", "float64", "longdouble")
+MARK = b"tinygraph"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> main(["batchnorm", "no_such_file.npy"])
+    2
+    """
+    parser = _parser()
+    try:
+        options = parser.parse_args(arguments)
+        return int(options.run(options))
+    except SystemExit as stop:  # argparse has printed what it had to say
+        return stop.code if isinstance(stop.code, int) else MISTAKE
+    except (InputError, ValueError, TypeError, OSError) as error:
+        _say(f"tinygraph: {_one_line(error)}")
+        return MISTAKE
+    except KeyboardInterrupt:
+        _say("tinygraph: interrupted")
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _say(f"{self.prog}: {message}; see {self.prog} --help")
+        raise SystemExit(MISTAKE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tinygraph",
+        description="Computational graphs of NumPy code: drawn, differentiated, compared.",
+        epilog="examples:\n  tinygraph batchnorm\n  tinygraph batchnorm --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_batchnorm(commands)
+    return parser
+
+
+# --------------------------------------------------------------------------- batchnorm
+
+
+def _add_batchnorm(commands: Any) -> None:
+    batchnorm = commands.add_parser(
+        "batchnorm",
+        help="stage, differentiate, compare and draw BatchNorm on a batch",
+        description="Run staged BatchNorm on a batch, differentiate it from a random upstream "
+        "gradient, compare every gradient with the formulas derived by hand and with the closed "
+        "form, and draw the graph.",
+        epilog="examples:\n"
+        "  tinygraph batchnorm                          the UCI Wine measurements (178, 13)\n"
+        "  tinygraph batchnorm batch.csv --dtype float32\n"
+        "  tinygraph batchnorm images.npy --axis 0,2,3 -o pictures\n"
+        "  tinygraph batchnorm --json > report.json\n\n"
+        "exit code: 0 agree, 1 disagree, 2 mistake in the command or the input",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = batchnorm.add_argument
+    add(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="a batch of shape (N, D): .npy, or .csv with or without a header line "
+        "(default: the UCI Wine measurements)",
+    )
+    add("--seed", type=int, default=0, help="of gamma, beta and the upstream gradient (default 0)")
+    add("--upstream", metavar="FILE", help="upstream gradient of x's shape, .npy or .csv")
+    add("--eps", type=float, default=1e-5, help="added to the variance (default 1e-5)")
+    add("--dtype", choices=DTYPES, help="compute in this (default: that of the file)")
+    add(
+        "--axis",
+        type=_axis,
+        default=0,
+        metavar="AXES",
+        help="axes of mean and variance, such as 0 or 0,2,3 or -1 (default 0)",
+    )
+    add("-o", "--output", metavar="DIR", default="graphs", help="for the pictures (default graphs)")
+    add("--json", action="store_true", help="print one JSON document on standard output")
+    add("--force", action="store_true", help="overwrite files that tinygraph did not make")
+    add("--allow-nonfinite", action="store_true", help="go on where the input has nan or inf")
+    batchnorm.set_defaults(run=_run_batchnorm)
+
+
+def _axis(text: str) -> int | tuple[int, ...]:
+    try:
+        axes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no axis; write one integer or several with commas, such as 0,2,3"
+        ) from None
+    return axes[0] if len(axes) == 1 else axes
+
+
+def _run_batchnorm(options: argparse.Namespace) -> int:
+    source = options.file or "the UCI Wine measurements"
+    x = read_array(options.file, dtype=options.dtype) if options.file else wine(options.dtype)
+    if x.ndim < 2:
+        raise InputError(f"{source}: has shape {x.shape}, but a batch has at least (N, D)")
+    dout = None
+    if options.upstream:
+        dout = read_array(options.upstream, dtype=str(x.dtype))
+        if dout.shape != x.shape:
+            raise InputError(
+                f"{options.upstream}: the upstream gradient has shape {dout.shape}, "
+                f"but {source} has shape {x.shape}; they must be equal"
+            )
+    if options.seed < 0:
+        raise InputError(f"--seed is {options.seed}, but must not be negative")
+    for name, array in ((source, x), (options.upstream, dout)):
+        problem = None if array is None else describe_nonfinite(str(name), array)
+        if problem:
+            if not options.allow_nonfinite:
+                raise InputError(f"{problem}; --allow-nonfinite leaves such features out")
+            _say(f"tinygraph: {problem}")
+    targets = [Path(options.output, f"batchnorm.{suffix}") for suffix in ("dot", "svg")]
+    _check_targets(targets, options.force)
+
+    from tinygraph.comparison import compare
+
+    try:
+        report = compare(x, None, None, dout, eps=options.eps, axis=options.axis, seed=options.seed)
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from None
+    if options.json:
+        written, failure = _write_pictures(report.graph, targets)
+        document = report.to_dict() | {"input": source, "pictures": written}
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        print(f"{source}\n{report}")
+        written, failure = _write_pictures(report.graph, targets)
+    for path in written:
+        _say(f"wrote {path}")
+    if failure:
+        _say(f"tinygraph: {failure}")
+    return AGREE if report.passed else DISAGREE
+
+
+def _write_pictures(graph: Any, targets: Sequence[Path]) -> tuple[list[str], str]:
+    """Draw to all targets; where nothing can render, say so and keep the DOT text."""
+    from tinygraph.drawing import draw
+    from tinygraph.rendering import RenderingError
+
+    picture, written = draw(graph), []
+    for path in targets:
+        try:
+            written.append(picture.save(path))
+        except RenderingError as error:
+            return written, str(error)
+    return written, ""
+
+
+# --------------------------------------------------------------------------- files and messages
+
+
+def _check_targets(paths: Sequence[Path], force: bool) -> None:
+    """Refuse to overwrite what somebody else made, before anything is computed."""
+    for path in paths:
+        for folder in path.parents:
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"{folder}: is a file, but the pictures need a directory there")
+        if path.is_dir():
+            raise InputError(f"{path}: is a directory, but a picture is to be written there")
+        if path.exists() and not force and MARK not in path.read_bytes():
+            raise InputError(
+                f"{path}: exists and was not made by tinygraph; "
+                "choose another directory with -o, or overwrite it with --force"
+            )
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())

@@ -1,0 +1,523 @@
+"""`compare`: the staged backward pass against the closed form, and both against the definition.
+
+Three kinds of evidence, each able to fail. Every gradient that autodiff found on its way back is
+held against the staged derivation's formula for that step, written here by hand. The gradients of
+x, gamma and beta are held against the closed form and, for a batch of shape (N, D), against the
+contraction of the Jacobian. And dx is held against the complex step, which knows no rule at all.
+
+**The upstream gradient is random.** With an upstream gradient of ones, the true dx of BatchNorm is
+0, and every wrong formula passes.
+
+**The error is scaled by what the terms are made of**, |a − b| / (|gamma|/√(var + eps) · max |dout|)
+per feature. dx is a small difference of large terms, so that an error relative to dx itself would
+blame the subtraction on the formula.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygraph.autodiff import fit, reachable
+from tinygraph.batchnorm import Layout, closed_form, jacobian, layout, staged
+from tinygraph.functions import normalize_axes
+from tinygraph.graph import Graph
+from tinygraph.notation import Notation
+from tinygraph.tensor import Tensor, grad, no_grad
+from tinygraph.tracing import trace
+
+__all__ = ["Report", "StepRow", "compare"]
+
+COMPLEX_STEP = 1e-20
+ALL_ENTRIES, SOME_DIRECTIONS = 4096, 32
+LARGEST_JACOBIAN = 10**7
+REPEATS = 5
+NAMES = ("dx", "dgamma", "dbeta")
+
+LEAST_COMPLEX_BOUND = 1e-12
+
+# Bounds are (ROUNDINGS + √N) · (1 + max|x|/√(var + eps)) units of rounding: over random batches
+# with N from 2 to 8192, right pairs stay below half of it. Where it passes MOST_BOUND, the data
+# hold no digits to judge by.
+ROUNDINGS = 32
+MOST_BOUND = 0.1
+
+Axis = int | tuple[int, ...]
+
+
+class Error(NamedTuple):
+    """A scaled error, and what it may be."""
+
+    value: float
+    bound: float
+
+    @property
+    def ratio(self) -> float:
+        return self.value / self.bound
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step: its formula, and how well its gradient agrees with the one derived by hand."""
+
+    number: int
+    name: str
+    formula: str
+    shape: tuple[int, ...]
+    gradient: str
+    difference: float
+    error: Error
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `compare` found. ``str(report)`` is the text that the command prints.
+
+    Attributes
+    ----------
+    shape, dtype, eps, axis
+        What was compared.
+    steps : tuple of StepRow
+        The nine steps, and step 0 for dx.
+    differences : dict
+        Largest absolute difference between staged and closed form: dx, dgamma, dbeta.
+    relative : dict
+        The same, elementwise relative, as course notebooks print it. It decides nothing.
+    scaled_errors : dict
+        Scaled errors of dx, dgamma and dbeta, of the worst step, of the Jacobian contraction
+        (unless that would be too large, or x is not (N, D)) and of the complex step; each of the
+        feature that comes closest to its bound.
+    tolerances : dict
+        What each of these may be.
+    speedup : float
+        Time of the staged forward and backward pass over that of the closed form, each the best of
+        several in this run.
+    directions : int
+        How many directions the complex step took.
+    left_out : int
+        Features left out of the verdict because their input is not finite.
+    graph : Graph
+        The joint graph that was compared, for pictures.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    eps: float
+    axis: tuple[int, ...]
+    steps: tuple[StepRow, ...]
+    differences: Mapping[str, float]
+    relative: Mapping[str, float]
+    scaled_errors: Mapping[str, float]
+    tolerances: Mapping[str, float]
+    speedup: float
+    directions: int
+    left_out: int
+    graph: Graph = field(repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every scaled error is within its tolerance."""
+        return all(error <= self.tolerances[name] for name, error in self.scaled_errors.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as numbers, strings, lists and dicts, ready for JSON."""
+        return {
+            "passed": self.passed,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "eps": self.eps,
+            "axis": list(self.axis),
+            "steps": [
+                {
+                    "step": row.number,
+                    "name": row.name,
+                    "formula": row.formula,
+                    "shape": list(row.shape),
+                    "gradient": row.gradient,
+                    "difference": _plain(row.difference),
+                    "scaled_error": _plain(row.error.value),
+                }
+                for row in self.steps
+            ],
+            "differences": {name: _plain(x) for name, x in self.differences.items()},
+            "relative": {name: _plain(x) for name, x in self.relative.items()},
+            "scaled_errors": {name: _plain(x) for name, x in self.scaled_errors.items()},
+            "tolerances": dict(self.tolerances),
+            "speedup": self.speedup,
+            "complex_step_directions": self.directions,
+            "features_left_out": self.left_out,
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"BatchNorm of {self.shape} over axis {_axis_text(self.axis)}, {self.dtype}, "
+            f"eps = {self.eps:g}",
+            "",
+            _table(
+                ("step", "name", "formula", "shape", "gradient", "autodiff − by hand"),
+                [
+                    (
+                        str(row.number),
+                        row.name,
+                        row.formula,
+                        str(row.shape),
+                        row.gradient,
+                        f"{row.difference:.1e}",
+                    )
+                    for row in self.steps
+                ],
+            ),
+            "",
+            "staged against closed form (largest absolute difference)",
+        ]
+        for name in ("dx", "dgamma", "dbeta"):
+            lines.append(
+                f"  {name + ' difference:':<20} {self.differences[name]:.3e}"
+                f"   (relative {self.relative[name]:.1e})"
+            )
+        lines += [f"  {'speedup:':<20} {self.speedup:.2f}x", ""]
+        lines.append("scaled error |a − b| / (|gamma|/√(var + eps) · max|dout|)")
+        for name, error in self.scaled_errors.items():
+            bound = self.tolerances[name]
+            verdict = "PASS" if error <= bound else "FAIL"
+            lines.append(f"  {name + ':':<20} {error:.1e}   {verdict} (at most {bound:.1e})")
+        if self.left_out:
+            lines.append(f"  {self.left_out} features with non-finite input are left out")
+        lines += ["", "PASS: staged and closed form agree" if self.passed else "FAIL: they differ"]
+        return "\n".join(lines)
+
+
+def compare(
+    x: Any,
+    gamma: Any = None,
+    beta: Any = None,
+    dout: Any = None,
+    *,
+    eps: float = 1e-5,
+    axis: Axis = 0,
+    dtype: Any = None,
+    seed: int = 0,
+    closed: Callable[..., tuple[Any, Any, Any]] = closed_form,
+) -> Report:
+    """Hold the staged backward pass of BatchNorm against the closed form.
+
+    Parameters
+    ----------
+    x : array_like
+        Values, such as a batch of shape (N, D).
+    gamma, beta : array_like, optional
+        Scale and shift, as in `batchnorm.staged`; random by default.
+    dout : array_like, optional
+        Upstream gradient, of the shape of x; random by default.
+    eps : float, optional
+        Added to the variance.
+    axis : int or tuple of int, optional
+        Axes that mean and variance are taken over.
+    dtype : optional
+        What to compute in; by default the dtype of x.
+    seed : int, optional
+        Of everything that is random.
+    closed : callable, optional
+        The closed form to be judged, ``closed(x, gamma, dout, eps=…, axis=…)``; a course's own
+        solution, for instance.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        As `batchnorm.staged`; also if dout has another shape than x, or if eps is 0 and a feature
+        is constant.
+
+    Examples
+    --------
+    >>> report = compare([[1.0, 20.0], [2.0, 50.0], [4.0, 40.0]])
+    >>> report.passed, max(report.differences.values()) < 1e-14
+    (True, True)
+    """
+    x, gamma, beta, dout = _arguments(x, gamma, beta, dout, axis, dtype, seed)
+    where = layout(x, gamma, beta, eps, axis)
+    batch = _Batch(x, gamma, dout, eps, where)
+
+    tensors = [Tensor(x, name="x"), Tensor(gamma, name="gamma"), Tensor(beta, name="beta")]
+    with np.errstate(all="ignore"):
+        out = trace(staged)(*tensors, eps=eps, axis=axis)
+        out.backward(dout)
+        expected = dict(zip(NAMES, closed(x, gamma, dout, eps=eps, axis=axis), strict=True))
+        by_complex_step, directions = _complex_step_error(tensors, dout, eps, axis, batch)
+        contraction = None
+        if x.ndim == 2 and where.axis == (0,) and x.size * len(x) <= LARGEST_JACOBIAN:
+            contraction = np.einsum("kid,kd->id", jacobian(x, gamma, eps=eps), dout)
+    found = dict(zip(NAMES, (t.grad for t in tensors), strict=True))
+    batch.check_finite(found["dx"])
+    graph = Graph.capture(out, wrt=tensors)
+    rows = _rows(graph, out, batch)
+
+    checks = {name: batch.error(found[name], expected[name], name) for name in NAMES}
+    checks["worst step"] = max((row.error for row in rows), key=lambda error: error.ratio)
+    if contraction is not None:
+        checks["jacobian"] = batch.error(found["dx"], contraction, "dx")
+    checks["complex step"] = by_complex_step
+    return Report(
+        shape=x.shape,
+        dtype=str(x.dtype),
+        eps=float(eps),
+        axis=where.axis,
+        steps=tuple(rows),
+        differences={name: batch.difference(found[name], expected[name]) for name in NAMES},
+        relative={name: batch.relative(found[name], expected[name]) for name in NAMES},
+        scaled_errors={name: error.value for name, error in checks.items()},
+        tolerances={name: error.bound for name, error in checks.items()},
+        speedup=_speedup(tensors, dout, eps, axis, closed),
+        directions=directions,
+        left_out=batch.left_out,
+        graph=graph,
+    )
+
+
+def _arguments(
+    x: Any, gamma: Any, beta: Any, dout: Any, axis: Axis, dtype: Any, seed: int
+) -> tuple[Any, Any, Any, Any]:
+    """Convert to one dtype; draw what was not given from the seed."""
+    x = Tensor(x, name="x").data
+    x = x.astype(dtype if dtype is not None else x.dtype)
+    if x.dtype.kind != "f":
+        raise TypeError(f"compare: x has dtype {x.dtype}, but must be of real floats")
+    axes = normalize_axes(x.shape, axis, of="batchnorm")
+    features = tuple(n for k, n in enumerate(x.shape) if (k in axes) == (0 not in axes))
+    rng = np.random.default_rng(seed)
+    drawn = rng.normal(size=features), rng.normal(size=features), rng.normal(size=x.shape)
+    arrays = [
+        np.asarray(random if given is None else Tensor(given, name=name).data).astype(x.dtype)
+        for name, given, random in zip(
+            ("gamma", "beta", "dout"), (gamma, beta, dout), drawn, strict=True
+        )
+    ]
+    if arrays[2].shape != x.shape:
+        raise ValueError(
+            f"compare: dout has shape {arrays[2].shape}, but x has {x.shape}; they must be equal"
+        )
+    return x, *arrays
+
+
+class _Batch:
+    """One batch with its statistics, and how large an error in it is.
+
+    Where `layout` lets leading axes vanish, all sums here keep them, with length 1.
+    """
+
+    def __init__(self, x: Any, gamma: Any, dout: Any, eps: float, where: Layout) -> None:
+        self.axis, self.n, self.gamma_shape = where.axis, round(1 / where.per_n), gamma.shape
+        self.finite = np.isfinite(x).all(self.axis, keepdims=True)
+        self.finite &= np.isfinite(dout).all(self.axis, keepdims=True)
+        self.left_out = int(np.sum(~self.finite))
+        shape = where.shape
+        with np.errstate(all="ignore"):
+            self.values = {"gamma": gamma.reshape((1,) * (x.ndim - len(shape)) + shape)}
+            self.values["dout"] = dout
+            self.values["xmu"] = xmu = x - self.mean(x)
+            self.values["sqrtvar"] = sqrtvar = np.sqrt(self.mean(xmu * xmu) + eps)
+        self._refuse(np.isinf(sqrtvar), f"the variance overflows in {x.dtype}; use a wider dtype")
+        self._refuse(sqrtvar == 0, "all values are equal and eps is 0: 1/√0; use eps > 0")
+        with np.errstate(all="ignore"):
+            size = np.abs(self.values["gamma"] * dout).max(self.axis, keepdims=True) / sqrtvar
+            # x − mu carries the rounding of x itself, which is large where the mean is.
+            condition = 1 + np.abs(x).max(self.axis, keepdims=True).astype(np.float64) / sqrtvar
+        self.bound = np.finfo(x.dtype).eps * (ROUNDINGS + np.sqrt(self.n)) * condition
+        self._refuse(
+            self.bound > MOST_BOUND,
+            f"the values differ by less than {x.dtype} resolves; use a wider dtype or subtract "
+            "an offset",
+        )
+        self.scales = self.staged_gradients(absolute=True) | {"dx": size}
+
+    def _refuse(self, bad: Any, why: str) -> None:
+        bad = np.argwhere(bad & self.finite)
+        if len(bad):
+            place = ", ".join(str(k) for d, k in enumerate(bad[0]) if d not in self.axis)
+            raise ValueError(f"batchnorm: x, feature {place}: {why}")
+
+    def check_finite(self, dx: Any) -> None:
+        """Raise if a gradient overflowed on the way."""
+        bad = ~np.isfinite(dx).all(self.axis, keepdims=True)
+        self._refuse(bad, f"its gradient overflows in {dx.dtype}; use a wider dtype or larger eps")
+
+    def sum(self, a: Any) -> Any:
+        return np.sum(a, axis=self.axis, keepdims=True)
+
+    def mean(self, a: Any) -> Any:
+        return self.sum(a) / a.dtype.type(self.n)
+
+    def staged_gradients(self, absolute: bool = False) -> dict[str, Any]:
+        """Write the staged backward pass out by hand, steps 9 … 0.
+
+        With `absolute`, every term is taken without its sign. That is how large the terms are
+        whose difference a gradient may be.
+        """
+        v = {k: np.abs(a) for k, a in self.values.items()} if absolute else self.values
+        minus = 1 if absolute else -1
+        gamma, dout, xmu, sqrtvar = v["gamma"], v["dout"], v["xmu"], v["sqrtvar"]
+        with np.errstate(all="ignore"):
+            ivar = 1 / sqrtvar
+            xhat = xmu * ivar
+            dbeta, dgammax = dout, dout
+            dgamma, dxhat = dgammax * xhat, dgammax * gamma
+            divar, dxmu1 = self.sum(dxhat * xmu), dxhat * ivar
+            dsqrtvar = minus * divar / sqrtvar**2
+            dvar = dsqrtvar / (2 * sqrtvar)
+            dsq = np.broadcast_to(dvar / dvar.dtype.type(self.n), xmu.shape)
+            dxmu2 = 2 * xmu * dsq
+            dx1 = dxmu = dxmu1 + dxmu2
+            dmu = minus * self.sum(dxmu)
+            dx2 = np.broadcast_to(dmu / dmu.dtype.type(self.n), xmu.shape)
+            dx = dx1 + dx2
+        found = {
+            "dout": dout, "dgammax": dgammax, "dxhat": dxhat, "divar": divar, "dvar": dvar,
+            "dsqrtvar": dsqrtvar, "dsq": dsq, "dxmu": dxmu, "dmu": dmu, "dx": dx,
+        }  # fmt: skip
+        by_gamma = {"dgamma": dgamma, "dbeta": dbeta}
+        return found | {
+            name: fit(g, gamma).reshape(self.gamma_shape) for name, g in by_gamma.items()
+        }
+
+    def error(self, a: Any, b: Any, name: str) -> Error:
+        """Give |a − b| over the size of the terms, of the feature closest to its bound."""
+        scale = self.scales[name]
+        if scale.shape == self.finite.shape or scale.ndim == self.finite.ndim:
+            scale = scale.max(self.axis, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            difference = np.abs(a - b)
+        if difference.size == scale.size:
+            difference = difference.reshape(scale.shape)
+        bound = self.bound if scale.size == self.bound.size else np.max(self.bound)
+        bound = np.reshape(bound, scale.shape if np.size(bound) > 1 else ())
+        with np.errstate(all="ignore"):
+            value = np.where(difference == 0, 0, difference / scale)
+        value, bound = np.broadcast_arrays(value, bound)
+        kept = self.kept(value)
+        value, bound = value[kept], bound[kept]
+        if not value.size:
+            return Error(0.0, float(np.max(self.bound)))
+        k = np.argmax(np.where(np.isnan(value), np.inf, value / bound))
+        return Error(float(value[k]), float(bound[k]))
+
+    def kept(self, a: Any) -> Any:
+        """Choose the entries of `a` whose features are finite in the input."""
+        if a.ndim == self.finite.ndim and a.shape != self.finite.shape:
+            return np.broadcast_to(self.finite, a.shape)
+        if a.size == self.finite.size:
+            return self.finite.reshape(a.shape)
+        return np.broadcast_to(self.finite.all(), a.shape)  # LayerNorm's gamma serves them all
+
+    def difference(self, a: Any, b: Any) -> float:
+        """Give the largest |a − b|."""
+        with np.errstate(invalid="ignore"):
+            return self._largest(np.abs(a - b))
+
+    def relative(self, a: Any, b: Any) -> float:
+        """Give the largest |a − b| / max(1e-8, |a| + |b|), as course notebooks do."""
+        with np.errstate(invalid="ignore"):
+            return self._largest(np.abs(a - b) / np.maximum(1e-8, np.abs(a) + np.abs(b)))
+
+    def _largest(self, a: Any) -> float:
+        return float(np.max(a[self.kept(a)], initial=0.0))
+
+
+def _rows(graph: Graph, out: Tensor, batch: _Batch) -> list[StepRow]:
+    """Hold the gradient at every step against the formula written by hand."""
+    tensors = {t.name: t for t in reachable([out])}
+    by_hand = batch.staged_gradients()
+    notation = Notation(graph)
+    sources = [(s.number, s.name, notation.formula(s.result)) for s in graph.steps]
+    rows = []
+    for number, name, formula in [(0, "x", "the batch"), *sources]:
+        g, gradient = tensors[name].grad, f"d{name}"
+        expected = by_hand[gradient].reshape(g.shape)
+        difference = batch.difference(g, expected)
+        error = batch.error(g, expected, gradient)
+        rows.append(StepRow(number, name, formula, g.shape, gradient, difference, error))
+    return rows
+
+
+def _complex_step_error(
+    tensors: list[Tensor], dout: Any, eps: float, axis: Axis, batch: _Batch
+) -> tuple[Error, int]:
+    """Differentiate Σ out · dout in directions of x without any rule: Im f(x + ihv)/h.
+
+    The step needs no balance between truncation and cancellation, because nothing is subtracted.
+    Every entry of a small x is a direction of its own; a large x gets random ones.
+    """
+    wide = [t.data.astype(np.float64) for t in tensors]
+    x, gamma, beta = wide
+    dx, dout = tensors[0].grad.astype(np.float64), dout.astype(np.float64)
+    scale = np.broadcast_to(batch.scales["dx"], x.shape).astype(np.float64)
+    kept = np.broadcast_to(batch.finite, x.shape)
+    dx, dout, scale = (np.where(kept, a, 0) for a in (dx, dout, scale))
+    x = np.where(kept, x, np.arange(x.size).reshape(x.shape))
+    rng = np.random.default_rng(1)
+    everything = x.size <= ALL_ENTRIES
+    count = x.size if everything else SOME_DIRECTIONS
+    worst = 0.0
+    for k in range(count):
+        if everything:
+            direction = np.zeros(x.shape)
+            direction.flat[k] = 1.0
+        else:
+            direction = rng.choice([-1.0, 1.0], size=x.shape)
+        with no_grad():
+            moved = staged(x + 1j * COMPLEX_STEP * direction, gamma, beta, eps=eps, axis=axis)
+        slope = np.sum(moved.data.imag * dout) / COMPLEX_STEP
+        difference = abs(slope - np.sum(dx * direction))
+        size = np.sqrt(np.sum((scale * direction) ** 2))
+        worst = max(worst, float(difference / size) if difference else 0.0)
+    bound = float(np.max(batch.bound[batch.finite], initial=0.0))
+    return Error(worst, max(bound, LEAST_COMPLEX_BOUND)), count
+
+
+def _speedup(
+    tensors: list[Tensor], dout: Any, eps: float, axis: Axis, closed: Callable[..., Any]
+) -> float:
+    """Time both sides in turn; the best of several is the least disturbed."""
+    x, gamma, _ = (t.data for t in tensors)
+
+    def by_autodiff() -> None:
+        grad(staged(*tensors, eps=eps, axis=axis), tensors, dout)
+
+    def in_closed_form() -> None:
+        closed(x, gamma, dout, eps=eps, axis=axis)
+
+    best = {by_autodiff: float("inf"), in_closed_form: float("inf")}
+    with np.errstate(all="ignore"):
+        for _ in range(REPEATS):
+            for side in best:
+                start = time.perf_counter()
+                side()
+                best[side] = min(best[side], time.perf_counter() - start)
+    return best[by_autodiff] / best[in_closed_form]
+
+
+# --------------------------------------------------------------------------- text
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _axis_text(axis: tuple[int, ...]) -> str:
+    return str(axis[0]) if len(axis) == 1 else str(axis)
+
+
+def _plain(x: float) -> float | str:
+    """JSON has no nan and no infinity."""
+    return x if np.isfinite(x) else str(x)
