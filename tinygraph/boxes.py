@@ -58,12 +58,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrow:
-    """One use of a value: from the box that computes it to a box that reads it."""
+    """One use of a value: from the box that computes it to a box that reads it.
+
+    The main line is the way from each output back through the largest operand.
+    """
 
     tail: Box
     head: Box
     value: Node
     gradient: Gradient | None
+    main: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,15 +78,12 @@ class Boxes:
     ----------
     boxes : tuple of Boxes
     arrows : tuple of Arrows
-    main : frozenset
-        Indices of the values on the main line: from each output back through the largest operand.
     folded : str
         What was folded for want of room; empty if nothing was.
     """
 
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
-    main: frozenset[tuple[int, int]]
     folded: str
 
 
@@ -114,7 +115,7 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
     for g in graph.arrivals:
         if g.via is not None:
             gradients[g.of.index, g.via.index].append(g)
-    arrows = []
+    main, arrows = _main_line(graph), []
     for node in forward:
         for x in node.inputs:
             if x.role == "constant":
@@ -122,8 +123,9 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
             back = gradients[x.index, node.index]
             gradient = back.pop(0) if back else None
             if of[x.index] is not of[node.index]:
-                arrows.append(Arrow(of[x.index], of[node.index], x, gradient))
-    return Boxes(boxes, tuple(arrows), _main_line(graph), note.format(len(graph.steps), len(boxes)))
+                on_main = (x.index, node.index) in main
+                arrows.append(Arrow(of[x.index], of[node.index], x, gradient, on_main))
+    return Boxes(boxes, tuple(arrows), note.format(len(graph.steps), len(boxes)))
 
 
 def _foldings(

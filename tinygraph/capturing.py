@@ -117,8 +117,7 @@ class _Arrival:
 
     @property
     def step(self) -> int:
-        step = (self.consumer or self.node).step
-        return 0 if step is None else step
+        return (self.node if self.consumer is None else self.consumer).step or 0
 
 
 class Capture:
@@ -129,9 +128,13 @@ class Capture:
     outputs : sequence of Tensors
     wrt : list of Tensors or None
         With respect to what the backward pass is written down; None for the forward pass alone.
+    names : mapping
+        Names for unnamed tensors, by their index.
     """
 
-    def __init__(self, outputs: Sequence[Any], wrt: list[Any] | None) -> None:
+    def __init__(
+        self, outputs: Sequence[Any], wrt: list[Any] | None, names: Mapping[int, str]
+    ) -> None:
         self.symbols: list[Symbol] = []
         self.of: dict[int, Symbol] = {}
         self.tensors = reachable(outputs)
@@ -145,7 +148,7 @@ class Capture:
                 tensor.shape,
                 tensor.dtype,
                 "forward" if tensor.op else "input",
-                tensor.name,
+                tensor.name or names.get(tensor.index),
                 getattr(tensor, "origin", None),
             )
         self.forward = tuple(self.symbols)

@@ -12,13 +12,14 @@ the step whose rule it comes from; what arrives at the inputs is step 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from tinygraph.autodiff import reachable
 from tinygraph.capturing import Capture
 from tinygraph.nodes import Gradient, Node, Step
 from tinygraph.operators import Operand
@@ -68,7 +69,12 @@ class Graph:
 
     @classmethod
     def capture(
-        cls, outputs: Any, wrt: Iterable[Any] | None = None, *, values: bool = False
+        cls,
+        outputs: Any,
+        wrt: Iterable[Any] | None = None,
+        *,
+        values: bool = False,
+        variables: Mapping[str, Any] | None = None,
     ) -> Graph:
         """Take the snapshot of what `outputs` were computed from.
 
@@ -80,6 +86,8 @@ class Graph:
             pass alone.
         values : bool, optional
             Whether the snapshot keeps what the tensors hold now: their data and their ``.grad``.
+        variables : mapping, optional
+            Variables, such as ``locals()``, to name unnamed tensors after.
 
         Returns
         -------
@@ -100,7 +108,12 @@ class Graph:
                 raise TypeError(
                     f"Graph.capture: an output must be a Tensor, not {type(out).__name__}"
                 )
-        snapshot = Capture(outputs, None if wrt is None else list(wrt))
+        names = {
+            value.index: name
+            for name, value in (variables or {}).items()
+            if isinstance(value, Operand) and not name.startswith("_")
+        }
+        snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
         return cls(*snapshot.freeze(), snapshot.values() if values else {})
 
     @property
@@ -161,6 +174,22 @@ class Graph:
                 values[node.index] = np.asarray(inputs[str(node.name)], dtype=node.dtype)[()]
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
+
+
+def capture(
+    out: Any,
+    wrt: Sequence[Any] | None,
+    *,
+    backward: bool,
+    values: bool = False,
+    variables: Mapping[str, Any] | None = None,
+) -> Graph:
+    """Take the snapshot that a tool needs, with respect to all leaves unless told otherwise."""
+    if backward and wrt is None:
+        outputs = out if isinstance(out, list | tuple) else [out]
+        if all(isinstance(x, Operand) for x in outputs):
+            wrt = [node for node in reachable(outputs) if node.op is None]
+    return Graph.capture(out, wrt if backward else None, values=values, variables=variables)
 
 
 def _operand(constant: Node) -> Any:
