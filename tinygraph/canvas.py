@@ -61,6 +61,7 @@ FRAME = {
     "fontcolor": GREY,
     "fontsize": "12",
     "labelloc": "t",
+    "labeljust": "l",
     "margin": "8",
 }
 
@@ -101,6 +102,7 @@ class Canvas:
         self.outputs = {node.index for node in graph.outputs}
         self.sums = {g.of.index: g for g in graph.arrivals if g.kind == "sum"}
         self.new_shapes = _new_shapes(graph)
+        self.upright = direction in ("TB", "BT")
         self.note = ""
         self.boxes: dict[Scope, list[tuple[str, dict[str, str]]]] = {}
         self.arrows: list[tuple[str, str, dict[str, str]]] = []
@@ -203,13 +205,12 @@ class Canvas:
             label = _escape(name_of(value))
             if label and value.index in self.new_shapes:
                 label += _shape(value)
-        look = {"label": f"<{label}>"} if label else {}
-        self.arrows.append((tail, head, look | (MAIN if main else {})))
+        self.arrows.append((tail, head, self._beside(label) | (MAIN if main else {})))
 
     def gradient_arrow(self, tail: str, head: str, label: str) -> None:
         """Draw a gradient flowing back; it moves no box."""
-        look = {"label": f"<{_escape(_short(label, LONGEST_FORMULA))}>"} if label else {}
-        self.arrows.append((tail, head, BESIDE | look))
+        text = _escape(_short(label, LONGEST_FORMULA))
+        self.arrows.append((tail, head, BESIDE | self._beside(text)))
 
     def dependency(self, x: Node, node: Node) -> None:
         """Draw one operand of one node in a graph of both passes.
@@ -253,6 +254,11 @@ class Canvas:
             left, right = constants
             return f"{left} {symbol}" if left is not None else f"{symbol} {right}"
         return symbol + (number_text(node.params["n"]) if "n" in node.params else "")
+
+    def _beside(self, label: str) -> dict[str, str]:
+        """Give the label of an arrow; beside an upright arrow it needs room on both sides."""
+        room = "&#160;" if self.upright else ""
+        return {"label": f"<{room}{label}{room}>"} if label else {}
 
     def _put(self, key: str, label: str, scope: Scope, look: dict[str, str]) -> None:
         self.boxes.setdefault(scope, []).append((key, {"label": f"<{label}>"} | look))
