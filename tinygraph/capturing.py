@@ -379,5 +379,4 @@ def _constant(index: int, x: Any, name: str | None, step: int, lengths: set[int]
 
 def _reciprocal(x: Any, lengths: set[int]) -> Fraction | None:
     """Give 1/n if x is the number of its type that is nearest to it, n being a sum's length."""
-    n = round(1 / x) if 0 < x <= 1 else 0
-    return Fraction(1, n) if n in lengths and x == type(x)(1) / n else None
+    return next((Fraction(1, n) for n in lengths if x == type(x)(1) / n), None)

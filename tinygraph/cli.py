@@ -13,12 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from tinygraph.inputs import InputError, describe_nonfinite, read_array, wine
 
 __all__ = ["main"]
 
 AGREE, DISAGREE, MISTAKE = 0, 1, 2
 DTYPES = ("float16", "float32", "float64", "longdouble")
+VIEWS = ("circuit", "forward", "backward", "joint")
+DETAILS = ("steps", "primitives")
+DIRECTIONS = ("LR", "TB", "RL", "BT")
+FORMATS = ("svg", "png", "pdf", "dot", "json")
+NOTATIONS = ("text", "markdown", "latex", "python")
 MARK = b"tinygraph"
 
 
@@ -63,11 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="tinygraph",
         description="Computational graphs of NumPy code: drawn, differentiated, compared.",
-        epilog="examples:\n  tinygraph batchnorm\n  tinygraph batchnorm --help",
+        epilog="examples:\n"
+        "  tinygraph batchnorm\n"
+        "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
+        "  tinygraph derive batchnorm --format python",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_batchnorm(commands)
+    _add_draw(commands)
+    _add_derive(commands)
     return parser
 
 
@@ -183,6 +195,120 @@ def _write_pictures(graph: Any, targets: Sequence[Path]) -> tuple[list[str], str
     return written, ""
 
 
+# --------------------------------------------------------------------------- draw and derive
+
+ARGUMENTS = """arguments of the function:
+  name=64x100, name=100, name=()   a tensor of that shape, random from --seed
+  name=1e-5                        a constant, written with a point or an exponent
+  name=data.npy, name=data.csv     an array from a file
+  name:=LITERAL                    any Python literal, such as n:=3
+"""
+
+
+def _add_target(commands: Any, name: str, examples: str, **texts: str) -> Any:
+    command = commands.add_parser(
+        name,
+        epilog=f"{ARGUMENTS}\nexamples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **texts,
+    )
+    command.add_argument("target", metavar="FILE.py:FUNCTION", help="a function, or: batchnorm")
+    command.add_argument("arguments", nargs="*", metavar="name=…", help="see below")
+    command.add_argument("--seed", type=int, default=0, help="of random tensors (default 0)")
+    command.add_argument("--force", action="store_true", help="overwrite a file of your own")
+    return command
+
+
+def _add_draw(commands: Any) -> None:
+    draw = _add_target(
+        commands,
+        "draw",
+        "  tinygraph draw batchnorm --step 7\n"
+        "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
+        "  tinygraph draw model.py:forward x=4x3 gamma=3 beta=3 --view joint -o - --format dot",
+        help="draw a NumPy function of yours",
+        description="Run a function of yours, and draw its graph forwards and backwards.",
+    )
+    draw.add_argument("--view", default="circuit", choices=VIEWS, help="(default circuit)")
+    draw.add_argument("--detail", default="steps", choices=DETAILS, help="(default steps)")
+    draw.add_argument("--direction", default="LR", choices=DIRECTIONS, help="(default LR)")
+    draw.add_argument("--step", type=int, metavar="K", help="one step alone; 0 for the inputs")
+    draw.add_argument("--values", action="store_true", help="write value and gradient into boxes")
+    draw.add_argument(
+        "-o", "--output", metavar="FILE", help="by suffix; - for standard output (default: "
+        "graphs/FUNCTION.svg)"
+    )  # fmt: skip
+    draw.add_argument("--format", choices=FORMATS, help="instead of the suffix")
+    draw.set_defaults(run=_run_draw)
+
+
+def _run_draw(options: argparse.Namespace) -> int:
+    name = options.target.rpartition(":")[2]
+    output = options.output or f"graphs/{name}.{options.format or 'svg'}"
+    suffix = options.format or Path(output).suffix.lower().removeprefix(".")
+    suffix = {"gv": "dot", "": "svg" if output == "-" else ""}.get(suffix, suffix)
+    if suffix not in FORMATS:
+        raise InputError(
+            f"{output}: cannot write {suffix or 'a file without suffix'}; "
+            f"the formats are {', '.join(FORMATS)}"
+        )
+    if output != "-":
+        _check_targets([Path(output)], options.force)
+
+    from tinygraph.drawing import draw
+    from tinygraph.targets import run_target
+
+    out = run_target(options.target, options.arguments, options.seed)
+    if options.values:
+        _backward(out, options.seed)
+    picture = draw(
+        out,
+        view=options.view,
+        detail=options.detail,
+        step=options.step,
+        values=options.values,
+        direction=options.direction,
+    )
+    _write(picture.content(suffix), output)
+    return AGREE
+
+
+def _backward(out: Any, seed: int) -> None:
+    rng = np.random.default_rng([seed, 1])
+    for one in out if isinstance(out, list) else [out]:
+        one.backward(rng.normal(size=one.shape))
+
+
+def _add_derive(commands: Any) -> None:
+    derive = _add_target(
+        commands,
+        "derive",
+        "  tinygraph derive batchnorm\n"
+        "  tinygraph derive batchnorm --format python -o batchnorm_by_machine.py\n"
+        "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
+        help="write the backward pass of a function out",
+        description="Run a function of yours, and write its forward and backward pass out.",
+    )
+    derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
+    derive.add_argument(
+        "-o", "--output", metavar="FILE", default="-", help="(default: standard output)"
+    )
+    derive.set_defaults(run=_run_derive)
+
+
+def _run_derive(options: argparse.Namespace) -> int:
+    if options.output != "-":
+        _check_targets([Path(options.output)], options.force)
+
+    from tinygraph.equations import derive
+    from tinygraph.targets import run_target
+
+    out = run_target(options.target, options.arguments, options.seed)
+    text = derive(out, format=options.format)
+    _write((text.rstrip("\n") + "\n").encode(), options.output)
+    return AGREE
+
+
 # --------------------------------------------------------------------------- files and messages
 
 
@@ -199,6 +325,17 @@ def _check_targets(paths: Sequence[Path], force: bool) -> None:
                 f"{path}: exists and was not made by tinygraph; "
                 "choose another directory with -o, or overwrite it with --force"
             )
+
+
+def _write(content: bytes, output: str) -> None:
+    if output == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    _say(f"wrote {path}")
 
 
 def _say(message: str) -> None:

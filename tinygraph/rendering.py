@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import sys
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,17 +74,19 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
             return str(super().save(filename, directory=directory, **options))
         path = Path(directory or "", os.fspath(filename))
         suffix = path.suffix.lower().removeprefix(".")
-        if suffix == "gv":
-            suffix = "dot"
-        if suffix not in FORMATS:
+        if suffix not in (*FORMATS, "gv"):
             raise ValueError(
                 f"{path}: cannot write {path.suffix or 'a file without suffix'}; the formats are "
                 + ", ".join(f".{name}" for name in FORMATS)
             )
-        content = self.source.encode() if suffix == "dot" else self.pipe(suffix)
+        content = self.content("dot" if suffix == "gv" else suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return str(path)
+
+    def content(self, format: str) -> bytes:
+        """Give what `save` writes: the DOT text, or its rendering, marked as made by tinygraph."""
+        return self.source.encode() if format == "dot" else _marked(self.pipe(format), format)
 
     def pipe(
         self,
@@ -170,6 +174,16 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
             bundle["text/plain"] = f"{error}\n\n{self.source}"
         wanted = set(include or bundle) - set(exclude or ())
         return {kind: content for kind, content in bundle.items() if kind in wanted}
+
+
+def _marked(content: bytes, suffix: str) -> bytes:
+    """Leave a mark in formats that say nothing of where they come from."""
+    if suffix == "png":
+        text = b"tEXtSoftware\0tinygraph"
+        chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+        end = content.rindex(b"IEND") - 4
+        return content[:end] + chunk + content[end:]
+    return content + b"% made by tinygraph\n" if suffix == "pdf" else content
 
 
 def _render(source: str, format: str, engine: str) -> bytes:
