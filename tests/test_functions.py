@@ -311,6 +311,12 @@ def test_an_axis_that_is_no_int(f, axis):
         f(Tensor(CUBE), axis=axis)
 
 
+@pytest.mark.parametrize("axis", [(2, 0), (-1, 0), [2, -3]], ids=str)
+def test_a_graph_keeps_axes_sorted_and_not_negative(axis):
+    assert np.sum(Tensor(CUBE), axis=axis).params["axis"] == (0, 2)
+    assert np.max(Tensor(CUBE), axis=axis).params["axis"] == (0, 2)
+
+
 @each_reduction
 def test_an_axis_may_be_a_numpy_int(f):
     close(f(Tensor(CUBE), axis=np.int64(1)).data, f(CUBE, axis=1), 1e-15)

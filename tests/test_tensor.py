@@ -408,7 +408,7 @@ def test_an_upstream_gradient_is_never_silently_ones(shape):
     out = x * 2
     out.name = "out"
     for differentiate in (out.backward, lambda: grad(out, [x])):
-        with pytest.raises(ValueError, match="out of shape .* upstream") as error:
+        with pytest.raises(ValueError, match=r"out of shape .* upstream") as error:
             differentiate()
         assert f"pass dout, an array of shape {shape}" in str(error.value)
     assert x.grad is None

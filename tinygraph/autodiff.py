@@ -187,17 +187,21 @@ def fit(g: Any, x: Any) -> Any:
     array([11., 22., 33.])
     """
     shape = x.shape
-    if not hasattr(g, "shape"):
-        g = np.array(g, dtype=object)  # an exact scalar, which NumPy hands out bare
+    g = _shaped(g)
     if g.shape != shape:
         new = g.ndim - len(shape)
         stretched = tuple(k + new for k, n in enumerate(shape) if n == 1 and g.shape[k + new] != 1)
-        g = ops.sum(g, axis=tuple(range(new)) + stretched, keepdims=not new)
+        g = _shaped(ops.sum(g, axis=tuple(range(new)) + stretched, keepdims=not new))
         if g.shape != shape:
             g = np.reshape(g, shape)
     if g.dtype is not x.dtype and g.dtype != x.dtype and _comparable(g.dtype, x.dtype):
         g = g.astype(x.dtype)
     return g
+
+
+def _shaped(g: Any) -> Any:
+    """Wrap an exact scalar, which NumPy hands out bare."""
+    return g if hasattr(g, "shape") else np.array(g, dtype=object)
 
 
 def _comparable(a: np.dtype[Any], b: np.dtype[Any]) -> bool:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from itertools import chain, count
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +26,8 @@ from tinygraph.nodes import Gradient, Node, Step
 from tinygraph.operators import NO_PARAMS, Operand
 
 __all__ = ["Capture"]
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Symbol(Operand):
@@ -81,22 +85,34 @@ def _result_type(
 ) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Find shape and dtype of a result by computing it on ones, which serves every primitive.
 
-    Of an elementwise operation one element is enough.
+    Of an elementwise operation one element is enough, and one computation for all of its kind.
     """
-    single = op.name in ops.ELEMENTWISE
+    if op.name in ops.ELEMENTWISE:
+        kinds = tuple(x.dtype if hasattr(x, "dtype") else x for x in inputs)
+        shapes = {np.shape(x) for x in inputs} - {()}
+        shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+        return shape, _element_type(op, kinds, tuple(params.items()))
     ones = [
-        np.broadcast_to(np.ones((), x.dtype), () if single else x.shape)
-        if hasattr(x, "shape")
-        else x
-        for x in inputs
+        np.broadcast_to(np.ones((), x.dtype), x.shape) if hasattr(x, "shape") else x for x in inputs
     ]
-    with np.errstate(all="ignore"):
-        value = op.forward(*ones, **params)
-    if not hasattr(value, "dtype"):  # a bare Fraction
-        value = np.array(value, dtype=object)
-    if single:
-        return np.broadcast_shapes(*(np.shape(x) for x in inputs)), value.dtype
+    value = _compute(op, ones, params)
     return value.shape, value.dtype
+
+
+@lru_cache(maxsize=1024)
+def _element_type(
+    op: ops.Primitive, kinds: tuple[Any, ...], params: tuple[tuple[str, Any], ...]
+) -> np.dtype[Any]:
+    """Find the dtype of an elementwise result from the dtypes and numbers that it takes."""
+    ones = [np.ones((), kind) if isinstance(kind, np.dtype) else kind for kind in kinds]
+    dtype: np.dtype[Any] = _compute(op, ones, dict(params)).dtype
+    return dtype
+
+
+def _compute(op: ops.Primitive, operands: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    with np.errstate(all="ignore"):
+        value = op.forward(*operands, **params)
+    return value if hasattr(value, "dtype") else np.array(value, dtype=object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +203,7 @@ class Capture:
     def _name_gradients(self) -> None:
         paths = Counter(a.node.index for a in self.arrivals if not a.is_sum)
         nth: Counter[int] = Counter()
+        taken = {s.name for s in self.forward if s.name is not None}
         seeded = {a.node.index for a in self.arrivals if a.consumer is None}
         for a in self.arrivals:
             k = a.node.index
@@ -205,7 +222,7 @@ class Capture:
                     kind, name = "part", f"d{{}}{nth[k]}"
                 else:
                     kind, name = "whole", "d{}"
-            label = name.format(a.node.name) if a.node.name else ""
+            label = _unique(name.format(a.node.name), taken) if a.node.name else ""
             self.gradients.append((label, kind, a))
             a.g.name = a.g.name or label or None
 
@@ -223,7 +240,7 @@ class Capture:
             math.prod(s.inputs[0].shape[k] for k in s.params["axis"])
             for s in self.symbols
             if s.op is ops.sum
-        }
+        } - {0}
         names = {
             (self.of[tensor].index, position): name
             for s in self.forward
@@ -309,13 +326,12 @@ def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
     each use, it would look computed at each use.
     """
     uses = Counter(x.index for s in symbols for x in s.parents)
-    for group, base in (
-        ([s for s in outputs if s.name is None], "out"),
-        ([s for s in symbols if s.role == "input" and s.name is None], "x"),
-        ([s for s in symbols if s.name is None and uses[s.index] > 1], "t"),
-    ):
-        for k, symbol in enumerate(group):
-            symbol.name = base if len(group) == 1 and base != "t" else f"{base}{k + 1}"
+    leaves = [s for s in symbols if s.role == "input"]
+    shared = [s for s in symbols if uses[s.index] > 1]
+    for group, base in ((outputs, "out"), (leaves, "x"), (shared, "t")):
+        unnamed = [s for s in group if s.name is None]
+        for k, symbol in enumerate(unnamed):
+            symbol.name = base if len(unnamed) == 1 and base != "t" else f"{base}{k + 1}"
 
     names = Counter(s.name for s in symbols if s.name is not None)
     taken = {name for name, uses in names.items() if uses == 1}
@@ -330,6 +346,14 @@ def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
                 name = next(candidates)
             symbol.name = name
             taken.add(name)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """Number a name that is taken, and take it."""
+    candidates = chain([name], (f"{name}[{k}]" for k in count(1)))
+    name = next(c for c in candidates if c not in taken)
+    taken.add(name)
+    return name
 
 
 def _number_steps(symbols: Sequence[Symbol]) -> None:
@@ -366,15 +390,17 @@ def _steps(nodes: Sequence[Node]) -> tuple[Step, ...]:
 
 
 def _constant(index: int, x: Any, name: str | None, step: int, lengths: set[int]) -> Node:
-    """Make a node of a constant; single numbers are kept exactly where they are finite."""
+    """Make a node of a constant; numbers that are fractions are kept exactly."""
     dtype, value = getattr(x, "dtype", None), x
     if isinstance(x, Fraction):
         dtype = np.dtype(object)
-    elif isinstance(x, int | float | np.floating) and np.isfinite(x):
+    elif isinstance(x, int):
+        value = Fraction(x)
+    elif isinstance(x, float | np.floating) and np.isfinite(x) and x != 0:  # −0 has a sign
         value = _reciprocal(x, lengths)
         if value is None:
             value = x if isinstance(x, np.floating) else Fraction(x)
-    return Node(index, None, (), NO_PARAMS, np.shape(x), dtype, name, step, "constant", value)
+    return Node(index, None, (), NOTHING, np.shape(x), dtype, name, step, "constant", value)
 
 
 def _reciprocal(x: Any, lengths: set[int]) -> Fraction | None:

@@ -50,9 +50,9 @@ COMPLEX_STEP = 1e-20
 CENTRAL_STEP = EPS ** (1 / 3)  # balances the errors h² of the formula and eps / h of rounding
 TOLERANCE = {"complex": 1e-10, "central": 1e-6}
 METHODS = {"complex": "complex step", "central": "central differences"}
-# A gradient smaller than this share of its terms has cancelled. Rounding leaves EPS of the terms
-# in a complex step and EPS / h in a difference, which must stay far below tolerance times share.
-CANCELLED = {"complex": 1e-4, "central": 1e-2}
+# A gradient below this share of its terms is measured by that share. Rounding leaves EPS of the
+# terms in a complex step, EPS / h in a difference: far less than the tolerance allows on it.
+CANCELLED = 1e-2
 # A difference that fails is taken again with smaller steps: for what bends sharply but smoothly.
 FINER = (30, 1000)
 
@@ -479,7 +479,7 @@ class _Point:
     ) -> tuple[InputReport, str]:
         rows = np.array([self.compare(i, self.direction(i, test), method) for test in tests])
         sizes = np.abs(rows[:, :2])
-        scale = np.max(sizes, where=np.isfinite(sizes), initial=CANCELLED[method] * self.terms[i])
+        scale = np.max(sizes, where=np.isfinite(sizes), initial=CANCELLED * self.terms[i])
 
         def errors(rows: Any) -> Any:
             gap = np.abs(rows[..., 0] - rows[..., 1])
@@ -561,9 +561,10 @@ class _Point:
                 "somewhere between, its plain array is used (.data, .detach(), float())"
             )
         factor = np.vdot(a, n) / np.vdot(n, n) if n.any() else 0.0
-        if a.size > 1 and np.abs(a - factor * n).max() <= 1e-7 * np.abs(a).max():
+        if a.size > 1 and np.abs(a - factor * n).max() <= 1e-3 * np.abs(a - n).max():
             exact = Fraction(factor).limit_denominator(100)
-            ratio = exact if abs(exact - factor) < 1e-7 else f"{factor:.7g}"
+            near = abs(exact - factor) < 1e-3 * abs(exact - 1)
+            ratio = exact if near else f"{1 + float(f'{factor - 1:.4g}'):.12g}"
             return f"factor: every entry is {ratio} times what it should be"
         if entries:
             a, n = a.reshape(shape), n.reshape(shape)

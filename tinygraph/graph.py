@@ -108,6 +108,8 @@ class Graph:
                 raise TypeError(
                     f"Graph.capture: an output must be a Tensor, not {type(out).__name__}"
                 )
+        if isinstance(wrt, Operand):
+            raise TypeError("Graph.capture: wrt must be a list of Tensors; write wrt=[x]")
         names = {
             value.index: name
             for name, value in (variables or {}).items()
@@ -167,7 +169,9 @@ class Graph:
         for node in self.nodes:
             if node.op is not None:
                 operands = [values[x.index] for x in node.inputs]
-                values[node.index] = node.op.forward(*operands, **node.params)
+                value = node.op.forward(*operands, **node.params)
+                exact = not hasattr(value, "dtype")  # NumPy hands out a Fraction bare
+                values[node.index] = np.array(value, dtype=object) if exact else value
             elif node.role == "constant":
                 values[node.index] = _operand(node)
             else:

@@ -156,7 +156,8 @@ class Operand:
 
     def astype(self, dtype: Any) -> Self:
         """Convert to another dtype; the gradient comes back in this one."""
-        return self.record(ops.cast, (self,), {"dtype": np.dtype(dtype)})
+        dtype = np.dtype(dtype)
+        return self if dtype == self.dtype else self.record(ops.cast, (self,), {"dtype": dtype})
 
     # ------------------------------------------------------------------ reductions and functions
 

@@ -195,7 +195,7 @@ power = Primitive(
     "^",
     operator.pow,
     lambda g, out, a, b: g * (b * a ** np.where(b == 0, 1, b - 1)),
-    lambda g, out, a, b: g * (out * np.log(np.where(a == 0, 1, a))),
+    lambda g, out, a, b: g * (out * np.log(np.where(a == 0, 1, a).astype(out.dtype))),
 )
 
 # --------------------------------------------------------------------------- elementwise functions

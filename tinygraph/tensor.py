@@ -389,6 +389,8 @@ def _numbers(data: Any, what: str) -> Any:
         array = np.array(data)
     except ValueError as error:
         raise ValueError(f"{what} does not form an array: {error}") from None
+    if array.dtype.hasobject and all(isinstance(x, int) for x in array.flat):
+        array = array.astype(np.float64)  # ints beyond 64 bits
     kind = array.dtype.kind
     if kind not in "iubfcO" or (
         kind == "O" and not all(isinstance(x, Number) for x in array.ravel())

@@ -13,9 +13,11 @@ the scope of the name.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from numbers import Number
 from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
@@ -110,7 +112,10 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 def _as_tensor(x: Any) -> Any:
-    return Tensor(x) if isinstance(x, np.ndarray) and x.dtype.kind in "fcO" else x
+    numbers = isinstance(x, np.ndarray) and (
+        x.dtype.kind in "fc" or (x.dtype.hasobject and all(isinstance(v, Number) for v in x.flat))
+    )
+    return Tensor(x) if numbers else x
 
 
 def _name_results(result: Any) -> None:
@@ -152,14 +157,15 @@ class _Namer:
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         if _is_unseen(frame):
             return None
-        self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
+        if frame not in self.scopes:  # a generator comes back in the frame that it left
+            self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
         self._name_locals(frame)
         return self.line
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
         if event in ("line", "return"):
             self._name_locals(frame, containers=event == "return")
-        if event == "return":
+        if event == "return" and not frame.f_code.co_flags & inspect.CO_GENERATOR:
             self.scopes.pop(frame, None)
         return self.line
 
