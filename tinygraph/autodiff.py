@@ -118,7 +118,7 @@ def sweep(
     def arrive(node: Any, consumer: Any, g: Any) -> None:
         index = node.index
         if index in gradients:
-            gradients[index] = gradients[index] + g
+            gradients[index] = _shaped(gradients[index] + g)
         else:
             gradients[index] = g
         if observe is not None:

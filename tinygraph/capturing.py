@@ -349,7 +349,7 @@ def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """Number a name that is taken, and take it."""
+    """Take a name, numbered if it is taken already."""
     candidates = chain([name], (f"{name}[{k}]" for k in count(1)))
     name = next(c for c in candidates if c not in taken)
     taken.add(name)

@@ -176,7 +176,9 @@ def reshape(x: Any, shape: Any) -> Any:
 
 def transpose(x: Any, axes: Any = None) -> Any:
     """Permute the axes."""
-    order = tuple(range(x.ndim))[::-1] if axes is None else tuple(axes)
+    if axes is None:
+        axes = range(x.ndim)[::-1]
+    order = (axes,) if hasattr(axes, "__index__") else tuple(axes)
     if sorted(k % x.ndim if x.ndim else k for k in order) != list(range(x.ndim)):
         raise ValueError(f"transpose: {axes!r} is no permutation of the axes of {describe(x)}")
     return ops.transpose(x, axes=tuple(k % x.ndim for k in order))
@@ -192,7 +194,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 def expand_dims(x: Any, axis: Any) -> Any:
     """Insert axes of length 1."""
-    added = (axis,) if isinstance(axis, int) else tuple(axis)
+    added = (axis,) if hasattr(axis, "__index__") else tuple(axis)
     ndim = x.ndim + len(added)
     places = normalize_axes((1,) * ndim, added, of="expand_dims")
     old = iter(x.shape)
@@ -232,7 +234,9 @@ def concatenate(parts: Any, axis: int = 0) -> Any:
             "concatenate: the parts need the same number of axes, at least one; they are "
             + ", ".join(describe(part) for part in parts)
         )
-    (along,) = normalize_axes(parts[0].shape, axis, of="concatenate")
+    if axis is None:
+        raise ValueError("concatenate: axis=None is not supported on tensors; reshape(-1) them")
+    (along,) = normalize_axes(np.shape(parts[0]), axis, of="concatenate")
     return ops.concatenate(*parts, axis=along)
 
 

@@ -105,7 +105,11 @@ class Primitive:
         return self.name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TABLE.__getitem__, (self.name,)
+        return _primitive, (self.name,)
+
+
+def _primitive(name: str) -> Primitive:
+    return TABLE[name]
 
 
 class EveryInput:
@@ -188,13 +192,13 @@ def _pow_rule(g: Any, out: Any, x: Any, n: Any) -> Any:
 
 pow = Primitive("pow", "^", lambda x, n: x**n, _pow_rule)
 
-# Where b = 0 the base has no influence (b·a^(b-1) would be 0·∞ at a = 0), and where a = 0 neither
-# has the exponent (log a would be −∞).
+# At a = b = 0 the base has no influence, but b·a^(b-1) would be 0·∞; where a = 0 the exponent has
+# none, but log a would be −∞.
 power = Primitive(
     "power",
     "^",
     operator.pow,
-    lambda g, out, a, b: g * (b * a ** np.where(b == 0, 1, b - 1)),
+    lambda g, out, a, b: g * (b * np.where((a == 0) * (b == 0), 1, a) ** (b - 1)),
     lambda g, out, a, b: g * (out * np.log(np.where(a == 0, 1, a).astype(out.dtype))),
 )
 
@@ -245,7 +249,12 @@ where = Primitive(
     lambda g, out, condition, a, b: np.where(condition, 0, g),
 )
 
-cast = Primitive("cast", "as", lambda x, dtype: x.astype(dtype), lambda g, out, x, dtype: g)
+cast = Primitive(
+    "cast",
+    "as",
+    lambda x, dtype: x.astype(dtype),
+    lambda g, out, x, dtype: g * 0 if dtype.kind in "iub" else g,  # rounding is constant a.e.
+)
 
 # --------------------------------------------------------------------------- no gradient flows
 
