@@ -329,7 +329,7 @@ def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
     leaves = [s for s in symbols if s.role == "input"]
     shared = [s for s in symbols if uses[s.index] > 1]
     for group, base in ((outputs, "out"), (leaves, "x"), (shared, "t")):
-        unnamed = [s for s in group if s.name is None]
+        unnamed = [s for s in dict.fromkeys(group) if s.name is None]
         for k, symbol in enumerate(unnamed):
             symbol.name = base if len(unnamed) == 1 and base != "t" else f"{base}{k + 1}"
 

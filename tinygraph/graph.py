@@ -116,7 +116,9 @@ class Graph:
             if isinstance(value, Operand) and not name.startswith("_")
         }
         snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
-        return cls(*snapshot.freeze(), snapshot.values() if values else {})
+        graph = cls(*snapshot.freeze(), snapshot.values() if values else {})
+        snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
+        return graph
 
     @property
     def gradients(self) -> tuple[Gradient, ...]:
@@ -141,7 +143,8 @@ class Graph:
         Parameters
         ----------
         **inputs : array_like
-            One per input, by name, of any shapes that fit together.
+            One per input, by name, of the shape that the input had: a graph holds lengths such as
+            the 1/N of a mean as constants.
 
         Returns
         -------
@@ -151,7 +154,7 @@ class Graph:
         Raises
         ------
         ValueError
-            If an input is missing or there is no input of that name.
+            If an input is missing, there is no input of that name, or one has another shape.
 
         Examples
         --------
@@ -175,7 +178,13 @@ class Graph:
             elif node.role == "constant":
                 values[node.index] = _operand(node)
             else:
-                values[node.index] = np.asarray(inputs[str(node.name)], dtype=node.dtype)[()]
+                value = np.asarray(inputs[str(node.name)], dtype=node.dtype)
+                if value.shape != node.shape:
+                    raise ValueError(
+                        f"run: {node.name} has shape {value.shape}, but was captured with "
+                        f"{node.shape}; capture the graph again for another shape"
+                    )
+                values[node.index] = value[()] if value.dtype.kind != "O" else value
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
 

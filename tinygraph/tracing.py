@@ -137,7 +137,7 @@ def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
 _HERE = Path(__file__).parent
 _ENGINE = {
     str(_HERE / f"{module}.py")
-    for module in ("ops", "functions", "operators", "autodiff", "tensor", "tracing", "checking")
+    for module in ("ops", "functions", "operators", "autodiff", "tensor", "tracing")
 }
 _NUMPY = str(Path(np.__file__).parent)
 
