@@ -2,11 +2,12 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
-from tinygraph import Graph, Tensor, compare, ops
+from tinygraph import Graph, compare, ops
 from tinygraph.batchnorm import closed_form
 from tinygraph.comparison import Report
 from tinygraph.inputs import wine
@@ -103,15 +104,9 @@ def test_a_large_batch_goes_without_the_jacobian():
     assert set(report.scaled_errors) == JUDGED
 
 
-def test_no_features_at_all():
-    report = compare(np.zeros((5, 0)))
-    assert report.passed
-    json.dumps(report.to_dict(), allow_nan=False)
-
-
-def test_integers_lists_and_tensors_are_taken():
+def test_integers_and_lists_are_taken():
     x = [[1, 20], [2, 50], [4, 40]]
-    for given in (x, np.array(x), Tensor(x)):
+    for given in (x, np.array(x), np.array(x, dtype=np.int8)):
         report = compare(given)
         assert report.passed
         assert report.dtype == "float64"
@@ -267,7 +262,7 @@ def test_a_wrong_closed_form_is_rejected(how, dtype):
     assert report.to_dict()["passed"] is False
     json.dumps(report.to_dict(), allow_nan=False)
     # The verdict on what was not touched stays.
-    touched = {name for name in JUDGED if report.scaled_errors[name] > report.tolerances[name]}
+    touched = {name for name in JUDGED if not report.scaled_errors[name] <= report.tolerances[name]}
     assert touched
     assert touched <= {"dx", "dgamma", "dbeta"}
 
@@ -290,6 +285,35 @@ def test_a_transposed_gradient_of_a_square_batch_is_rejected(n, dtype):
     assert not compare(batch((n, n), dtype=dtype), closed=closed).passed
 
 
+OTHER_SHAPES = {
+    "dgamma unsummed": lambda dx, dgamma, dbeta, each, dout: (dx, each, dbeta),
+    "dgamma unsummed and scaled": lambda dx, dgamma, dbeta, each, dout: (dx, 16 * each, dbeta),
+    "dbeta unsummed": lambda dx, dgamma, dbeta, each, dout: (dx, dgamma, dout),
+    "dgamma summed over all": lambda dx, dgamma, dbeta, each, dout: (dx, dgamma.sum(), dbeta),
+    "dgamma for every sample": lambda dx, dgamma, dbeta, each, dout: (dx, dgamma + 0 * dx, dbeta),
+    "dx transposed": lambda dx, dgamma, dbeta, each, dout: (dx.T, dgamma, dbeta),
+    "dx of one sample": lambda dx, dgamma, dbeta, each, dout: (dx[0], dgamma, dbeta),
+}
+
+
+@pytest.mark.parametrize("how", OTHER_SHAPES)
+def test_a_gradient_of_another_shape_never_passes(how):
+    """It is a failure, or an error that names the gradient and both shapes."""
+    shapes = {"dx": "(16, 4)", "dgamma": "(4,)", "dbeta": "(4,)"}
+
+    def closed(x, gamma, dout, *, eps, axis):
+        xhat, _ = statistics(x, eps, axis)
+        right = closed_form(x, gamma, dout, eps=eps, axis=axis)
+        return OTHER_SHAPES[how](*right, dout * xhat, dout)
+
+    name = how.partition(" ")[0]
+    try:
+        passed = compare(batch(), closed=closed).passed
+    except ValueError as error:
+        passed = name not in str(error) or shapes[name] not in str(error)
+    assert not passed
+
+
 @pytest.mark.parametrize("how", ["without the mean", "without the variance", "without gamma"])
 @pytest.mark.parametrize(
     ("shape", "axis"), [((4, 3, 5, 2), (0, 2, 3)), ((4, 5, 2, 3), (0, 1, 2))], ids=repr
@@ -300,21 +324,22 @@ def test_a_wrong_closed_form_of_images_is_rejected(shape, axis, how):
     assert not compare(x, axis=axis, closed=WRONG[how]).passed
 
 
-def test_a_wrong_closed_form_of_layernorm_is_rejected():
-    def closed(x, gamma, dout, *, eps, axis, scale=gamma_outside):
-        xhat, ivar = statistics(x, eps, axis)
-        return scale(x, gamma, dout, xhat, ivar)
-
-    x = batch((6, 7))
-    assert not compare(x, axis=-1, closed=closed).passed
-
-
-def gamma_outside(x, gamma, dout, xhat, ivar):
+def wrong_layernorm(x, gamma, dout, *, eps, axis):
     """Take gamma out of the means, which holds for BatchNorm only."""
-    n = x.shape[-1]
-    mean, along = (np.sum(a, axis=-1, keepdims=True) / n for a in (dout, dout * xhat))
+    xhat, ivar = statistics(x, eps, axis)
+    mean, along = (np.mean(a, axis=-1, keepdims=True) for a in (dout, dout * xhat))
     dx = gamma * ivar * (dout - mean - xhat * along)
     return dx, np.sum(dout * xhat, axis=0), np.sum(dout, axis=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_wrong_closed_form_of_layernorm_is_rejected(dtype):
+    x = batch((6, 7), dtype=dtype)
+    report = compare(x, axis=-1, closed=wrong_layernorm)
+    assert report.scaled_errors["dx"] > 1000 * report.tolerances["dx"]
+    assert not report.passed
+    for name in ("dgamma", "dbeta"):
+        assert report.scaled_errors[name] <= report.tolerances[name]
 
 
 def test_a_disagreement_in_one_feature_of_many_is_found():
@@ -331,17 +356,16 @@ def test_a_disagreement_in_one_feature_of_many_is_found():
     assert report.scaled_errors["dx"] > report.tolerances["dx"]
 
 
-@pytest.mark.parametrize("mean", [1e2, 1e3, 3e3, 6e3, 1e4, 1.5e4, 1e5])
+@pytest.mark.parametrize("mean", [1e3, 6e3, 1e4, 1.2e4, 1e5])
 @pytest.mark.parametrize("how", ["without the mean", "without the variance"])
 def test_a_wrong_form_never_passes_however_large_the_mean(how, mean):
     """Where the data hold too few digits to judge by, compare must say so and not pass."""
     x = batch((1000, 3), mean=mean, dtype="float32")
     try:
-        report = compare(x, closed=WRONG[how])
+        passed = compare(x, closed=WRONG[how]).passed
     except ValueError as error:
-        assert "float32" in str(error)  # noqa: PT017
-    else:
-        assert not report.passed
+        passed = "float32" not in str(error)
+    assert not passed
 
 
 # --- a wrong engine -------------------------------------------------------------------------------
@@ -383,7 +407,9 @@ def test_a_wrong_rule_in_the_engine_is_found(how, dtype, monkeypatch):
     monkeypatch.setattr(op, "rules", rules)
     report = compare(x)
     assert not report.passed
-    assert report.scaled_errors["worst step"] > report.tolerances["worst step"]
+    # beta's gradient is no step of its own.
+    judge = "dbeta" if how == "add without beta" else "worst step"
+    assert report.scaled_errors[judge] > report.tolerances[judge]
     monkeypatch.undo()
     assert compare(x).passed
 
@@ -659,10 +685,6 @@ def test_a_nan_in_one_row_of_layernorm_leaves_the_other_rows(axis):
     assert not compare(x, axis=axis, closed=wrong_layernorm).passed
 
 
-def wrong_layernorm(x, gamma, dout, *, eps, axis):
-    return gamma_outside(x, gamma, dout, *statistics(x, eps, axis))
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_where_no_feature_is_finite_there_is_nothing_to_pass(bad):
     """Neither PASS nor FAIL would be true: there is nothing that could have been compared."""
@@ -670,6 +692,11 @@ def test_where_no_feature_is_finite_there_is_nothing_to_pass(bad):
     x[1] = bad
     with pytest.raises(ValueError, match="finite"):
         compare(x)
+
+
+def test_without_features_there_is_nothing_to_pass():
+    with pytest.raises(ValueError, match=r"x .*\(5, 0\)"):
+        compare(np.zeros((5, 0)))
 
 
 # --- where nothing can be judged ------------------------------------------------------------------
@@ -702,7 +729,7 @@ def test_a_constant_column_without_eps_is_named(value):
 def test_a_spread_below_the_resolution_is_named():
     x = batch((64, 3))
     x[:, 1] += 1e15
-    with pytest.raises(ValueError, match=r"feature 1: .*float64 resolves"):
+    with pytest.raises(ValueError, match=r"feature 1: .*float64"):
         compare(x)
 
 
@@ -724,7 +751,7 @@ def test_a_spread_below_the_resolution_is_named():
     ],
 )
 def test_mistakes_are_explained(arguments, words):
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=re.escape(words[0])) as caught:
         compare(**arguments)
     message = str(caught.value)
     assert "\n" not in message

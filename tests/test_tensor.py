@@ -898,3 +898,15 @@ def test_zero_size():
         assert dx.shape == (0, 3)
     w = Tensor(np.ones(3))
     assert grad(x * w, [w], np.zeros((0, 3)))[0].tolist() == [0, 0, 0]
+
+
+def test_a_result_that_was_not_recorded_cannot_be_differentiated():
+    x = Tensor([1.0, 2.0], name="x")
+    with no_grad():
+        y = x * x
+    with pytest.raises(ValueError, match="no_grad"):
+        grad(y, [x], [1.0, 2.0])
+    with pytest.raises(ValueError, match="no_grad"):
+        y.backward([1.0, 2.0])
+    z = y.detach() * x  # a constant may be used
+    assert np.array_equal(grad(z, [x], [3.0, 5.0])[0], [3.0, 20.0])

@@ -229,7 +229,7 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
         if 0 in axes and p.shape == kept:
             shape = tuple(1 if k in axes else length for k, length in enumerate(x.shape))
             shapes.append(shape if keepdims else kept)
-        elif (0 not in axes or p.ndim == x.ndim) and _broadcasts_to(p.shape, x.shape):
+        elif _broadcasts_to(p.shape, x.shape) and (0 not in axes or _one_along(axes, p, x.ndim)):
             shapes.append(p.shape)
         else:
             wanted = f"must be {kept}, one value per feature" if 0 in axes else "must broadcast"
@@ -247,6 +247,10 @@ def _reciprocal(n: int, dtype: np.dtype[Any]) -> Any:
     if dtype.hasobject:
         return Fraction(1, n)
     return 1 / n if dtype.itemsize <= 8 else dtype.type(1) / n
+
+
+def _one_along(axes: tuple[int, ...], p: Any, ndim: int) -> bool:
+    return p.ndim == ndim and all(p.shape[k] == 1 for k in axes)
 
 
 def _broadcasts_to(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

@@ -7,6 +7,7 @@ command or in its input, explained in one line on standard error.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from tinygraph.inputs import InputError, describe_nonfinite, read_array, wine
 __all__ = ["main"]
 
 AGREE, DISAGREE, MISTAKE = 0, 1, 2
-DTYPES = ("float16", "float32", "float64", "longdouble")
+DTYPES = ("float32", "float64", "longdouble")
 VIEWS = ("circuit", "forward", "backward", "joint")
 DETAILS = ("steps", "primitives")
 DIRECTIONS = ("LR", "TB", "RL", "BT")
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["batchnorm", "no_such_file.npy"])
     2
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Σ shows a question mark
     parser = _parser()
     try:
         options = parser.parse_args(arguments)
@@ -138,12 +142,13 @@ def _axis(text: str) -> int | tuple[int, ...]:
 
 
 def _run_batchnorm(options: argparse.Namespace) -> int:
-    source = options.file or "the UCI Wine measurements"
-    x = read_array(options.file, dtype=options.dtype) if options.file else wine(options.dtype)
+    given = options.file is not None
+    source = options.file if given else "the UCI Wine measurements"
+    x = read_array(options.file, dtype=options.dtype) if given else wine(options.dtype)
     if x.ndim < 2:
         raise InputError(f"{source}: has shape {x.shape}, but a batch has at least (N, D)")
     dout = None
-    if options.upstream:
+    if options.upstream is not None:
         dout = read_array(options.upstream, dtype=str(x.dtype))
         if dout.shape != x.shape:
             raise InputError(
@@ -167,13 +172,12 @@ def _run_batchnorm(options: argparse.Namespace) -> int:
         report = compare(x, None, None, dout, eps=options.eps, axis=options.axis, seed=options.seed)
     except ValueError as error:
         raise InputError(f"{source}: {error}") from None
+    written, failure = _write_pictures(report.graph, targets)
     if options.json:
-        written, failure = _write_pictures(report.graph, targets)
         document = report.to_dict() | {"input": source, "pictures": written}
         print(json.dumps(document, indent=2, allow_nan=False))
     else:
         print(f"{source}\n{report}")
-        written, failure = _write_pictures(report.graph, targets)
     for path in written:
         _say(f"wrote {path}")
     if failure:

@@ -233,7 +233,8 @@ def compare(
     with np.errstate(all="ignore"):
         out = trace(staged)(*tensors, eps=eps, axis=axis)
         out.backward(dout)
-        expected = dict(zip(NAMES, closed(x, gamma, dout, eps=eps, axis=axis), strict=True))
+        answer = closed(x, gamma, dout, eps=eps, axis=axis)
+        expected = dict(zip(NAMES, map(np.asarray, answer), strict=True))
         by_complex_step, directions = _complex_step_error(tensors, dout, eps, axis, batch)
         contraction = None
         if x.ndim == 2 and where.axis == (0,) and x.size * len(x) <= LARGEST_JACOBIAN:
@@ -274,7 +275,10 @@ def _arguments(
     if x.dtype.kind != "f":
         raise TypeError(f"compare: x has dtype {x.dtype}, but must be of real floats")
     axes = normalize_axes(x.shape, axis, of="batchnorm")
-    features = tuple(n for k, n in enumerate(x.shape) if (k in axes) == (0 not in axes))
+    if 0 in axes:
+        features = tuple(n for k, n in enumerate(x.shape) if k not in axes)
+    else:  # LayerNorm: a value for each place that is normalized, from the first such axis on
+        features = tuple(n if k in axes else 1 for k, n in enumerate(x.shape))[axes[0] :]
     rng = np.random.default_rng(seed)
     drawn = rng.normal(size=features), rng.normal(size=features), rng.normal(size=x.shape)
     arrays = [
@@ -337,8 +341,7 @@ def _complex_step_error(
         difference = abs(slope - np.sum(dx * direction))
         size = np.sqrt(np.sum((scale * direction) ** 2))
         worst = max(worst, float(difference / size) if difference else 0.0)
-    bound = float(np.max(batch.bound[batch.finite], initial=0.0))
-    return Error(worst, max(bound, LEAST_COMPLEX_BOUND)), count
+    return Error(worst, max(batch.largest_bound, LEAST_COMPLEX_BOUND)), count
 
 
 def _speedup(

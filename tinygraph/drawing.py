@@ -23,6 +23,7 @@ __all__ = ["draw"]
 VIEWS = ("circuit", "forward", "backward", "joint")
 DETAILS = ("steps", "primitives")
 DIRECTIONS = ("LR", "TB", "RL", "BT")
+MOST_NODES = 1500
 
 
 def draw(
@@ -44,7 +45,8 @@ def draw(
     view : {"circuit", "forward", "backward", "joint"}, optional
         ``forward``: values alone. ``circuit``: values, and gradients by name beside them.
         ``backward``: the gradient graph, what the backward pass computes from what. ``joint``:
-        every primitive of both passes.
+        every primitive of both passes. Of more than 1500 nodes the circuit is drawn instead of
+        these two, and whatever has more than 500 boxes is folded, which the picture says.
     detail : {"steps", "primitives"}, optional
         One box per assignment, labelled with its formula; or every primitive, those of a step
         inside a frame with its number and name. ``joint`` always shows primitives.
@@ -100,8 +102,9 @@ def draw(
         _draw_arrivals(canvas)
     elif step is not None:
         _draw_step(canvas, step)
-    elif view in ("circuit", "forward"):
-        _draw_circuit(canvas, detail, gradients=view == "circuit" and bool(graph.arrivals))
+    elif view in ("circuit", "forward") or len(graph.nodes) > MOST_NODES:
+        # of both passes of a large graph only the folded circuit can be read
+        _draw_circuit(canvas, detail, gradients=view != "forward" and bool(graph.arrivals))
     elif view == "joint":
         _draw_joint(canvas)
     else:

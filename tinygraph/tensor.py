@@ -30,6 +30,9 @@ from tinygraph.operators import NO_PARAMS, Operand
 
 __all__ = ["Tensor", "grad", "no_grad"]
 
+UNRECORDED: dict[str, Any] = {}
+"""The parameters of a result that was computed without recording, by which it is known."""
+
 _next_index = count().__next__
 _recording: ContextVar[bool] = ContextVar("tinygraph.recording", default=True)
 _new = object.__new__
@@ -154,7 +157,7 @@ class Tensor(Operand):
         if _recording.get():
             out.op, out.inputs, out.params = op, tuple(inputs), params
         else:
-            out.op, out.inputs, out.params = None, (), NO_PARAMS
+            out.op, out.inputs, out.params = None, (), UNRECORDED
         out.index = _next_index()
         return out
 
@@ -333,7 +336,7 @@ def grad(
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Compute without recording: results are leaves.
+    """Compute without recording: results are leaves, and differentiating them raises.
 
     Holds for the thread, or the asynchronous task, that enters it and for no other. May be used as
     a context manager or as a decorator.
@@ -422,6 +425,11 @@ def _with_constants(inputs: Sequence[Any]) -> list[Any]:
 
 def _seed(out: Tensor, dout: Any) -> Any:
     """Check the upstream gradient. It is never silently ones: for BatchNorm they prove nothing."""
+    if out.params is UNRECORDED:
+        raise ValueError(
+            f"backward: {describe(out)} was computed under no_grad, so nothing was recorded to "
+            "differentiate; compute it outside, or use .detach() for a constant"
+        )
     if dout is None:
         if out.shape != ():
             raise ValueError(
