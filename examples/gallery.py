@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygraph import Tensor, draw, trace
+from tinygraph import Tensor, draw, nn, trace
 from tinygraph.batchnorm import staged
 from tinygraph.inputs import wine
 from tinygraph.rendering import Picture, RenderingError
@@ -61,6 +61,18 @@ def network(x, W1, b1, gamma1, beta1, W2, b2, gamma2, beta2, labels, eps):
     error = h2 - labels
     loss = np.mean(error**2)
     return loss
+
+
+def layers(staged: bool) -> Tensor:
+    model = nn.MLP(13, 8, 3, batchnorm=True, staged=staged, rng=0)
+    labels = np.arange(178) % 3  # any labels do for a picture
+
+    def objective(x, labels):
+        logits = model(x)
+        loss = nn.cross_entropy(logits, labels)
+        return loss
+
+    return trace(objective)(wine(), labels)
 
 
 def scalar(a, b):
@@ -147,12 +159,11 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
             f"Step {k}" if k else "Step 0: what arrives at the inputs",
             (
                 "At the right the gradient that arrives, at the left the gradients that leave, "
-                "each with its local rule and its shape. The black arrows are the forward pass "
-                "that it answers."
+                "each with its local rule and its shape. The black arrows are the forward pass."
                 if k
-                else "The gradients that end at x, gamma and beta. Three paths reach x: straight "
-                "through x − mu, through the mean, and through the variance; dropping one is the "
-                "classic mistake."
+                else "The gradients that end at x, gamma and beta. Three paths reach x: dx1 holds two of "
+                "them, straight through x − mu and through the variance, and dx2 is the one "
+                "through the mean. Dropping one is the classic mistake."
             ),
         )
         for k in range(9, -1, -1)
@@ -181,11 +192,23 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
         "A frame is one call of the function layer. Gradients run from the loss through both "
         "layers to all weights, through each layer's mean and variance.",
     ),
+    "layers": (
+        lambda: draw(layers(staged=False)),
+        "A network of layers, with its loss",
+        "Every layer stands in a frame of its own, the loss in another. BatchNorm is one box here, "
+        "whose backward rule is the closed form.",
+    ),
+    "layers_open": (
+        lambda: draw(layers(staged=True), direction="TB"),
+        "The same network, BatchNorm opened",
+        "With its nine steps visible, the gradients pass through mean and variance inside the "
+        "frame. Both networks compute the same.",
+    ),
     "scalar": (
         draw_scalar,
         "A scalar expression, with numbers",
-        "Every box shows value | gradient after backward(). The boxes with two red arrows are "
-        "those whose variable was used twice.",
+        "Every box shows value | gradient after backward(). Where several red arrows end, the "
+        "variable was used several times, and the label says how many paths add up.",
     ),
 }
 

@@ -686,7 +686,7 @@ def test_variance_in_two_passes_survives_a_large_mean():
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
 def test_the_dtype_is_kept_through_every_step(dtype):
-    x, gamma, beta, dout = drawn((8, 3), dtype=dtype)
+    x, gamma, beta, dout = drawn((7, 3), dtype=dtype)  # 1/7 is rounded in every dtype
     out, tensors, graph = captured(x, gamma, beta)
     out.backward(dout)
     assert {node.dtype for node in graph.nodes if node.role != "constant"} == {np.dtype(dtype)}

@@ -356,6 +356,21 @@ def test_a_disagreement_in_one_feature_of_many_is_found():
     assert report.scaled_errors["dx"] > report.tolerances["dx"]
 
 
+def test_the_rounding_of_one_feature_hides_no_mistake_in_another():
+    """What is rounding where the mean is 1e9 is a mistake where it is 0."""
+    x = batch((32, 3))
+    x[:, 0] += 1e9
+
+    def closed(x, gamma, dout, **options):
+        dx, dgamma, dbeta = closed_form(x, gamma, dout, **options)
+        dx[:, 2] *= 1 + 1e-10
+        return dx, dgamma, dbeta
+
+    assert compare(x).passed
+    report = compare(x, closed=closed)
+    assert report.scaled_errors["dx"] > report.tolerances["dx"]
+
+
 @pytest.mark.parametrize("mean", [1e3, 6e3, 1e4, 1.2e4, 1e5])
 @pytest.mark.parametrize("how", ["without the mean", "without the variance"])
 def test_a_wrong_form_never_passes_however_large_the_mean(how, mean):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import close, jacobian, pull_back, same_bits, upstream
 
-from tinygraph import Tensor, grad, ops
+from tinygraph import Tensor, fused, grad, ops
 
 # --- the cases: one row per primitive -----------------------------------------------------------
 
@@ -117,6 +117,15 @@ CASES = [
         [normal(2, 3), normal(2, 1), normal(2, 2)],
         {"axis": 1},
     ),
+    Case(
+        "batchnorm",
+        lambda x, gamma, beta, axis, eps: (
+            gamma * (x - x.mean(axis=0)) / np.sqrt(((x - x.mean(axis=0)) ** 2).mean(axis=0) + eps)
+            + beta
+        ),
+        [normal(5, 3), normal(3), normal(3)],
+        {"axis": (0,), "eps": 0.1},
+    ),
 ]
 
 CONSTANT_ALMOST_EVERYWHERE = {
@@ -148,7 +157,7 @@ def test_rows_without_rules_are_those_that_are_constant_almost_everywhere():
 
 def test_elementwise_names_are_those_whose_shape_is_that_of_broadcasting():
     shaped = {"sum", "spread", "max", "matmul", "reshape", "transpose", "index", "scatter"}
-    assert set(ops.TABLE) - {*shaped, "concatenate"} == ops.ELEMENTWISE
+    assert set(ops.TABLE) - {*shaped, "concatenate", fused.batchnorm.name} == ops.ELEMENTWISE
 
 
 def at(case, dtype):

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import time
 import xml.etree.ElementTree as ElementTree
 import zlib
 from pathlib import Path
@@ -227,13 +228,24 @@ def test_warnings_of_the_dot_program_are_not_shown(fake_dot, tmp_path, capfd):
     drawn = picture()
     drawn.save(tmp_path / "picture.svg")
     drawn.pipe("svg")
+    drawn.render(directory=tmp_path, format="svg")
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_error_of_the_dot_program_is_a_rendering_error(fake_dot):
+def test_an_error_of_the_dot_program_is_a_rendering_error(fake_dot, tmp_path, capfd):
     fake_dot("echo 'Error: <stdin>: syntax error in line 3' >&2", "exit 1")
-    with pytest.raises(RenderingError, match="syntax error in line 3"):
-        picture().pipe("svg")
+    drawn = picture()
+    calls = [
+        lambda: drawn.pipe("svg"),
+        lambda: drawn.pipe("svg", encoding="utf-8"),
+        lambda: drawn.save(tmp_path / "picture.svg"),
+        lambda: drawn.render(directory=tmp_path, format="svg"),
+    ]
+    for call in calls:
+        with pytest.raises(RenderingError, match="syntax error in line 3"):
+            call()
+    assert not (tmp_path / "picture.svg").exists()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_dot_program_that_fails_leaves_a_notebook_its_text(fake_dot):
@@ -366,6 +378,27 @@ def test_four_threads_give_identical_bytes(in_process, suffix):
     assert not errors
     assert len(found) == 20
     assert set(found) == {expected}
+
+
+def test_only_one_thread_is_in_graphviz_at_a_time(in_process, monkeypatch):
+    """Graphviz keeps global state; two renderings at once would not fail every time."""
+    inside, most = [], []
+    really = in_process.AGraph.draw
+
+    def watched(self, *args, **options):
+        inside.append(self)
+        most.append(len(inside))
+        time.sleep(0.005)
+        inside.remove(self)
+        return really(self, *args, **options)
+
+    monkeypatch.setattr(in_process.AGraph, "draw", watched)
+    threads = [threading.Thread(target=picture().pipe, args=("svg",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
 
 
 def test_no_file_descriptor_is_left_open(in_process):

@@ -6,9 +6,11 @@ The engine is here at once; what needs more than NumPy is imported when it is fi
 - `trace`: run a function so that its variables name the graph.
 - `Graph`: the immutable snapshot that every tool reads.
 - `draw`: the snapshot as a picture.
+- `derive`: the snapshot as equations, or as the source of a NumPy module.
 - `compare`: staged BatchNorm against the closed form.
 - `gradcheck`: any gradient against the complex step or differences.
 - `batchnorm`: BatchNorm staged, in closed form and as a Jacobian.
+- `nn`, `optim`: layers, losses and optimizers.
 """
 
 from importlib import import_module
@@ -19,10 +21,11 @@ from tinygraph.tensor import Tensor, grad, no_grad
 from tinygraph.tracing import trace
 
 if TYPE_CHECKING:
-    from tinygraph import batchnorm
+    from tinygraph import batchnorm, nn, optim
     from tinygraph.checking import GradientMismatch, gradcheck
     from tinygraph.comparison import compare
     from tinygraph.drawing import draw
+    from tinygraph.equations import derive
 
 __all__ = [
     "GradientMismatch",
@@ -30,24 +33,28 @@ __all__ = [
     "Tensor",
     "batchnorm",
     "compare",
+    "derive",
     "draw",
     "grad",
     "gradcheck",
+    "nn",
     "no_grad",
+    "optim",
     "trace",
 ]
 
 _LAZY = {
     "GradientMismatch": "checking",
     "compare": "comparison",
+    "derive": "equations",
     "draw": "drawing",
     "gradcheck": "checking",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "batchnorm":
-        return import_module("tinygraph.batchnorm")
+    if name in ("batchnorm", "nn", "optim"):
+        return import_module(f"tinygraph.{name}")
     if name in _LAZY:
         return getattr(import_module(f"tinygraph.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'tinygraph' has no attribute {name!r}")

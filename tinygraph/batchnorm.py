@@ -220,8 +220,8 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
             f"batchnorm: x of shape {x.shape} has {n} value{'s' * (n != 1)} per feature along "
             f"axis {axis}; a batch needs at least two (at inference use the running estimates)"
         )
-    if not eps >= 0:
-        raise ValueError(f"batchnorm: eps is {eps}, but must not be negative")
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"batchnorm: eps is {eps}, but must not be negative or infinite")
     keepdims = axes != tuple(range(len(axes)))
     kept = tuple(length for k, length in enumerate(x.shape) if k not in axes)
     shapes = []

@@ -17,7 +17,7 @@ from typing import Any
 from tinygraph.graph import Graph
 from tinygraph.nodes import Gradient, Node
 
-__all__ = ["Arrow", "Box", "Boxes", "gather"]
+__all__ = ["MOST_BOXES", "Arrow", "Box", "Boxes", "gather"]
 
 MOST_BOXES = 500
 
@@ -116,15 +116,21 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
         if g.via is not None:
             gradients[g.of.index, g.via.index].append(g)
     main, arrows = _main_line(graph), []
+    joined: set[tuple[Box, Box]] = set()
     for node in forward:
         for x in node.inputs:
             if x.role == "constant":
                 continue
             back = gradients[x.index, node.index]
             gradient = back.pop(0) if back else None
-            if of[x.index] is not of[node.index]:
+            ends = of[x.index], of[node.index]
+            if "group" in (ends[0].kind, ends[1].kind):
+                if ends in joined:
+                    continue
+                joined.add(ends)
+            if ends[0] is not ends[1]:
                 on_main = (x.index, node.index) in main
-                arrows.append(Arrow(of[x.index], of[node.index], x, gradient, on_main))
+                arrows.append(Arrow(*ends, x, gradient, on_main))
     return Boxes(boxes, tuple(arrows), note.format(len(graph.steps), len(boxes)))
 
 
@@ -143,12 +149,17 @@ def _foldings(
         return ("call", *scope[:depth]) if len(scope) >= depth else one(node)
 
     inputs = sum(node.role == "input" for node in nodes)
-    steps = max((node.step for node in nodes), default=0)
+    forward = [node for node in nodes if node.role != "input"]
+    if detail == "primitives":
+        places = {node.index: k for k, node in enumerate(forward)}
+    else:
+        places = {node.index: node.step - 1 for node in forward}
+    run = ceil(2 * (max(places.values(), default=0) + 1) / most)
 
     def by_run(node: Node) -> Key:
         if node.role == "input":
             return one(node) if inputs <= most // 2 else ("inputs",)
-        return "run", (node.step - 1) // ceil(2 * steps / most)
+        return "run", places[node.index] // run
 
     yield one, ""
     for depth in range(max(map(len, scopes.values()), default=0), 0, -1):
@@ -160,9 +171,13 @@ def _box(key: Key, group: list[Node], scopes: Mapping[int, tuple[str, ...]]) -> 
     kind, nodes = key[0], tuple(group)
     steps = sorted({node.step for node in group})
     if kind == "call":
-        return Box("group", nodes, f"{key[-1]}: {len(steps)} steps", key[1:-1])
+        return Box(
+            "group", nodes, f"{key[-1]}: {len(steps)} step{'s' * (len(steps) > 1)}", key[1:-1]
+        )
     if kind == "run":
-        return Box("group", nodes, f"steps {steps[0]} … {steps[-1]}")
+        whole = len(steps) > 1
+        title = f"steps {steps[0]} … {steps[-1]}" if whole else f"part of step {steps[0]}"
+        return Box("group", nodes, title)
     if kind == "inputs":
         return Box("group", nodes, f"{len(group)} inputs")
     return Box(kind, nodes, scope=scopes.get(nodes[-1].step, ()))

@@ -69,8 +69,8 @@ INPUT = {"shape": "ellipse", "fillcolor": "#dcebfa", "color": BLUE}
 OUTPUT = {"shape": "plaintext", "style": ""}
 ELSEWHERE = {"style": "rounded,dotted"}
 GROUP = {"shape": "box3d", "style": "filled"}
-BACKWARD = {"color": RED, "fillcolor": "#fdeaea", "fontcolor": RED}
-SUM = BACKWARD | {"shape": "circle", "style": "filled", "peripheries": "2", "margin": "0.02"}
+BACKWARD = {"color": RED, "fillcolor": "#fdeaea", "fontcolor": RED, "style": "filled"}
+SUM = BACKWARD | {"shape": "circle", "peripheries": "2", "margin": "0.02"}
 UPSTREAM = {"shape": "plaintext", "style": "", "fontcolor": RED}
 READ = {"style": "dotted", "height": "0.2", "fontcolor": GREY}
 
@@ -79,6 +79,7 @@ BESIDE = GRADIENT | {"constraint": "false"}
 MAIN = {"weight": "20"}
 
 LONGEST_NAME, LONGEST_FORMULA = 40, 60
+CELLS = 9  # of the legend, in one row
 
 Scope = tuple[str, ...]
 
@@ -101,7 +102,12 @@ class Canvas:
         self.results = {step.number: step.result for step in graph.steps}
         self.outputs = {node.index for node in graph.outputs}
         self.sums = {g.of.index: g for g in graph.arrivals if g.kind == "sum"}
+        self.terms = _terms(graph)
+        self.names_of: dict[int, list[Gradient]] = {}
+        for g in graph.gradients:
+            self.names_of.setdefault(g.node.index, []).append(g)
         self.new_shapes = _new_shapes(graph)
+        self.has_numbers = False
         self.upright = direction in ("TB", "BT")
         self.note = ""
         self.boxes: dict[Scope, list[tuple[str, dict[str, str]]]] = {}
@@ -164,14 +170,17 @@ class Canvas:
 
     def put_gradient(self, node: Node) -> None:
         """Put a gradient with its rule, under all its names."""
-        names = [g for g in self.graph.gradients if g.node is node]
+        names = self.names_of[node.index]
         rule = self.rule(next(g for g in names if g.name == node.name))
         others = [g.name for g in names if g.name != node.name]
+        if node.role == "upstream":
+            label = _bold(rule) + "".join(_line(f"= {_escape(name)}") for name in others)
+            return self._put(self.key(node), label + _shape(node), (), UPSTREAM)
         label = _escape(" = ".join([*others, _short(rule, LONGEST_FORMULA)]))
         label = _small(str(names[0].step), LIGHT) + _line(label)
         label += _shape(node)
-        look = {"upstream": UPSTREAM, "accumulate": BACKWARD | {"peripheries": "2"}}
-        self._put(self.key(node), label, (), look.get(node.role, BACKWARD))
+        look = BACKWARD | ({"peripheries": "2"} if node.role == "accumulate" else {})
+        return self._put(self.key(node), label, (), look)
 
     def put_read(self, node: Node, reader: Node) -> None:
         """Put a forward value beside the rule that reads it."""
@@ -231,14 +240,15 @@ class Canvas:
         total = self.sums.get(node.index)
         if not gradients or total is None:
             return ""
-        lines = [f"{_terms(total.node)} paths add up"]
-        if node.role == "input" and total.name:
+        lines = [f"{self.terms[total.node.index]} paths add up"]
+        if total.name and (node.role == "input" or total.name != f"d{node.name}"):
             lines.insert(0, _short(self.rule(total), LONGEST_NAME))
         return "".join(_line(_small(line, RED)) for line in lines)
 
     def _numbers(self, node: Node) -> str:
         if not self.values or node.index not in self.graph.values:
             return ""
+        self.has_numbers = True
         rows = _value_rows(*self.graph.values[node.index])
         return "".join(_line(_small(row, INK)) for row in rows)
 
@@ -276,16 +286,18 @@ class Canvas:
             "sum": f'<font color="{RED}">◎ gradients add up</font>',
             "read": f'<font color="{LIGHT}">→</font> value that a rule reads',
         }
-        cells = [marks[entry] for entry in entries]
-        if self.values:
+        looks = [look for boxes in self.boxes.values() for _, look in boxes]
+        has_inputs = any(look.get("color") == BLUE for look in looks)
+        cells = [marks[entry] for entry in entries if entry != "input" or has_inputs]
+        if self.has_numbers:
             cells.append("numbers: value | gradient")
         if self.notation.batch:
             cells.append(f"N = {self.notation.batch}")
-        cells += [_escape(text) for text in _named_constants(self.graph)]
-        rows = [f"<td>{cell}</td>" for cell in cells]
-        table = f"<tr>{''.join(rows)}</tr>"
+        cells += [_escape(text) for text in _named_constants(self.graph, self.notation)]
+        rows = [cells[k : k + CELLS] for k in range(0, len(cells), CELLS)]
+        table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
         if self.note:
-            table = f'<tr><td colspan="{len(rows)}">{_escape(self.note)}</td></tr>' + table
+            table = f'<tr><td colspan="{CELLS}">{_escape(self.note)}</td></tr>' + table
         self.picture.graph_attr["label"] = (
             f'<<table border="0" cellborder="0" cellspacing="8">{table}</table>>'
         )
@@ -301,14 +313,16 @@ class Canvas:
             self.picture.edge(tail, head, **look)
         return self.picture
 
-    def _write(self, target: Any, scope: Scope, inner: dict[Scope, list[Scope]]) -> None:
+    def _write(
+        self, target: Any, scope: Scope, inner: dict[Scope, list[Scope]], prefix: str = "cluster"
+    ) -> None:
         for key, look in self.boxes.get(scope, ()):
             target.node(key, **look)
-        for frame in inner.get(scope, ()):
+        for number, frame in enumerate(inner.get(scope, ())):
             title = {"label": f"<{_escape(_short(frame[-1], LONGEST_FORMULA))}>"}
-            key = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(frame))
-            with target.subgraph(name=f"cluster_{key}", graph_attr=FRAME | title) as cluster:
-                self._write(cluster, frame, inner)
+            key = f"{prefix}_{number}"
+            with target.subgraph(name=key, graph_attr=FRAME | title) as cluster:
+                self._write(cluster, frame, inner, key)
 
 
 # --------------------------------------------------------------------------- text
@@ -322,7 +336,7 @@ def name_of(node: Node) -> str:
 def _escape(text: str) -> str:
     """Make any text safe inside a label, on one line."""
     text = "".join("↵" if c == "\n" else c if c.isprintable() else "\ufffd" for c in text)
-    return html.escape(text)
+    return html.escape(text).replace("\\", 2 * "\\")  # Graphviz would fill \N and \G in
 
 
 def _short(text: str, longest: int) -> str:
@@ -346,28 +360,24 @@ def _shape(node: Node, color: str = GREY) -> str:
     return _line(_small(shape_text(node.shape), color)) if node.shape else ""
 
 
-def _named_constants(graph: Graph) -> list[str]:
+def _named_constants(graph: Graph, notation: Notation) -> list[str]:
     """Give the constants that formulas mention by name, with their values: ``eps = 1e-05``."""
-    notation = Notation(graph)
-    named = {
-        node.name: number_text(node.value)
-        for node in graph.nodes
-        if node.role == "constant" and node.name and not node.shape
-        if notation.reference(node) == node.name
-    }
-    return [f"{name} = {value}" for name, value in list(named.items())[:4]]
+    values: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        if node.role == "constant" and node.name and notation.reference(node) == node.name:
+            number = number_text(node.value)
+            if not node.shape and number not in values.setdefault(node.name, []):
+                values[node.name].append(number)
+    return [f"{name} = {', '.join(numbers)}" for name, numbers in values.items() if numbers]
 
 
-def _terms(node: Node) -> int:
-    """Count what adds up; sums of sums are opened."""
-    count, stack = 0, [node]
-    while stack:
-        current = stack.pop()
-        if current.role == "accumulate":
-            stack += current.inputs
-        else:
-            count += 1
-    return count
+def _terms(graph: Graph) -> dict[int, int]:
+    """Count what adds up in each gradient; sums of sums are opened."""
+    terms: dict[int, int] = {}
+    for node in graph.nodes:
+        is_sum = node.role == "accumulate"
+        terms[node.index] = sum(terms[x.index] for x in node.inputs) if is_sum else 1
+    return terms
 
 
 def _value_rows(value: Any, grad: Any) -> Iterable[str]:
@@ -377,14 +387,19 @@ def _value_rows(value: Any, grad: Any) -> Iterable[str]:
         right = ["–"] * len(left) if grad is None else [_number(g) for g in np.ravel(grad)]
         return [f"{v} | {g}" for v, g in zip(left, right, strict=True)]
     measures: dict[str, Any] = {"min": np.min, "mean": np.mean, "max": np.max, "norm": _norm}
-    return [
-        f"{what} {_number(f(value))} | {'–' if grad is None else _number(f(grad))}"
-        for what, f in measures.items()
-    ]
+    with np.errstate(all="ignore"):
+        return [
+            f"{what} {_number(f(value))} | {'–' if grad is None else _number(f(grad))}"
+            for what, f in measures.items()
+        ]
 
 
 def _norm(a: Any) -> Any:
-    return np.sqrt(np.sum(np.abs(np.asarray(a, dtype=np.float64)) ** 2))
+    sizes = np.abs(a).astype(np.float64)
+    largest = np.max(sizes)  # taken out, so that no square overflows
+    if not 0 < largest < np.inf:
+        return largest
+    return largest * np.sqrt(np.sum((sizes / largest) ** 2))
 
 
 def _number(value: Any) -> str:

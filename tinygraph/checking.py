@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -44,6 +43,7 @@ from tinygraph.guarding import (
     unsteady,
 )
 from tinygraph.tensor import Tensor, grad
+from tinygraph.verdict import METHODS, GradientMismatch, GradientReport, InputReport
 
 __all__ = [
     "GradientMismatch",
@@ -59,112 +59,11 @@ EPS = float(np.finfo(np.float64).eps)
 COMPLEX_STEP = 1e-20
 CENTRAL_STEP = EPS ** (1 / 3)  # balances the errors h² of the formula and eps / h of rounding
 TOLERANCE = {"complex": 1e-10, "central": 1e-6}
-METHODS = {"complex": "complex step", "central": "central differences"}
 # A gradient below this share of its terms is measured by that share. Rounding leaves EPS of the
 # terms in a complex step, EPS / h in a difference: far less than the tolerance allows on it.
 CANCELLED = 1e-2
 # A difference that fails is taken again with smaller steps: for what bends sharply but smoothly.
 FINER = (30, 1000)
-
-
-@dataclass(frozen=True)
-class InputReport:
-    """How the gradient of one input compares, at one order.
-
-    Attributes
-    ----------
-    name : str
-        Of the tensor, else of the function's parameter, else the position.
-    shape : tuple of int
-    order : int
-        Of the derivative.
-    error : float
-        Largest difference, in units of the gradient's scale; the tolerance applies to it.
-    index : tuple of int or None
-        Where that is; None if along a random direction.
-    analytic, numeric : float
-        What reverse mode and the differences give there.
-    failing, checked : int
-        How many comparisons fail, of how many: one per entry, or for a large input random
-        directions and a few entries.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    order: int
-    error: float
-    index: tuple[int, ...] | None
-    analytic: float
-    numeric: float
-    failing: int
-    checked: int
-
-    @property
-    def total(self) -> int:
-        """Number of entries."""
-        return math.prod(self.shape)
-
-    def __str__(self) -> str:
-        order = f", order {self.order}" if self.order > 1 else ""
-        what = "entries" if self.checked >= self.total else "directions and entries"
-        verdict = f"{self.failing} of {self.checked} {what} fail"
-        if not self.failing:
-            verdict = f"{self.checked} {what} agree"
-        where = "along a random direction" if self.index is None else f"at {self.index}"
-        return (
-            f"{self.name}, shape {self.shape}{order}: {verdict}; largest error {self.error:.1e} "
-            f"{where}: analytic {self.analytic:.9g}, numeric {self.numeric:.9g}"
-        )
-
-
-@dataclass(frozen=True)
-class GradientReport:
-    """What `gradcheck` found: truthy if the check passed; as text, one line per input and order.
-
-    Attributes
-    ----------
-    passed : bool
-    method : str
-        ``complex`` or ``central``: what the last order was checked with.
-    tolerance : float
-        Of that method.
-    order : int
-        The highest order that was checked: the one that failed, if one did.
-    inputs : tuple of InputReport
-        Those of order 1 first.
-    cause : str
-        The likely cause of a failure, a keyword and an explanation; empty if none can be told.
-    notes : tuple of str
-        What was converted for the check.
-    """
-
-    passed: bool
-    method: str
-    tolerance: float
-    order: int
-    inputs: tuple[InputReport, ...]
-    cause: str
-    notes: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return self.passed
-
-    def __str__(self) -> str:
-        lines = [f"gradcheck {'passed' if self.passed else 'FAILED'}: order {self.order}"]
-        if self.inputs:
-            lines[0] += f", {METHODS[self.method]}, tolerance {self.tolerance:g}"
-        lines += [str(one) for one in self.inputs]
-        lines += [f"likely cause: {self.cause}"] if self.cause else []
-        return "\n  ".join(lines + [f"note: {note}" for note in self.notes])
-
-
-class GradientMismatch(AssertionError):
-    """A gradient that `gradcheck` rejects; ``report`` says what it found."""
-
-    def __init__(self, report: GradientReport) -> None:
-        super().__init__(report)
-        self.report = report
-
 
 # --------------------------------------------------------------------------- differences
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except SystemExit as stop:  # argparse has printed what it had to say
         return stop.code if isinstance(stop.code, int) else MISTAKE
+    except BrokenPipeError:  # the reader has seen enough, as in `tinygraph batchnorm | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return AGREE
     except (InputError, ValueError, TypeError, OSError) as error:
         _say(f"tinygraph: {_one_line(error)}")
         return MISTAKE

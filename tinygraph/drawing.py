@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tinygraph.boxes import gather
+from tinygraph.boxes import MOST_BOXES, gather
 from tinygraph.canvas import Canvas, name_of
 from tinygraph.graph import Graph, capture
 from tinygraph.nodes import Node
@@ -23,7 +23,6 @@ __all__ = ["draw"]
 VIEWS = ("circuit", "forward", "backward", "joint")
 DETAILS = ("steps", "primitives")
 DIRECTIONS = ("LR", "TB", "RL", "BT")
-MOST_NODES = 1500
 
 
 def draw(
@@ -45,8 +44,8 @@ def draw(
     view : {"circuit", "forward", "backward", "joint"}, optional
         ``forward``: values alone. ``circuit``: values, and gradients by name beside them.
         ``backward``: the gradient graph, what the backward pass computes from what. ``joint``:
-        every primitive of both passes. Of more than 1500 nodes the circuit is drawn instead of
-        these two, and whatever has more than 500 boxes is folded, which the picture says.
+        every primitive of both passes. What has more than 500 boxes is folded, or for these two
+        drawn as the circuit, and the picture says so.
     detail : {"steps", "primitives"}, optional
         One box per assignment, labelled with its formula; or every primitive, those of a step
         inside a frame with its number and name. ``joint`` always shows primitives.
@@ -94,17 +93,20 @@ def draw(
         variables = sys._getframe(1).f_locals  # of the caller, whose names the reader knows
         graph = capture(out, wrt, backward=backward, values=values, variables=variables)
     if not graph.arrivals and (step is not None or view in ("backward", "joint")):
-        raise ValueError(
-            f"draw: view {view!r} needs a backward pass; use Graph.capture(…, wrt=inputs)"
-        )
+        asked = f"view {view!r}" if step is None else f"step {step}"
+        raise ValueError(f"draw: {asked} needs a backward pass; use Graph.capture(…, wrt=inputs)")
     canvas = Canvas(graph, direction, values)
+    if step is not None and type(step) is not int:
+        raise ValueError(f"draw: step is {step!r}, but must be the number of a step")
     if step == 0:
         _draw_arrivals(canvas)
     elif step is not None:
         _draw_step(canvas, step)
-    elif view in ("circuit", "forward") or len(graph.nodes) > MOST_NODES:
-        # of both passes of a large graph only the folded circuit can be read
-        _draw_circuit(canvas, detail, gradients=view != "forward" and bool(graph.arrivals))
+    elif view in ("circuit", "forward"):
+        _draw_circuit(canvas, detail, gradients=view == "circuit" and bool(graph.arrivals))
+    elif sum(node.role != "constant" for node in graph.nodes) > MOST_BOXES:
+        canvas.note = f"too large for the {view} view, so this is the circuit"
+        _draw_circuit(canvas, detail, gradients=True)
     elif view == "joint":
         _draw_joint(canvas)
     else:
@@ -123,7 +125,7 @@ def _check(option: str, value: str, choices: Sequence[str]) -> None:
 def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
     """Draw the forward pass, and beside every use of a value the gradient that comes back."""
     graph, boxes = canvas.graph, gather(canvas.graph, detail)
-    canvas.note = boxes.folded
+    canvas.note = "; ".join(filter(None, (canvas.note, boxes.folded)))
     keys: dict[int, str] = {}
     for box in boxes.boxes:
         key = canvas.key(box.result, "group" if box.kind == "group" else "n")
@@ -148,9 +150,10 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
             with_rule = only_path and detail == "steps"
             label = canvas.rule(arrow.gradient) if with_rule else arrow.gradient.name
             canvas.gradient_arrow(head, tail, label)
+    differentiated = {g.via.index for g in graph.arrivals if g.via is not None}
     for out in graph.outputs:
         end = canvas.put_output(out, keys[out.index])
-        if gradients:
+        if gradients and (out.index in differentiated or out.role == "input"):
             canvas.gradient_arrow(end, keys[out.index], f"d{name_of(out)}")
     canvas.legend(
         "input", "step" if detail == "steps" else "primitive", "value", *["gradient"] * gradients
@@ -192,6 +195,7 @@ def _draw_backward(canvas: Canvas, detail: str) -> None:
                 canvas.dependency(x, node)
             elif primitives:
                 canvas.put_read(x, node)
+    canvas.picture.graph_attr["ranksep"] = "0.3"
     canvas.legend("gradient", "sum", *["read"] * primitives)
 
 
@@ -216,14 +220,16 @@ def _draw_step(canvas: Canvas, number: int) -> None:
     result, inside = step.result, {node.index for node in step.nodes}
     center = canvas.key(result)
     canvas.put_step(result, gradients=True)
-    operands = {
-        x.index: x
+    uses = [
+        x
         for node in step.nodes
         for x in node.inputs
         if x.index not in inside and x.role != "constant"
-    }
+    ]
+    operands = {x.index: x for x in uses}
     for x in operands.values():
         canvas.put_value(x)
+    for x in uses:
         canvas.value_arrow(canvas.key(x), center)
     end = canvas.put_output(result, center)
     for g in graph.gradients:

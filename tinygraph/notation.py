@@ -3,12 +3,15 @@
 A table per language gives each primitive a template, how tightly the result binds, and how tightly
 each operand must bind to stand there without brackets. Unnamed nodes are written out inside their
 consumer; named nodes and constants are referred to.
+
+This is for eyes: constant factors come first, a mean is ``1/N Σ``, and a sum names its axes only
+where the graph sums along different ones.
 """
 
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph import latex
 from tinygraph.graph import Graph
 from tinygraph.nodes import Gradient, Node
 
 __all__ = ["LATEX", "TEXT", "Notation", "shape_text"]
 
 # How tightly an expression binds, loosest first.
-LOOSE, SUM, SIGMA, MINUS, PRODUCT, POWER, ATOM = range(7)
+LOOSE, SUM, MATMUL, SIGMA, MINUS, PRODUCT, POWER, ATOM = range(8)
 
 Template = tuple[str, int, tuple[int, ...]]
 
@@ -40,36 +44,52 @@ class Language:
         Template of every other primitive, with ``{name}`` and ``{operands}``.
     name, number : callable
         How a variable and a number are written.
+    exact_name : callable
+        How a variable is written that `name` writes like another one.
+    gradient : callable
+        How the gradient of a written variable is written, given also what its own name ends in.
+    axes : callable
+        How the axes are written that a sum runs along.
+    ellipsis : str
+        Stands for what is too long.
     brackets : str
         Template that holds an expression together.
     scaled_sum : str
         1/n · Σ, with ``{n}`` and ``{0}``.
     ratio : str
         1/n, with ``{n}``.
+    sum_along : str, str
+        The sign of a sum, with ``{}`` for its axes, and what it means, with ``{}`` for their list.
     """
 
     templates: Mapping[str, Template]
     function: str
     name: Callable[[str], str]
     number: Callable[[str], str]
+    exact_name: Callable[[str], str]
+    gradient: Callable[[str, str], str]
+    axes: Callable[[Iterable[int]], str]
+    ellipsis: str
     brackets: str
     scaled_sum: str
     ratio: str
+    sum_along: tuple[str, str]
 
 
 _TEXT: dict[str, Template] = {
-    "add": ("{0} + {1}", SUM, (SUM, SIGMA)),
-    "sub": ("{0} − {1}", SUM, (SUM, SIGMA)),
+    "add": ("{0} + {1}", SUM, (SUM, MATMUL)),
+    "sub": ("{0} − {1}", SUM, (SUM, MATMUL)),
     "mul": ("{0} · {1}", PRODUCT, (MINUS, SIGMA)),
-    "div": ("{0} / {1}", PRODUCT, (PRODUCT, POWER)),
+    "div": ("{0} / {1}", PRODUCT, (MINUS, POWER)),
     "neg": ("−{0}", MINUS, (SIGMA,)),
     "inverse": ("1/{0}", PRODUCT, (POWER,)),
     "square": ("{0}²", POWER, (ATOM,)),
     "sqrt": ("√{0}", ATOM, (ATOM,)),
     "pow": ("{0}^{n}", POWER, (ATOM,)),
     "power": ("{0}^{1}", POWER, (ATOM, ATOM)),
-    "sum": ("Σ {0}", SIGMA, (PRODUCT,)),
-    "matmul": ("{0} @ {1}", PRODUCT, (PRODUCT, POWER)),
+    "sum": ("Σ{axes} {0}", SIGMA, (PRODUCT,)),
+    "max": ("max{axes}({0})", ATOM, (LOOSE,)),
+    "matmul": ("{0} @ {1}", MATMUL, (POWER, POWER)),
     "greater": ("{0} > {1}", LOOSE, (SUM, SUM)),
     "greater_equal": ("{0} ≥ {1}", LOOSE, (SUM, SUM)),
     "less": ("{0} < {1}", LOOSE, (SUM, SUM)),
@@ -77,68 +97,71 @@ _TEXT: dict[str, Template] = {
     "equal": ("{0} = {1}", LOOSE, (SUM, SUM)),
     "not_equal": ("{0} ≠ {1}", LOOSE, (SUM, SUM)),
     "index": ("{0}[{key}]", ATOM, (ATOM,)),
+    "scatter": ("scatter({0} → [{key}])", ATOM, (LOOSE,)),
     "transpose": ("{0}ᵀ", POWER, (ATOM,)),
 }
 
 _LATEX: dict[str, Template] = _TEXT | {
-    "sub": ("{0} - {1}", SUM, (SUM, SIGMA)),
+    "sub": ("{0} - {1}", SUM, (SUM, MATMUL)),
     "mul": (r"{0} \cdot {1}", PRODUCT, (MINUS, SIGMA)),
-    "div": (r"\frac{{{0}}}{{{1}}}", ATOM, (LOOSE, LOOSE)),
+    "div": (r"\frac{{{0}}}{{{1}}}", PRODUCT, (LOOSE, LOOSE)),
     "neg": ("-{0}", MINUS, (SIGMA,)),
-    "inverse": (r"\frac{{1}}{{{0}}}", ATOM, (LOOSE,)),
+    "inverse": (r"\frac{{1}}{{{0}}}", PRODUCT, (LOOSE,)),
     "square": ("{0}^{{2}}", POWER, (ATOM,)),
     "sqrt": (r"\sqrt{{{0}}}", ATOM, (LOOSE,)),
     "exp": ("e^{{{0}}}", POWER, (LOOSE,)),
+    "log": (r"\log\left({0}\right)", ATOM, (LOOSE,)),
+    "sin": (r"\sin\left({0}\right)", ATOM, (LOOSE,)),
+    "cos": (r"\cos\left({0}\right)", ATOM, (LOOSE,)),
+    "tanh": (r"\tanh\left({0}\right)", ATOM, (LOOSE,)),
+    "abs": (r"\left|{0}\right|", ATOM, (LOOSE,)),
+    "maximum": (r"\max\left({0}, {1}\right)", ATOM, (LOOSE, LOOSE)),
+    "minimum": (r"\min\left({0}, {1}\right)", ATOM, (LOOSE, LOOSE)),
     "pow": ("{0}^{{{n}}}", POWER, (ATOM,)),
     "power": ("{0}^{{{1}}}", POWER, (ATOM, LOOSE)),
-    "sum": (r"\sum {0}", SIGMA, (PRODUCT,)),
-    "matmul": (r"{0} \, {1}", PRODUCT, (PRODUCT, POWER)),
+    "sum": (r"\sum{axes} {0}", SIGMA, (PRODUCT,)),
+    "max": (r"\max{axes}\left({0}\right)", ATOM, (LOOSE,)),
+    "matmul": (r"{0} \, {1}", MATMUL, (POWER, POWER)),
     "greater_equal": (r"{0} \geq {1}", LOOSE, (SUM, SUM)),
     "less_equal": (r"{0} \leq {1}", LOOSE, (SUM, SUM)),
     "not_equal": (r"{0} \neq {1}", LOOSE, (SUM, SUM)),
+    "index": (r"{0}[{key}]", ATOM, (ATOM,)),
+    "scatter": (r"\mathrm{{scatter}}\left({0} \to [{key}]\right)", ATOM, (LOOSE,)),
     "transpose": (r"{0}^{{\top}}", POWER, (ATOM,)),
 }
 
-_GREEK = re.compile(
-    "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau|"
-    "upsilon|phi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Upsilon|Phi|Psi|Omega"
+
+def _text_axes(axes: Iterable[int]) -> str:
+    return "".join(map(str, axes)).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+TEXT = Language(
+    _TEXT,
+    "{name}({operands})",
+    str,
+    str,
+    str,
+    "d{}{}".format,
+    _text_axes,
+    "…",
+    "({})",
+    "1/{n} Σ{axes} {0}",
+    "1/{n}",
+    ("Σ{}", "sum along axis {}"),
 )
-
-
-def _latex_name(name: str) -> str:
-    r"""Write a variable: ``mu`` as \mu, ``dxmu1`` as d\mathrm{xmu}_{1}, anything else upright."""
-    base, _, index = re.fullmatch(r"(.*?)(\[?(\d*)\]?)", name, re.DOTALL).groups()  # type: ignore[union-attr]
-    prefix, stem = ("d", base[1:]) if base.startswith("d") and len(base) > 1 else ("", base)
-    if stem == "eps":
-        stem = r"\varepsilon"
-    elif _GREEK.fullmatch(stem):
-        stem = "\\" + stem
-    elif len(stem) > 1:
-        stem = rf"\mathrm{{{_latex_text(stem)}}}"
-    else:
-        stem = _latex_text(stem)
-    return prefix + stem + (f"_{{{index}}}" if index else "")
-
-
-def _latex_text(text: str) -> str:
-    escaped = re.sub(r"([{}$&#%_])", r"\\\1", text.replace("\\", ""))
-    return re.sub(r"[\^~\s]", r"\\,", escaped)
-
-
-def _latex_number(number: str) -> str:
-    mantissa, e, exponent = number.partition("e")
-    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else mantissa
-
-
-TEXT = Language(_TEXT, "{name}({operands})", str, str, "({})", "1/{n} Σ {0}", "1/{n}")
 LATEX = Language(
     _LATEX,
-    r"\mathrm{{{name}}}({operands})",
-    _latex_name,
-    _latex_number,
+    r"\mathrm{{{name}}}\left({operands}\right)",
+    latex.name,
+    latex.number,
+    latex.exact_name,
+    latex.gradient,
+    latex.axes,
+    r"\ldots",
     r"\left({}\right)",
-    r"\frac{{1}}{{{n}}} \sum {0}",
+    r"\frac{{1}}{{{n}}} \sum{axes} {0}",
     r"\frac{{1}}{{{n}}}",
+    (r"\sum{}", r"\mathrm{{sum\ along\ axis}}\ {}"),
 )
 
 LONGEST = 400
@@ -165,6 +188,14 @@ class Notation:
     def __init__(self, graph: Graph, language: Language = TEXT) -> None:
         self.language = language
         self.batch = batch_size(graph)
+        self._names = _names(graph, language)
+        self._reciprocals = _reciprocals(graph)
+        self._counts = {
+            (n.step, self.batch)
+            for n in graph.nodes
+            if _is(n, "div") and _is_count(*n.inputs[::-1])
+        }  # where a rule divides by what the mean of its step divides by
+        self._mixed = len({_axes(n) for n in graph.nodes if _reduces(n)}) > 1
         self._written: dict[int, tuple[str, int]] = {}
         self._alias: dict[int, str] = {}
         results = {step.result.index: step.number for step in graph.steps}
@@ -176,9 +207,13 @@ class Notation:
             if g.kind in ("part", "upstream"):
                 self._parts_of.setdefault(g.of.index, []).append(g.name)
 
+    def name(self, name: str) -> str:
+        """Write the name of a node, a constant or a gradient."""
+        return self._names.get(name) or self.language.name(name)
+
     def formula(self, node: Node) -> str:
         """Write how `node` is computed from named nodes and constants."""
-        return self._expression(node)[0]
+        return self._formula(node, {})
 
     def gradient(self, gradient: Gradient) -> str:
         """Write how a gradient is computed from what arrives at its step.
@@ -187,23 +222,33 @@ class Notation:
         the gradient that it is.
         """
         if gradient.kind == "sum":
-            parts = self._parts_of[gradient.of.index]
-            return " + ".join(self.language.name(part) for part in parts)
+            parts = [self.name(part) for part in self._parts_of[gradient.of.index]]
+            text = " + ".join(parts)
+            return text if len(text) <= LONGEST else self._shortened(parts)
         arriving = self._arriving.get(gradient.step)
         if gradient.kind == "upstream" or arriving is None:
-            return self.language.name(gradient.name)
+            return self.name(gradient.name)
         if gradient.node is arriving.node:
-            return self.language.name(arriving.name)
-        self._alias = {arriving.node.index: arriving.name}
-        self._written.clear()  # what was written under another alias
-        text = self.formula(gradient.node)
-        self._alias = {}
-        self._written.clear()
-        return text
+            return self.name(arriving.name)
+        return self._formula(gradient.node, {arriving.node.index: arriving.name})
+
+    def _shortened(self, terms: list[str]) -> str:
+        return f"{terms[0]} + {self.language.ellipsis} + {terms[-1]}"
+
+    def _formula(self, node: Node, alias: dict[int, str]) -> str:
+        if alias != self._alias:
+            self._alias = alias
+            self._written.clear()  # what was written under another alias
+        return self._expression(node)[0]
 
     def reference(self, node: Node) -> str:
         """Write `node` as an operand: its name, its number, or the whole expression."""
         return self._operand(node)[0]
+
+    def axes(self, node: Node) -> str:
+        """Write the axes of a sum or maximum, where the graph has several kinds of them."""
+        axes = _axes(node)
+        return self.language.axes(axes) if self._mixed and axes is not None else ""
 
     # ------------------------------------------------------------------ expressions
 
@@ -221,7 +266,7 @@ class Notation:
             if current.index not in self._written:
                 text, level = self._compose(current)
                 if len(text) > LONGEST:
-                    text, level = "…", ATOM
+                    text, level = self.language.ellipsis, ATOM
                 self._written[current.index] = text, level
         return self._written[node.index]
 
@@ -231,12 +276,15 @@ class Notation:
             return self._operand(node)
         scaled = self._scaled_sum(node)
         if scaled is not None:
-            summand, n = scaled
-            text = self.language.scaled_sum.format(self._bracketed(summand, PRODUCT), n=n)
-            return text, SIGMA
+            total, n = scaled
+            summand = self._bracketed(total.inputs[0], PRODUCT)
+            axes = self.axes(total)
+            return self.language.scaled_sum.format(summand, n=n, axes=axes), SIGMA
         if op.name == "sum" and inputs[0].name is None and _is(inputs[0], "neg"):
             text, level, needs = self.language.templates["sum"]
-            inner = text.format(self._bracketed(inputs[0].inputs[0], needs[0]))
+            inner = text.format(
+                self._bracketed(inputs[0].inputs[0], needs[0]), axes=self.axes(node)
+            )
             return self.language.templates["neg"][0].format(inner), SIGMA
         if op.name == "mul" and inputs[1].role == "constant" and inputs[0].role != "constant":
             inputs = inputs[::-1]
@@ -250,18 +298,18 @@ class Notation:
         operands = [self._bracketed(x, need) for x, need in zip(inputs, needs, strict=True)]
         if needs[-1] == SIGMA and level > SIGMA and self._operand(inputs[-1])[1] == SIGMA:
             level = SIGMA  # the sum at the end would swallow a factor after it
-        return template.format(*operands, **_params(node)), level
+        return template.format(*operands, **self._params(node)), level
 
     def _scaled_sum(self, node: Node) -> tuple[Node, str] | None:
-        """Recognise 1/n · Σ and Σ / n, which mean the same; give the summand and n."""
+        """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum and n."""
         if _is(node, "mul"):
             for factor, other in (node.inputs, node.inputs[::-1]):
-                if _is_reciprocal(factor) and other.name is None and _is(other, "sum"):
-                    return other.inputs[0], self._count(factor.value.denominator)
+                if factor.index in self._reciprocals and other.name is None and _is(other, "sum"):
+                    return other, self._count(factor.value.denominator)
         if _is(node, "div"):
             total, n = node.inputs
             if total.name is None and _is(total, "sum") and _is_count(n, total):
-                return total.inputs[0], self._count(int(n.value))
+                return total, self._count(int(n.value))
         return None
 
     def _call(self, name: str, operands: Iterable[Node]) -> str:
@@ -276,34 +324,91 @@ class Notation:
         if node.role == "constant":
             return self._constant(node)
         name = self._alias.get(node.index, node.name)
-        return self._written[node.index] if name is None else (self.language.name(name), ATOM)
+        return self._written[node.index] if name is None else (self.name(name), ATOM)
 
     def _constant(self, node: Node) -> tuple[str, int]:
         value = node.value
-        if _is_reciprocal(node) and value.denominator == self.batch:
+        if node.index in self._reciprocals and value.denominator == self.batch:
             return self.language.ratio.format(n="N"), PRODUCT
         if node.name is not None:
-            return self.language.name(node.name), ATOM
+            return self.name(node.name), ATOM
         if isinstance(value, Fraction) and node.dtype == object:
             return str(value), PRODUCT
         if isinstance(value, np.ndarray):
-            return f"array{shape_text(value.shape)}", ATOM
+            return self._array(value), ATOM
+        if (node.step, value) in self._counts:
+            return "N", ATOM
         number = number_text(value)
         return self.language.number(number), SUM if number.startswith("-") else ATOM
+
+    def _array(self, array: Any) -> str:
+        return self.language.function.format(name="array", operands=shape_text(array.shape)[1:-1])
 
     def _count(self, n: int) -> str:
         return "N" if n == self.batch else str(n)
 
+    def _params(self, node: Node) -> dict[str, str]:
+        params = {name: str(value) for name, value in node.params.items()}
+        if "n" in params:
+            params["n"] = number_text(node.params["n"])
+        if "key" in params:
+            key = node.params["key"]
+            parts = key if isinstance(key, tuple) else (key,)
+            params["key"] = ", ".join(map(self._key, parts))
+        return params | {"axes": self.axes(node) if _reduces(node) else ""}
+
+    def _key(self, key: Any) -> str:
+        if isinstance(key, slice):
+            ends = ["" if k is None else str(k) for k in (key.start, key.stop, key.step)]
+            return ":".join(ends if ends[2] else ends[:2])
+        if isinstance(key, np.ndarray):
+            return self._array(key)
+        return self.language.ellipsis if key is Ellipsis else str(key)
+
+
+def _names(graph: Graph, language: Language) -> dict[str, str]:
+    """Write every name so that no two look the same."""
+    names = {n.name: language.name(n.name) for n in graph.nodes if n.name}
+    gradients = {g.name for g in graph.gradients}
+    names = _distinct({k: v for k, v in names.items() if k not in gradients}, language)
+    for g in graph.gradients:
+        of = str(g.of.name)
+        names[g.name] = language.gradient(names[of], g.name[len(of) + 1 :])
+    return _distinct(names, language)
+
+
+def _distinct(names: dict[str, str], language: Language) -> dict[str, str]:
+    times = Counter(names.values())
+    return {
+        name: language.exact_name(name) if times[written] > 1 else written
+        for name, written in names.items()
+    }
+
 
 def batch_size(graph: Graph) -> int | None:
     """Give the number that "N" stands for: the only length that the graph averages over."""
-    lengths = set()
+    lengths = {graph.nodes[k].value.denominator for k in _reciprocals(graph)}
     for node in graph.nodes:
-        if _is_reciprocal(node):
-            lengths.add(node.value.denominator)
-        elif _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
+        if _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
             lengths.add(int(node.inputs[1].value))
     return lengths.pop() if len(lengths) == 1 else None
+
+
+def _reciprocals(graph: Graph) -> set[int]:
+    """Find the constants 1/n, where n values are summed; a named one must scale such a sum."""
+    lengths = {_length(node) for node in graph.nodes if _is(node, "sum")} - {1}
+    return {
+        x.index
+        for node in graph.nodes
+        for x in node.inputs
+        if isinstance(x.value, Fraction)
+        and x.value.numerator == 1
+        and x.value.denominator in lengths
+        and (
+            x.name is None
+            or any(_is(y, "sum") and _length(y) == x.value.denominator for y in node.inputs)
+        )
+    }
 
 
 def number_text(value: Any) -> str:
@@ -326,22 +431,24 @@ def _is(node: Node, name: str) -> bool:
     return node.op is not None and node.op.name == name
 
 
-def _is_reciprocal(node: Node) -> bool:
-    value = node.value
-    return (
-        isinstance(value, Fraction)
-        and value.numerator == 1
-        and value.denominator > 1
-        and (math.log2(value.denominator) % 1 != 0 or node.name is None)
-    )
-
-
 def _is_count(n: Node, total: Node) -> bool:
     """Whether `n` is the number of values that the sum `total` adds up."""
-    if not (_is(total, "sum") and isinstance(n.value, Fraction)):
-        return False
-    x = total.inputs[0]
-    return bool(n.value == math.prod(x.shape[k] for k in total.params["axis"]))
+    return _is(total, "sum") and isinstance(n.value, Fraction) and n.value == _length(total)
+
+
+def _length(total: Node) -> int:
+    """Count the values that a sum adds up."""
+    return math.prod(total.inputs[0].shape[k] for k in total.params["axis"])
+
+
+def _reduces(node: Node) -> bool:
+    return _is(node, "sum") or _is(node, "max")
+
+
+def _axes(node: Node) -> tuple[int, ...] | None:
+    """Give the axes of a reduction; None if it leaves a single number."""
+    axes: tuple[int, ...] = node.params["axis"]
+    return axes if len(axes) < len(node.inputs[0].shape) else None
 
 
 def _parts(node: Node) -> Iterable[Node]:
@@ -350,20 +457,3 @@ def _parts(node: Node) -> Iterable[Node]:
         yield x
         if _is(x, "sum") or _is(x, "neg"):  # which some forms look through
             yield from x.inputs
-
-
-def _params(node: Node) -> dict[str, str]:
-    params = {name: str(value) for name, value in node.params.items()}
-    if "key" in node.params:
-        key = node.params["key"]
-        params["key"] = ", ".join(map(_key_text, key if isinstance(key, tuple) else (key,)))
-    return params
-
-
-def _key_text(key: Any) -> str:
-    if isinstance(key, slice):
-        ends = ["" if k is None else str(k) for k in (key.start, key.stop, key.step)]
-        return ":".join(ends if ends[2] else ends[:2])
-    if isinstance(key, np.ndarray):
-        return f"array{shape_text(key.shape)}"
-    return {None: "None", Ellipsis: "…"}.get(key, str(key))

@@ -118,9 +118,14 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         """
         engine = engine or self.engine
         if shutil.which(engine):
-            return super().pipe(
-                format or self.format, *args, engine=engine, encoding=encoding, **options
-            )
+            with _errors_of_dot(format or self.format):
+                return super().pipe(
+                    format or self.format,
+                    *args,
+                    engine=engine,
+                    encoding=encoding,
+                    **{"quiet": True} | options,
+                )
         content = _render(self.source, format or self.format, engine)
         return content.decode(encoding) if encoding else content
 
@@ -131,26 +136,26 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         view: bool = False,
         cleanup: bool = False,
         format: str | None = None,
-        *args: Any,
+        *,
         outfile: Any = None,
         engine: str | None = None,
         **options: Any,
     ) -> str:
         """Save the DOT text and its rendering beside it; see `graphviz.Digraph.render`."""
         if shutil.which(engine or self.engine) or view:
-            return str(
-                super().render(
-                    filename,
-                    directory,
-                    view,
-                    cleanup,
-                    format,
-                    *args,
-                    outfile=outfile,
-                    engine=engine,
-                    **options,
+            with _errors_of_dot(format or self.format):
+                return str(
+                    super().render(
+                        filename,
+                        directory=directory,
+                        view=view,
+                        cleanup=cleanup,
+                        format=format,
+                        outfile=outfile,
+                        engine=engine,
+                        **{"quiet": True} | options,
+                    )
                 )
-            )
         if outfile is not None:
             target = Path(directory or "", os.fspath(outfile))
             format = format or target.suffix.removeprefix(".")
@@ -198,6 +203,8 @@ def _render(source: str, format: str, engine: str) -> bytes:
     with _GRAPHVIZ, _stderr_of_libraries() as messages:
         try:
             content = pygraphviz.AGraph(string=source).draw(format=format, prog=engine)
+        except TypeError:  # pygraphviz, of a format that its Graphviz does not know
+            content = b""
         except (ValueError, OSError) as error:
             raise RenderingError(
                 f"Graphviz cannot render {format}: {error} {messages()}".strip()
@@ -205,6 +212,17 @@ def _render(source: str, format: str, engine: str) -> bytes:
     if not content:
         raise RenderingError(f"Graphviz knows no format {format!r}; use one of {FORMATS}")
     return bytes(content)
+
+
+@contextmanager
+def _errors_of_dot(format: str) -> Iterator[None]:
+    """Let what the dot program explains be the message of a RenderingError."""
+    try:
+        yield
+    except graphviz.CalledProcessError as error:
+        said = error.stderr or b""
+        said = said.decode(errors="replace") if isinstance(said, bytes) else said
+        raise RenderingError(f"Graphviz cannot render {format}: {' '.join(said.split())}") from None
 
 
 @contextmanager
