@@ -161,8 +161,8 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
                 "At the right the gradient that arrives, at the left the gradients that leave, "
                 "each with its local rule and its shape. The black arrows are the forward pass."
                 if k
-                else "The gradients that end at x, gamma and beta. Three paths reach x: dx1 holds two of "
-                "them, straight through x − mu and through the variance, and dx2 is the one "
+                else "The gradients that end at x, gamma and beta. Three paths reach x: dx1 holds "
+                "two of them, straight through x − mu and through the variance, and dx2 is the one "
                 "through the mean. Dropping one is the classic mistake."
             ),
         )
@@ -193,7 +193,7 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
         "layers to all weights, through each layer's mean and variance.",
     ),
     "layers": (
-        lambda: draw(layers(staged=False)),
+        lambda: draw(layers(staged=False), direction="TB"),
         "A network of layers, with its loss",
         "Every layer stands in a frame of its own, the loss in another. BatchNorm is one box here, "
         "whose backward rule is the closed form.",

@@ -354,15 +354,17 @@ class Notation:
         if "key" in params:
             key = node.params["key"]
             parts = key if isinstance(key, tuple) else (key,)
-            params["key"] = ", ".join(map(self._key, parts))
+            letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
+            params["key"] = ", ".join(
+                next(letters, "…") if isinstance(part, np.ndarray) else self._key(part)
+                for part in parts
+            )
         return params | {"axes": self.axes(node) if _reduces(node) else ""}
 
     def _key(self, key: Any) -> str:
         if isinstance(key, slice):
             ends = ["" if k is None else str(k) for k in (key.start, key.stop, key.step)]
             return ":".join(ends if ends[2] else ends[:2])
-        if isinstance(key, np.ndarray):
-            return self._array(key)
         return self.language.ellipsis if key is Ellipsis else str(key)
 
 

@@ -212,17 +212,26 @@ def _unnamed_tensors(name: str, value: Any, containers: bool) -> Iterator[tuple[
 def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], str]:
     """Find operands of `tensor`, and of the unnamed nodes that feed it, that are variables.
 
-    Only floats and Fractions are told apart by identity: small ints are shared by all of Python.
+    Floats are told apart by identity, as small ints, which all of Python shares, cannot be. Arrays
+    are copied when they are recorded, so a variable is known by its value, if only one has it.
     """
-    held = {id(v): k for k, v in variables.items() if type(v) is float and not k.startswith(".")}
-    found = {}
+    names: dict[tuple[int, int], str] = {}
     stack, seen = [tensor], {tensor.index}
-    while stack and held:
+    while stack:
         node = stack.pop()
         for position, x in enumerate(node.inputs):
-            if type(x) is float and id(x) in held:
-                found[node.index, position] = held[id(x)]
-            elif type(x) is Tensor and x.name is None and x.index not in seen:
-                seen.add(x.index)
-                stack.append(x)
-    return found
+            if type(x) is Tensor:
+                if x.name is None and x.index not in seen:
+                    seen.add(x.index)
+                    stack.append(x)
+            elif type(x) is float or type(x) is np.ndarray:
+                held = [k for k, v in variables.items() if _is_variable(x, v) and k[0] != "."]
+                if len(held) == 1 or (held and type(x) is float):
+                    names[node.index, position] = held[0]
+    return names
+
+
+def _is_variable(x: Any, value: Any) -> bool:
+    if type(x) is float or type(value) is not np.ndarray:
+        return x is value
+    return x.shape == value.shape and x.dtype == value.dtype and np.array_equal(x, value)
