@@ -46,6 +46,19 @@ class Optimizer(Stateful):
         If a parameter is no Tensor.
     ValueError
         If there are none, one is not a leaf or is given twice, or a number is out of its range.
+
+    Examples
+    --------
+    Moving by the sign of the gradient alone:
+
+    >>> class SignDescent(Optimizer):
+    ...     def update(self, k, g):
+    ...         return self.lr * np.sign(g)
+    >>> p = Tensor([1.0, 2.0])
+    >>> (p * p).backward([3.0, -5.0])
+    >>> SignDescent([p], lr=0.5, weight_decay=0.0).step()
+    >>> p.data
+    array([0.5, 2.5])
     """
 
     def __init__(self, parameters: Iterable[Tensor], *, lr: float, weight_decay: float) -> None:
