@@ -66,18 +66,20 @@ def derive(out: Any, *, format: str = "text", wrt: Sequence[Any] | None = None) 
     >>> print(derive(trace(spread)(Tensor([1.0, 2.0, 6.0], name="x"))))
     forward: x (3,); N = 3
     <BLANKLINE>
-    step  name  formula             shape
-       1  xmu   x − 1/N Σ x         (3,)
-       2  out   Σ xmu²              ()
+    step  name  formula                 shape
+    ----  ----  ----------------------  -----
+       1  xmu   x − 1/N Σ x             (3,)
+       2  out   Σ xmu²                  ()
     <BLANKLINE>
     backward: dout ()
     <BLANKLINE>
-    step  name  formula             shape
-       2  dout  given               ()
+    step  name  formula                 shape
+    ----  ----  ----------------------  -----
+       2  dout  given                   ()
        2  dxmu  2 · xmu · spread(dout)  (3,)
-       1  dx1   dxmu                (3,)
-       1  dx2   spread(−Σ dxmu / N)  (3,)
-       0  dx    dx1 + dx2           (3,)
+       1  dx1   dxmu                    (3,)
+       1  dx2   spread(1/N Σ (−dxmu))   (3,)
+       0  dx    dx1 + dx2               (3,)
     """
     if format not in FORMATS:
         raise ValueError(f"derive: format is {format!r}, but must be one of {', '.join(FORMATS)}")

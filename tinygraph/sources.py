@@ -124,7 +124,7 @@ class Names:
     --------
     >>> names = Names(["np"])
     >>> [names.give(name) for name in ("γ", "np", "lambda", "h[0]", "h_0", "2·x", "🙂")]
-    ['γ', 'np_', 'lambda_', 'h_0', 'h_0_2', 'v2_x', 'v']
+    ['γ', 'np_', 'lambda_', 'h_0', 'h_0_2', 'v2·x', 'v']
     """
 
     def __init__(self, reserved: Iterable[str]) -> None:
