@@ -294,6 +294,7 @@ class Canvas:
         if self.notation.batch:
             cells.append(f"N = {self.notation.batch}")
         cells += [_escape(text) for text in _named_constants(self.graph, self.notation)]
+        cells += [_escape(f"{sign}: {words}") for sign, words in self.notation.sums().items()]
         rows = [cells[k : k + CELLS] for k in range(0, len(cells), CELLS)]
         table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
         if self.note:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "  tinygraph derive batchnorm --format python",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"tinygraph {version('tinygraph')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_batchnorm(commands)
     _add_draw(commands)
@@ -126,7 +128,8 @@ def _add_batchnorm(commands: Any) -> None:
         type=_axis,
         default=0,
         metavar="AXES",
-        help="axes of mean and variance, such as 0 or 0,2,3 or -1 (default 0)",
+        help="axes of mean and variance, such as 0 or 0,2,3 or -1; several that begin with a "
+        "minus sign as --axis=-2,-1 (default 0)",
     )
     add("-o", "--output", metavar="DIR", default="graphs", help="for the pictures (default graphs)")
     add("--json", action="store_true", help="print one JSON document on standard output")
@@ -149,6 +152,8 @@ def _run_batchnorm(options: argparse.Namespace) -> int:
     given = options.file is not None
     source = options.file if given else "the UCI Wine measurements"
     x = read_array(options.file, dtype=options.dtype) if given else wine(options.dtype)
+    if x.ndim == 2 and len(x) and x.shape[1] > 1 and np.array_equal(x[0], np.arange(x.shape[1])):
+        _say(f"tinygraph: {source}: the first row is 0, 1, 2, … and is taken as data")
     if x.ndim < 2:
         raise InputError(f"{source}: has shape {x.shape}, but a batch has at least (N, D)")
     dout = None
@@ -244,15 +249,18 @@ def _add_draw(commands: Any) -> None:
     draw.add_argument("--values", action="store_true", help="write value and gradient into boxes")
     draw.add_argument(
         "-o", "--output", metavar="FILE", help="by suffix; - for standard output (default: "
-        "graphs/FUNCTION.svg)"
+        "graphs/FUNCTION.svg, with view, detail and step in the name)"
     )  # fmt: skip
     draw.add_argument("--format", choices=FORMATS, help="instead of the suffix")
     draw.set_defaults(run=_run_draw)
 
 
 def _run_draw(options: argparse.Namespace) -> int:
-    name = options.target.rpartition(":")[2]
-    output = options.output or f"graphs/{name}.{options.format or 'svg'}"
+    parts = [options.target.rpartition(":")[2]]
+    parts += [options.view] * (options.view != "circuit")
+    parts += [options.detail] * (options.detail != "steps")
+    parts += [f"step{options.step}"] * (options.step is not None)
+    output = options.output or f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
     suffix = options.format or Path(output).suffix.lower().removeprefix(".")
     suffix = {"gv": "dot", "": "svg" if output == "-" else ""}.get(suffix, suffix)
     if suffix not in FORMATS:
@@ -331,7 +339,7 @@ def _check_targets(paths: Sequence[Path], force: bool) -> None:
         if path.exists() and not force and MARK not in path.read_bytes():
             raise InputError(
                 f"{path}: exists and was not made by tinygraph; "
-                "choose another directory with -o, or overwrite it with --force"
+                "choose another place with -o, or overwrite it with --force"
             )
 
 

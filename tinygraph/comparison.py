@@ -170,7 +170,7 @@ class Report:
             verdict = "PASS" if error <= bound else "FAIL"
             lines.append(f"  {name + ':':<20} {error:.1e}   {verdict} (at most {bound:.1e})")
         if self.left_out:
-            lines.append(f"  {self.left_out} features with non-finite input are left out")
+            lines.append(f"  features left out, as their input is not finite: {self.left_out}")
         lines += ["", "PASS: staged and closed form agree" if self.passed else "FAIL: they differ"]
         return "\n".join(lines)
 
@@ -270,6 +270,7 @@ def _arguments(
     x: Any, gamma: Any, beta: Any, dout: Any, axis: Axis, dtype: Any, seed: int
 ) -> tuple[Any, Any, Any, Any]:
     """Convert to one dtype; draw what was not given from the seed."""
+    x, gamma, beta, dout = (a.data if isinstance(a, Tensor) else a for a in (x, gamma, beta, dout))
     x = Tensor(x, name="x").data
     x = x.astype(dtype if dtype is not None else x.dtype)
     if x.dtype.kind != "f":

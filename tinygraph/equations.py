@@ -8,9 +8,10 @@ NumPy source that the person would have ended up with.
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tinygraph.autodiff import reachable
@@ -83,10 +84,13 @@ def derive(out: Any, *, format: str = "text", wrt: Sequence[Any] | None = None) 
     """
     if format not in FORMATS:
         raise ValueError(f"derive: format is {format!r}, but must be one of {', '.join(FORMATS)}")
-    return FORMATS[format](*_snapshot(out, wrt))
+    variables = sys._getframe(1).f_locals  # of the caller, whose names the reader knows
+    return FORMATS[format](*_snapshot(out, wrt, variables))
 
 
-def _snapshot(out: Any, wrt: Sequence[Any] | None) -> tuple[Graph, list[Node] | None]:
+def _snapshot(
+    out: Any, wrt: Sequence[Any] | None, variables: Mapping[str, Any]
+) -> tuple[Graph, list[Node] | None]:
     """Give the graph, and the nodes whose gradients are wanted, if it has a backward pass."""
     if isinstance(out, Graph):
         if wrt is not None:
@@ -102,7 +106,7 @@ def _snapshot(out: Any, wrt: Sequence[Any] | None) -> tuple[Graph, list[Node] | 
         raise TypeError("derive: wrt must be a list of Tensors; write wrt=[x]")
     tensors = reachable(outputs)
     wrt = [t for t in tensors if t.op is None] if wrt is None else list(wrt)
-    graph = Graph.capture(outputs, wrt)
+    graph = Graph.capture(outputs, wrt, variables=variables)
     nodes = (node for node in graph.nodes if node.role in ("input", "forward"))  # one per tensor
     wanted = {t.index for t in wrt}
     return graph, [n for t, n in zip(tensors, nodes, strict=True) if t.index in wanted]
@@ -177,11 +181,7 @@ def _symbols(graph: Graph, notation: Notation) -> list[tuple[str, str]]:
             name = notation.name(node.name)
             if notation.reference(node) == name:
                 symbols[name] = notation.language.number(number_text(node.value))
-    for node in graph.nodes:
-        if node.op is not None and node.op.name == "sum" and notation.axes(node):
-            axes = shape_text(node.params["axis"]).strip("(,)")
-            sigma, words = notation.language.sum_along
-            symbols[sigma.format(notation.axes(node))] = words.format(axes)
+    symbols |= notation.sums()
     return list(symbols.items())
 
 

@@ -106,7 +106,8 @@ class Graph:
         for out in outputs:
             if not (isinstance(out, Operand) and hasattr(out, "data")):
                 raise TypeError(
-                    f"Graph.capture: an output must be a Tensor, not {type(out).__name__}"
+                    f"an output must be a Tensor, not {type(out).__name__}; trace makes Tensors of "
+                    "float arrays alone: pass Tensor(2.0), or np.array(…, dtype=float)"
                 )
         if isinstance(wrt, Operand):
             raise TypeError("Graph.capture: wrt must be a list of Tensors; write wrt=[x]")

@@ -195,7 +195,9 @@ class Notation:
             for n in graph.nodes
             if _is(n, "div") and _is_count(*n.inputs[::-1])
         }  # where a rule divides by what the mean of its step divides by
-        self._mixed = len({_axes(n) for n in graph.nodes if _reduces(n)}) > 1
+        self._sums = [n for n in graph.nodes if _is(n, "sum")]
+        kinds = {_axes(n) for n in graph.nodes if _reduces(n)}
+        self._mixed = len(kinds) > 1 or not kinds <= {None, (0,)}
         self._written: dict[int, tuple[str, int]] = {}
         self._alias: dict[int, str] = {}
         results = {step.result.index: step.number for step in graph.steps}
@@ -246,9 +248,20 @@ class Notation:
         return self._operand(node)[0]
 
     def axes(self, node: Node) -> str:
-        """Write the axes of a sum or maximum, where the graph has several kinds of them."""
+        """Write the axes of a sum or maximum, unless all are of the batch, or of everything."""
         axes = _axes(node)
         return self.language.axes(axes) if self._mixed and axes is not None else ""
+
+    def sums(self) -> dict[str, str]:
+        """Give the signs of sums that name their axes, with what they mean."""
+        sign, meaning = self.language.sum_along
+        return {
+            sign.format(self.axes(node)): meaning.format(
+                shape_text(node.params["axis"]).strip("(,)")
+            )
+            for node in self._sums
+            if self.axes(node)
+        }
 
     # ------------------------------------------------------------------ expressions
 

@@ -238,7 +238,7 @@ class Operand:
         )
 
 
-_SUPPORTED = "write it with operators and the functions that tinygraph.functions lists"
+_SUPPORTED = "write it with operators and the functions in tinygraph.functions.UFUNCS and FUNCTIONS"
 
 
 def index_key(x: Operand, key: Any) -> Any:

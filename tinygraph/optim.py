@@ -63,6 +63,8 @@ class Optimizer(Stateful):
 
     def __init__(self, parameters: Iterable[Tensor], *, lr: float, weight_decay: float) -> None:
         kind = type(self).__name__
+        if hasattr(parameters, "parameters"):
+            raise TypeError(f"{kind}: takes parameters, not a module; write model.parameters()")
         if isinstance(parameters, Tensor):
             raise TypeError(f"{kind}: parameters must be a list of Tensors; write [p]")
         self.parameters = list(parameters)

@@ -175,6 +175,8 @@ class Tensor(Operand):
                 f"{self!r} was computed, and new data would contradict its inputs; "
                 "make a new Tensor, or give new data to a leaf"
             )
+        if isinstance(value, Tensor):
+            raise TypeError(f"{describe(self)} was given a Tensor as data; pass its .data")
         value = _leaf_array(value, self.name)
         if value.shape != self.shape:
             raise ValueError(
@@ -325,7 +327,7 @@ def grad(
     seed = _seed(out, dout)
     nodes = reachable([out])
     if create_graph:
-        seed = dout if isinstance(dout, Tensor) else Tensor(seed)
+        seed = dout if isinstance(dout, Tensor) else Tensor(seed, name=f"d{out.name or 'out'}")
         gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=lambda node: node)
         return [gradients[x.index] if x.index in gradients else Tensor(_zeros(x)) for x in inputs]
     gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=_read_data)
