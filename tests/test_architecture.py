@@ -58,7 +58,7 @@ ALLOWED = {
     # networks
     "state": set(),
     "fused": {"ops", "batchnorm", "tensor"},
-    "module": {"state", "tensor"},
+    "module": {"state", "tensor", "tracing"},
     "layers": {"module", "tensor"},
     "losses": {"module", "tensor"},
     "normalization": {"batchnorm", "fused", "functions", "layers", "module", "tensor"},

@@ -34,7 +34,8 @@ def test_wine(dtype):
     report = compare(wine(), dtype=dtype)
     assert report.passed
     assert (report.shape, report.dtype, report.axis) == ((178, 13), np.dtype(dtype).name, (0,))
-    assert set(report.scaled_errors) == {*JUDGED, "jacobian"}
+    apart = {"in float64"} if np.dtype(dtype).itemsize < 8 else set()
+    assert set(report.scaled_errors) == {*JUDGED, "jacobian", *apart}
     unit = float(np.finfo(dtype).eps)
     for name in ("dx", "dgamma", "dbeta", "worst step", "jacobian"):
         assert report.scaled_errors[name] <= 20 * unit
@@ -783,3 +784,35 @@ def test_what_is_no_real_number_is_refused(x):
 def test_dtype_must_be_a_real_float():
     with pytest.raises(TypeError, match="int32"):
         compare(batch(), dtype="int32")
+
+
+@pytest.mark.parametrize(("rows", "mean"), [(10_000, 100.0), (100_000, 0.0)])
+@pytest.mark.parametrize("dropped", ["mean", "variance"])
+def test_a_dropped_path_is_found_among_many_rows_in_float32(rows, mean, dropped):
+    """Its share shrinks with the number of rows, while rounding in float32 grows."""
+
+    def closed(x, gamma, dout, *, eps, axis):
+        mu = x.mean(axis=0)
+        ivar = 1 / np.sqrt(((x - mu) ** 2).mean(axis=0) + eps)
+        xhat = (x - mu) * ivar
+        dbeta, dgamma = dout.sum(axis=0), (dout * xhat).sum(axis=0)
+        terms = {"mean": dbeta / rows, "variance": xhat * dgamma / rows}
+        del terms[dropped]
+        return gamma * ivar * (dout - sum(terms.values())), dgamma, dbeta
+
+    x = np.random.default_rng(4).normal(mean, 1, size=(rows, 1)).astype(np.float32)
+    report = compare(x, closed=closed)
+    assert not report.passed
+    assert report.scaled_errors["in float64"] > report.tolerances["in float64"]
+
+
+def test_a_closed_form_may_use_its_arguments_up():
+    from tinygraph.batchnorm import closed_form
+
+    def closed(x, gamma, dout, *, eps, axis):
+        answer = closed_form(x, gamma, dout, eps=eps, axis=axis)
+        x *= 0
+        dout *= 0
+        return answer
+
+    assert compare(np.random.default_rng(5).normal(size=(8, 3)), closed=closed).passed

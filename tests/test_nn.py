@@ -738,3 +738,21 @@ def test_a_network_in_evaluation_is_drawn():
     model = nn.MLP(4, 3, 2, batchnorm=True, rng=0).eval()
     graph = Graph.capture(trace(model)(X))
     assert [s.name for s in graph.steps if "BatchNorm" in s.result.scope] == ["xhat", "out"]
+
+
+def test_a_network_is_drawn_in_frames_without_trace():
+    model = nn.MLP(5, 4, 3, batchnorm=True, rng=0)
+    x = np.random.default_rng(0).normal(size=(6, 5))
+    for _ in range(2):  # a second call is numbered anew
+        graph = Graph.capture(model(x))
+        assert [step.result.scope for step in graph.steps] == [
+            ("MLP", "Linear"),
+            ("MLP", "BatchNorm"),  # x − mu, which is used twice
+            ("MLP", "BatchNorm"),
+            ("MLP", "ReLU"),
+            ("MLP", "Linear[1]"),
+        ]
+    assert draw(model(x)).source.count("subgraph") == 5
+    opened = Graph.capture(trace(model)(x))
+    assert ("Linear[1]",) in {step.result.scope[-1:] for step in opened.steps}
+    assert len(opened.steps) > len(graph.steps)

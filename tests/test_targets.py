@@ -197,6 +197,32 @@ def test_a_file_of_the_users_is_kept(model, tmp_path, suffix, capsys):
     assert mine.read_bytes() != b"my own work"
 
 
+def test_a_file_that_only_mentions_tinygraph_is_the_users(model, tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    mine.write_text("import tinygraph\n")
+    assert run("derive", *FORWARD, "--format", "python", "-o", mine) == 2
+    notes = tmp_path / "notes.dot"
+    notes.write_text("// my notes on tinygraph\n")
+    assert run("draw", *FORWARD, "-o", notes) == 2
+    assert (mine.read_text(), notes.read_text()) == (
+        "import tinygraph\n",
+        "// my notes on tinygraph\n",
+    )
+
+
+def test_what_a_file_prints_and_imports(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "helping.py").write_text("def twice(x):\n    return 2 * x\n")
+    (tmp_path / "chatty.py").write_text(
+        "print('hello')\ndef f(x):\n    from helping import twice\n"
+        "    print(x.shape)\n    return twice(x)\n"
+        "def leave(x):\n    raise SystemExit(0)\n"
+    )
+    assert run("draw", "chatty.py:f", "x=3", "-o", "-", "--format", "dot") == 0
+    assert capfdbinary.readouterr().out.startswith(b"// made by tinygraph")
+    assert run("draw", "chatty.py:leave", "x=3", "-o", "-") == 2
+
+
 def test_a_step_that_does_not_exist(model, capsys):
     assert run("draw", *FORWARD, "--step", "17", "-o", "x.svg") == 2
     assert "17" in capsys.readouterr().err

@@ -16,8 +16,8 @@ from tinygraph.batchnorm import Layout
 __all__ = ["Batch", "Error"]
 
 # Bounds are (ROUNDINGS + √N) · (1 + max|x|/√(var + eps)) units of rounding: over random batches
-# with N from 2 to 8192, right pairs stay below half of it. Wrong formulas give over 3e-3, so where
-# a bound passes that, rounding hides what is right.
+# with N from 2 to 8192, right pairs stay below half of it. Where a bound
+# passes MOST_BOUND, rounding hides what is right.
 ROUNDINGS = 32
 MOST_BOUND = 3e-3
 

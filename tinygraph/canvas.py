@@ -134,10 +134,13 @@ class Canvas:
         text = gradient.name if formula == gradient.name else f"{gradient.name} = {formula}"
         return f"{text}   {shape_text(gradient.node.shape)}" if shape else text
 
-    def frame(self, step: int) -> str:
-        """Give the title of a step's frame."""
-        result = self.results[step]
-        return f"{step}   {name_of(result)} = {self.notation.formula(result)}"
+    def frames(self, node: Node) -> Scope:
+        """Give the frames around a primitive: the calls, then its step with number and formula."""
+        if not node.step:
+            return ()
+        result = self.results[node.step]
+        title = f"{node.step}   {name_of(result)} = {self.notation.formula(result)}"
+        return (*result.scope, title)
 
     # ------------------------------------------------------------------ boxes
 
@@ -154,11 +157,11 @@ class Canvas:
         label += self._sum_of_paths(node, gradients) + self._numbers(node)
         self._put(self.key(node), label, scope, {})
 
-    def put_primitive(self, node: Node, scope: Scope = ()) -> None:
+    def put_primitive(self, node: Node) -> None:
         """Put one primitive of either pass into the frame of its step."""
         if node.role == "input":
             return self.put_value(node)
-        frames = (*scope, self.frame(node.step)) if node.step else scope
+        frames = self.frames(node)
         if node.role == "upstream":
             label = _bold(name_of(node)) + _shape(node, RED)
             return self._put(self.key(node), label, frames, UPSTREAM)
@@ -185,7 +188,7 @@ class Canvas:
     def put_read(self, node: Node, reader: Node) -> None:
         """Put a forward value beside the rule that reads it."""
         text = name_of(node) or _short(self.notation.formula(node), LONGEST_NAME)
-        frames = (self.frame(reader.step),) if reader.step else ()
+        frames = self.frames(reader)
         key = f"{self.key(node)}_for_{reader.index}"
         self._put(key, _small(text), frames, READ)
         self.arrows.append((key, self.key(reader), {"color": LIGHT}))

@@ -156,6 +156,7 @@ class Capture:
         self.tensors = reachable(outputs)
         self.places: dict[int, int] = {}
         for tensor in self.tensors:
+            origin = getattr(tensor, "origin", None)
             self.of[tensor.index] = Symbol(
                 self.symbols,
                 tensor.op,
@@ -164,8 +165,8 @@ class Capture:
                 tensor.shape,
                 tensor.dtype,
                 "forward" if tensor.op else "input",
-                tensor.name or names.get(tensor.index),
-                getattr(tensor, "origin", None),
+                tensor.name or names.get(tensor.index) or (origin and "out"),  # of a layer
+                origin,
             )
         self.forward = tuple(self.symbols)
         self.outputs = [self.of[out.index] for out in outputs]
@@ -247,6 +248,7 @@ class Capture:
             if s.origin is not None
             for (tensor, position), name in s.origin.constants.items()
         }
+        scopes = _scopes(self.forward)
         needed = _ancestors([*self.outputs, *(a.g for a in self.arrivals)])
         nodes: list[Node] = []
         frozen: dict[int, Node] = {}
@@ -271,7 +273,7 @@ class Capture:
                     name=s.name,
                     step=s.step or 0,
                     role=s.role,
-                    scope=s.origin.scope if s.origin is not None else (),
+                    scope=scopes.get(s.index, ()),
                 )
                 nodes.append(frozen[s.index])
         self.places = {k: node.index for k, node in frozen.items()}
@@ -328,10 +330,12 @@ def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
     uses = Counter(x.index for s in symbols for x in s.parents)
     leaves = [s for s in symbols if s.role == "input"]
     shared = [s for s in symbols if uses[s.index] > 1]
+    given = {s.name for s in symbols if s.name is not None}
     for group, base in ((outputs, "out"), (leaves, "x"), (shared, "t")):
         unnamed = [s for s in dict.fromkeys(group) if s.name is None]
         for k, symbol in enumerate(unnamed):
-            symbol.name = base if len(unnamed) == 1 and base != "t" else f"{base}{k + 1}"
+            name = base if len(unnamed) == 1 and base != "t" else f"{base}{k + 1}"
+            symbol.name = _unique(name, given)
 
     names = Counter(s.name for s in symbols if s.name is not None)
     taken = {name for name, uses in names.items() if uses == 1}
@@ -369,6 +373,18 @@ def _number_steps(symbols: Sequence[Symbol]) -> None:
         for x in symbol.parents:
             if x.name is None:
                 x.step = symbol.step
+
+
+def _scopes(symbols: Sequence[Symbol]) -> dict[int, tuple[str, ...]]:
+    """Give the calls in which each was computed; of what nobody named, those of its reader."""
+    scopes: dict[int, tuple[str, ...]] = {}
+    for symbol in reversed(symbols):
+        if symbol.origin is not None:
+            scopes[symbol.index] = symbol.origin.scope
+        for x in symbol.parents:
+            if x.role == "forward":
+                scopes[x.index] = scopes.get(symbol.index, ())
+    return scopes
 
 
 def _steps(nodes: Sequence[Node]) -> tuple[Step, ...]:

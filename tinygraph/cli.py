@@ -29,7 +29,6 @@ DETAILS = ("steps", "primitives")
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 FORMATS = ("svg", "png", "pdf", "dot", "json")
 NOTATIONS = ("text", "markdown", "latex", "python")
-MARK = b"tinygraph"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -336,11 +335,31 @@ def _check_targets(paths: Sequence[Path], force: bool) -> None:
                 raise InputError(f"{folder}: is a file, but the pictures need a directory there")
         if path.is_dir():
             raise InputError(f"{path}: is a directory, but a picture is to be written there")
-        if path.exists() and not force and MARK not in path.read_bytes():
+        if path.exists() and not force and not _made_by_tinygraph(path):
             raise InputError(
                 f"{path}: exists and was not made by tinygraph; "
                 "choose another place with -o, or overwrite it with --force"
             )
+
+
+def _made_by_tinygraph(path: Path) -> bool:
+    """Look for the mark that tinygraph leaves in a file, where it leaves it."""
+    content = path.read_bytes()
+    first = content.partition(b"\n")[0]
+    match path.suffix.lower():
+        case ".dot" | ".gv":
+            return first == b"// made by tinygraph"
+        case ".svg":
+            return b'class="graph tinygraph"' in content
+        case ".json":
+            return b'"class": "tinygraph"' in content
+        case ".png":
+            return b"tEXtSoftware\0tinygraph" in content
+        case ".pdf":
+            return content.endswith(b"% made by tinygraph\n")
+        case ".py":
+            return first.startswith(b'"""') and b"written by tinygraph" in first
+    return False
 
 
 def _write(content: bytes, output: str) -> None:

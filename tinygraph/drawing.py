@@ -86,6 +86,8 @@ def draw(
     _check("direction", direction, DIRECTIONS)
     if isinstance(out, Graph):
         graph = out
+        if wrt is not None:
+            raise ValueError("draw: a Graph has its backward pass; give wrt to Graph.capture")
         if values and not graph.values:
             raise ValueError("draw: this Graph holds no values; use Graph.capture(…, values=True)")
     else:
@@ -137,7 +139,7 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
         elif box.kind == "step":
             canvas.put_step(box.result, gradients, box.scope)
         else:
-            canvas.put_primitive(box.result, box.scope)
+            canvas.put_primitive(box.result)
     labelled: set[int] = set()
     for arrow in sorted(boxes.arrows, key=lambda a: not a.main):
         value = arrow.value

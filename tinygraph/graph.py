@@ -27,7 +27,7 @@ from tinygraph.operators import Operand
 __all__ = ["Gradient", "Graph", "Node", "Step"]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Graph:
     """An immutable snapshot of a computation; made by `Graph.capture`.
 
@@ -138,7 +138,7 @@ class Graph:
         known = ", ".join(str(node.name) for node in self.nodes if node.name)
         raise KeyError(f"no node is called {name!r}; the names are {known}")
 
-    def run(self, **inputs: Any) -> dict[str, Any]:
+    def run(self, /, **inputs: Any) -> dict[str, Any]:
         """Evaluate the snapshot on arrays.
 
         Parameters

@@ -7,15 +7,47 @@ registered, they are found where they stand, in the order in which they were ass
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
 
 from tinygraph.state import Stateful, fitted
 from tinygraph.tensor import Tensor
+from tinygraph.tracing import Origin, is_tracing
 
 __all__ = ["Module"]
+
+_Frame = tuple[tuple[str, ...], dict[tuple[str, ...], int]]
+_frame: ContextVar[_Frame] = ContextVar("tinygraph.frame")
+
+
+def _framed(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the result of a call know which modules it came through, for pictures.
+
+    `trace` sees that for itself, and the variables as well; this is for ``draw(model(x))``.
+    """
+
+    @functools.wraps(call)
+    def framed(self: Module, *args: Any, **kwargs: Any) -> Any:
+        if is_tracing():
+            return call(self, *args, **kwargs)
+        outer, calls = _frame.get(((), {}))
+        scope = (*outer, type(self).__name__)
+        number = calls[scope] = calls.get(scope, -1) + 1
+        scope = (*outer, f"{scope[-1]}[{number}]") if number else scope
+        token = _frame.set((scope, calls))
+        try:
+            result = call(self, *args, **kwargs)
+        finally:
+            _frame.reset(token)
+        if isinstance(result, Tensor) and result.op and not hasattr(result, "origin"):
+            result.origin = Origin(scope)
+        return result
+
+    return framed
 
 
 class Module(Stateful):
@@ -48,6 +80,11 @@ class Module(Stateful):
     """
 
     training: bool = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__call__" in vars(cls):
+            cls.__call__ = _framed(cls.__call__)  # type: ignore[method-assign]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute; subclasses say what."""

@@ -173,6 +173,22 @@ class Operand:
         """Largest entry along `axis`; entries that tie share the gradient equally."""
         return functions.max_(self, axis, keepdims=keepdims)
 
+    def min(self, axis: Any = None, keepdims: bool = False) -> Self:
+        """Smallest entry along `axis`; entries that tie share the gradient equally."""
+        return functions.min_(self, axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Self:
+        """Variance along `axis`: the mean of squared deviations."""
+        return functions.var(self, axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Self:
+        """Give the standard deviation along `axis`."""
+        return functions.std(self, axis, ddof=ddof, keepdims=keepdims)
+
+    def squeeze(self, axis: Any = None) -> Self:
+        """Drop axes of length 1."""
+        return functions.squeeze(self, axis)
+
     def relu(self) -> Self:
         """Give max(x, 0); the derivative at 0 is taken as 0."""
         return self.record(ops.relu, (self,))

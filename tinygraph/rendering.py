@@ -28,6 +28,7 @@ FORMATS = ("svg", "png", "pdf", "dot", "json")
 
 # Graphviz keeps global state and is not safe to enter from two threads.
 _GRAPHVIZ = threading.Lock()
+ABOUT_FONTS = b"Fontconfig warning"
 
 
 class RenderingError(ValueError):
@@ -246,3 +247,7 @@ def _stderr_of_libraries() -> Iterator[Any]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            file.seek(0)
+            said = [line for line in file if not line.startswith(ABOUT_FONTS)]
+            if said and sys.exc_info()[0] is None:  # of another thread, perhaps
+                os.write(2, b"".join(said))

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import inspect
 import re
@@ -79,8 +80,9 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     except TypeError as error:
         raise InputError(f"{target}: {error}; {_usage(function)}") from None
     try:
-        result = trace(function)(*bound.args, **bound.kwargs)
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
+            result = trace(function)(*bound.args, **bound.kwargs)
+    except (Exception, SystemExit) as error:
         raise InputError(f"{target}: {_place(error, file)}{_message(error)}") from None
     return _tensors(result, target)
 
@@ -135,15 +137,16 @@ def _load(target: str) -> tuple[Callable[..., Any], str]:
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
+    # As Python itself runs a file: it can be found by name, and so can what lies beside it.
+    sys.modules[spec.name] = module
     sys.path.insert(0, str(file.parent))
     try:
-        spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise InputError(f"{path}: {_place(error, path)}{_message(error)}") from None
-    finally:
-        sys.path.remove(str(file.parent))
     function = getattr(module, name, None)
-    if not inspect.isfunction(function):
+    if not callable(function):
         known = [
             k
             for k, v in vars(module).items()

@@ -182,6 +182,8 @@ class Tensor(Operand):
             raise ValueError(
                 f"{describe(self)} was given data of shape {value.shape}; the shape must stay"
             )
+        if value.dtype.kind == self.dtype.kind == "f":
+            value = _locked(value.astype(self.dtype))
         self._data = value
         # A new point is a later node: results of the old point are recognised by their index.
         self.index = _next_index()
@@ -231,6 +233,15 @@ class Tensor(Operand):
         value = f"{self._data}, " if self.shape == () else ""
         op = f", op={self.op}" if self.op else ""
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle a leaf as a new leaf: two tensors are never the same node."""
+        if self.op is not None:
+            raise TypeError(
+                f"{self!r} was computed, and a copy would stand outside its graph; "
+                "copy its .detach(), or its .data"
+            )
+        return _rebuilt, (self._data, self.name, self.grad)
 
     # ------------------------------------------------------------------ differentiation
 
@@ -359,6 +370,12 @@ def no_grad() -> Iterator[None]:
 
 
 # --------------------------------------------------------------------------- values
+
+
+def _rebuilt(data: Any, name: str | None, gradient: Any) -> Tensor:
+    leaf = Tensor(data, name=name)
+    leaf.grad = gradient
+    return leaf
 
 
 def _read_data(node: Tensor) -> Any:

@@ -26,7 +26,7 @@ import numpy as np
 
 from tinygraph.tensor import Tensor
 
-__all__ = ["Origin", "trace"]
+__all__ = ["Origin", "is_tracing", "trace"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,6 +111,11 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
     return traced
 
 
+def is_tracing() -> bool:
+    """Whether `trace` is naming what is computed here and now."""
+    return isinstance(getattr(sys.gettrace(), "__self__", None), _Namer)
+
+
 def _as_tensor(x: Any) -> Any:
     numbers = isinstance(x, np.ndarray) and (
         x.dtype.kind in "fc" or (x.dtype.hasobject and all(isinstance(v, Number) for v in x.flat))
@@ -137,7 +142,7 @@ def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
 _HERE = Path(__file__).parent
 _ENGINE = {
     str(_HERE / f"{module}.py")
-    for module in ("ops", "functions", "operators", "autodiff", "tensor", "tracing")
+    for module in ("ops", "functions", "operators", "autodiff", "tensor", "tracing", "module")
 }
 _NUMPY = str(Path(np.__file__).parent)
 
@@ -212,8 +217,8 @@ def _unnamed_tensors(name: str, value: Any, containers: bool) -> Iterator[tuple[
 def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], str]:
     """Find operands of `tensor`, and of the unnamed nodes that feed it, that are variables.
 
-    Floats are told apart by identity, as small ints, which all of Python shares, cannot be. Arrays
-    are copied when they are recorded, so a variable is known by its value, if only one has it.
+    A float is known by identity, an array, which is copied when it is recorded, by its value; and
+    only where one variable alone has it. Small ints are shared by all of Python and never named.
     """
     names: dict[tuple[int, int], str] = {}
     stack, seen = [tensor], {tensor.index}
@@ -226,7 +231,7 @@ def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], st
                     stack.append(x)
             elif type(x) is float or type(x) is np.ndarray:
                 held = [k for k, v in variables.items() if _is_variable(x, v) and k[0] != "."]
-                if len(held) == 1 or (held and type(x) is float):
+                if len(held) == 1:
                     names[node.index, position] = held[0]
     return names
 
