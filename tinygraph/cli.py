@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "  tinygraph derive batchnorm --format python",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"tinygraph {version('tinygraph')}")
+    parser.add_argument("--version", action="version", version=f"tinygraph {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_batchnorm(commands)
     _add_draw(commands)
@@ -371,6 +371,13 @@ def _write(content: bytes, output: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     _say(f"wrote {path}")
+
+
+def _version() -> str:
+    try:
+        return version("tinygraph")
+    except PackageNotFoundError:
+        return "from a checkout that is not installed"
 
 
 def _say(message: str) -> None:

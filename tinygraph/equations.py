@@ -79,7 +79,7 @@ def derive(out: Any, *, format: str = "text", wrt: Sequence[Any] | None = None) 
        2  dout  given                   ()
        2  dxmu  2 · xmu · spread(dout)  (3,)
        1  dx1   dxmu                    (3,)
-       1  dx2   spread(1/N Σ (−dxmu))   (3,)
+       1  dx2   spread(−1/N Σ dxmu)     (3,)
        0  dx    dx1 + dx2               (3,)
     """
     if format not in FORMATS:
@@ -246,15 +246,15 @@ FORMATS: dict[str, Callable[[Graph, list[Node] | None], str]] = {
 
 def _printable(text: str) -> str:
     """Keep a cell on its line."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _columns(text: str) -> int:
     """Count the columns that a terminal shows."""
-    return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-        for c in text
-    )
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 def _code(text: str) -> str:

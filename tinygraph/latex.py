@@ -63,8 +63,9 @@ ACCENTS = {
     "\u030c": "check",
     "\u0306": "breve",
 }
-SIGNS = {"\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim "}
-SIGNS |= {c: rf"\{c}" for c in "{}$&#%_"}
+SIGNS = {c: c for c in map(chr, range(33, 127)) if c not in '"&`'}  # those mathtext does not know
+SIGNS |= {c: rf"\{c}" for c in "{}$%_"}
+SIGNS |= {"\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "#": r"\# ", " ": r"\ "}
 
 LETTER = rf"[A-Za-z{''.join(GREEK)}]|{'|'.join(GREEK.values())}"
 
@@ -110,10 +111,8 @@ def exact_name(name: str) -> str:
             written[-1] = rf"\{ACCENTS[c]}{{{written[-1]}}}"
         elif c in GREEK:
             written.append(rf"\{GREEK[c]} ")
-        elif c.isspace():
-            written.append(r"\ ")
-        elif c.isascii() and c.isprintable():
-            written.append(SIGNS.get(c, c))
+        elif c in SIGNS and not name.isspace():
+            written.append(SIGNS[c])
         else:
             written.append(f"U{{+}}{ord(c):04X}")
     return rf"\mathrm{{{''.join(written)}}}" if written else r"\mathrm{?}"

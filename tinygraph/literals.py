@@ -6,6 +6,7 @@ it, so that NumPy promotes in the source as it did in the graph.
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -42,8 +43,9 @@ def _entry(value: Any) -> str:
         value = value.item()
     if isinstance(value, complex):
         return f"complex({_entry(value.real)}, {_entry(value.imag)})"
-    if isinstance(value, float) and not np.isfinite(value):
-        return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf"}[str(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        sign = "-" if math.copysign(1, value) < 0 else ""  # which NaN has, too
+        return f"{sign}np.{str(value).lstrip('-')}"
     return repr(value)
 
 

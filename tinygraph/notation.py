@@ -290,15 +290,9 @@ class Notation:
         scaled = self._scaled_sum(node)
         if scaled is not None:
             total, n = scaled
-            summand = self._bracketed(total.inputs[0], PRODUCT)
-            axes = self.axes(total)
-            return self.language.scaled_sum.format(summand, n=n, axes=axes), SIGMA
-        if op.name == "sum" and inputs[0].name is None and _is(inputs[0], "neg"):
-            text, level, needs = self.language.templates["sum"]
-            inner = text.format(
-                self._bracketed(inputs[0].inputs[0], needs[0]), axes=self.axes(node)
-            )
-            return self.language.templates["neg"][0].format(inner), SIGMA
+            return self._sum(self.language.scaled_sum, total, n), SIGMA
+        if op.name == "sum":
+            return self._sum(self.language.templates["sum"][0], node), SIGMA
         if op.name == "mul" and inputs[1].role == "constant" and inputs[0].role != "constant":
             inputs = inputs[::-1]
         if op.name == "transpose" and len(node.shape) != 2:
@@ -312,6 +306,13 @@ class Notation:
         if needs[-1] == SIGMA and level > SIGMA and self._operand(inputs[-1])[1] == SIGMA:
             level = SIGMA  # the sum at the end would swallow a factor after it
         return template.format(*operands, **self._params(node)), level
+
+    def _sum(self, template: str, total: Node, n: str = "") -> str:
+        """Write a sum; a minus goes in front of it."""
+        x, sign = total.inputs[0], "{}"
+        if x.name is None and _is(x, "neg"):
+            x, sign = x.inputs[0], self.language.templates["neg"][0]
+        return sign.format(template.format(self._bracketed(x, PRODUCT), n=n, axes=self.axes(total)))
 
     def _scaled_sum(self, node: Node) -> tuple[Node, str] | None:
         """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum and n."""
@@ -429,7 +430,8 @@ def _reciprocals(graph: Graph) -> set[int]:
 def number_text(value: Any) -> str:
     """Write a number shortly: 3 for 3.0, 1e-05 for 0.00001."""
     if isinstance(value, Fraction):
-        value = float(value)
+        is_float = value.numerator.bit_length() <= 1023 or value.denominator > 1
+        value = float(value) if is_float else value.numerator
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:

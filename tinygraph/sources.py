@@ -13,6 +13,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Set
@@ -73,7 +74,7 @@ SOURCES: dict[str, Source] = {
     "transpose": ("np.transpose({0}, {axes})", ATOM, (LOOSE,)),
     "index": ("{0}[{key}]", ATOM, (ATOM,)),
     "scatter": ("scatter({0}, np.s_[{key}], {shape})", ATOM, (LOOSE,)),
-    "concatenate": ("np.concatenate(({operands},), axis={axis})", ATOM, ()),
+    "concatenate": ("np.concatenate(({operands}), axis={axis})", ATOM, ()),
     "batchnorm": ("batchnorm({0}, {1}, {2}, {axis}, {eps})", ATOM, (LOOSE, LOOSE, LOOSE)),
 }
 """By primitive: its source, how tightly that binds, and how tightly each operand must."""
@@ -283,8 +284,8 @@ class Writer:
         """Write the parameters of a primitive as its source mentions them."""
         params = dict(node.params)
         texts = {name: str(value) for name, value in params.items()}
-        if "n" in params:
-            texts["n"] = number_text(params["n"])
+        for name in params.keys() & {"n", "eps"}:
+            texts[name] = number_text(params[name])
         if "dtype" in params:
             texts["dtype"] = dtype_text(params["dtype"])
         if "key" in params:
@@ -299,7 +300,7 @@ class Writer:
 
     def _key(self, key: Any, node: Node) -> str:
         parts = [p if isinstance(p, str) else self._array(p, node)[0] for p in key_parts(key)]
-        return _listed(parts) if isinstance(key, tuple) else parts[0]
+        return _listed(parts) if isinstance(key, tuple) and key else parts[0]
 
     # ------------------------------------------------------------------ constants
 
@@ -316,10 +317,10 @@ class Writer:
             text = number_text(dtype.type(value.numerator) / dtype.type(value.denominator))
         elif value.denominator > 1:
             return self._named_number(node)
-        elif abs(value) < 1e16 and not _chooses_numbers(consumer):
-            text = str(value.numerator)
-        else:
+        elif 1e16 <= abs(value) <= sys.float_info.max or _chooses_numbers(consumer):
             text = number_text(float(value))
+        else:
+            text = str(value.numerator)
         return text, UNARY if text.startswith("-") else ATOM
 
     def _named_number(self, node: Node) -> tuple[str, int]:
