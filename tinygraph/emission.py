@@ -15,11 +15,9 @@ from itertools import groupby
 
 from tinygraph.graph import Graph
 from tinygraph.nodes import Gradient, Node
-from tinygraph.sources import HELPERS, IMPORTS, Names, Statement, Writer
+from tinygraph.sources import HELPERS, IMPORTS, WIDTH, Names, Statement, Writer
 
 __all__ = ["emit"]
-
-WIDTH = 100
 
 
 def emit(graph: Graph, wanted: Sequence[Node] | None = None) -> str:

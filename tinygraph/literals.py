@@ -6,7 +6,6 @@ it, so that NumPy promotes in the source as it did in the graph.
 
 from __future__ import annotations
 
-import math
 import operator
 from typing import Any
 
@@ -37,16 +36,15 @@ def _entry(value: Any) -> str:
         return repr(str(value))
     if isinstance(value, np.clongdouble):
         raise ValueError("a complex number of longdoubles cannot be written out exactly")
-    if isinstance(value, np.floating) and value == type(value)(float(str(value))):
-        return str(value)  # the shortest that rounds to it
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, complex):
-        return f"complex({_entry(value.real)}, {_entry(value.imag)})"
-    if isinstance(value, float) and not math.isfinite(value):
-        sign = "-" if math.copysign(1, value) < 0 else ""  # which NaN has, too
-        return f"{sign}np.{str(value).lstrip('-')}"
-    return repr(value)
+    if isinstance(value, complex | np.complexfloating):
+        return f"complex({_entry(float(value.real))}, {_entry(float(value.imag))})"
+    if isinstance(value, float | np.floating):
+        if not np.isfinite(value):
+            sign = "-" if np.signbit(value) else ""  # which NaN has, too
+            return f"{sign}np.nan" if np.isnan(value) else f"{sign}np.inf"
+        if value == type(value)(float(str(value))):
+            return str(value)  # the shortest that rounds to it
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def dtype_text(dtype: np.dtype[Any]) -> str:

@@ -303,6 +303,9 @@ class Notation:
             return self._call(op.name, inputs), ATOM
         template, level, needs = self.language.templates[op.name]
         operands = [self._bracketed(x, need) for x, need in zip(inputs, needs, strict=True)]
+        for k in range(1, len(operands)):  # no sign after an operator: a − (−b)
+            if needs[k] > LOOSE and operands[k].startswith(("-", "−")):
+                operands[k] = self.language.brackets.format(operands[k])
         if needs[-1] == SIGMA and level > SIGMA and self._operand(inputs[-1])[1] == SIGMA:
             level = SIGMA  # the sum at the end would swallow a factor after it
         return template.format(*operands, **self._params(node)), level

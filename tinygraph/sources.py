@@ -26,11 +26,12 @@ import numpy as np
 from tinygraph.literals import array_text, dtype_text, key_parts, number_text
 from tinygraph.nodes import Node
 
-__all__ = ["HELPERS", "IMPORTS", "SOURCES", "Names", "Statement", "Writer"]
+__all__ = ["HELPERS", "IMPORTS", "SOURCES", "WIDTH", "Names", "Statement", "Writer"]
 
 # How tightly an expression binds, loosest first.
 LOOSE, SUM, MATMUL, PRODUCT, UNARY, POWER, ATOM = range(7)
 
+WIDTH = 100
 LONGEST = 80
 
 Source = tuple[str, int, tuple[int, ...]]
@@ -211,7 +212,7 @@ class Writer:
     def assign(self, node: Node, target: str) -> None:
         """Assign a node, after the temporaries that its expression needs."""
         for one in self._unwritten(node):
-            text, level = self._compose(one)
+            text, level = self._compose(one, _room(target) if one is node else LONGEST)
             if one is node or one.index in self.kept:
                 name = target if one is node else self.names.number("t")
                 self.statements.append(Statement(self.step, name, text))
@@ -229,7 +230,7 @@ class Writer:
         self.used.update(names)
         text = names[0]
         for name in names[1:]:
-            if len(text) + len(name) > LONGEST:
+            if len(text) + len(name) + 3 > _room(target):
                 self.statements.append(Statement(self.step, target, text))
                 text = target
             text = f"{text} + {name}"
@@ -253,7 +254,7 @@ class Writer:
                     stack.append(x)
         return [found[index] for index in sorted(found)]
 
-    def _compose(self, node: Node) -> tuple[str, int]:
+    def _compose(self, node: Node, longest: int) -> tuple[str, int]:
         """Write an expression; while it is too long, its longest operand becomes a temporary."""
         template, level, needs = _source(node)
         params = self._params(node)
@@ -264,11 +265,11 @@ class Writer:
             ]
             text = template.format(*texts, operands=_listed(texts), **params)
             inlined = [x for x in node.inputs if x.index in self._inlined]
-            if len(text) <= LONGEST or not inlined or not needs:  # any number of parts has commas
+            if len(text) <= longest or not inlined or not needs:  # any number of parts has commas
                 return text, level
-            longest = max(inlined, key=lambda x: len(self._inlined[x.index][0]))
-            name = self.variables[longest.index] = self.names.number("t")
-            source, _ = self._inlined.pop(longest.index)
+            largest = max(inlined, key=lambda x: len(self._inlined[x.index][0]))
+            name = self.variables[largest.index] = self.names.number("t")
+            source, _ = self._inlined.pop(largest.index)
             self.statements.append(Statement(self.step, name, source))
 
     def _operand(self, node: Node, consumer: Node, need: int) -> str:
@@ -386,6 +387,11 @@ def _chooses_numbers(node: Node) -> bool:
         and node.op.name == "where"
         and all(x.role == "constant" for x in node.inputs[1:])
     )
+
+
+def _room(target: str) -> int:
+    """Count the columns that an assignment leaves for its expression."""
+    return min(LONGEST, max(WIDTH - len(f"    {target} = "), LONGEST // 2))
 
 
 def _listed(texts: list[str]) -> str:
