@@ -48,9 +48,16 @@ ALLOWED = {
     "drawing": {"autodiff", "boxes", "canvas", "graph", "nodes", "notation", "rendering"},
     # batch normalization, and checks
     "batchnorm": {"ops", "functions", "autodiff", "tensor"},
-    "by_hand": {"autodiff", "batchnorm"},
+    "by_hand": {"ops", "autodiff", "batchnorm", "graph", "notation"},
+    "report": {"by_hand", "graph"},
+    "rational": {"by_hand", "tensor"},
+    "exact": {
+        "functions", "autodiff", "batchnorm", "by_hand", "graph", "rational", "report", "tensor",
+        "tracing",
+    },
     "comparison": {
-        "functions", "autodiff", "batchnorm", "by_hand", "graph", "notation", "tensor", "tracing",
+        "functions", "batchnorm", "by_hand", "exact", "graph", "rational", "report", "tensor",
+        "tracing",
     },
     "guarding": {"tensor"},
     "verdict": set(),

@@ -243,6 +243,141 @@ def test_the_installed_command_is_main():
     assert command.load() is main
 
 
+# --- compare --------------------------------------------------------------------------------------
+
+
+def test_compare_is_batchnorm_without_pictures(run):
+    np.save(run.folder / "x.npy", batch())
+    options = ("x.npy", "--json", "--seed", 3, "--eps", 0.01, "--axis", "-1", "--dtype", "float32")
+    code, out, err = run("compare", *options)
+    assert (code, err) == (0, "")
+    assert [p.name for p in run.folder.iterdir()] == ["x.npy"]
+    other = numbers(run("batchnorm", *options)[1])
+    del other["pictures"]
+    assert numbers(out) == other
+    code, out, err = run("compare")
+    assert (code, err) == (0, "")
+    assert out.startswith("the UCI Wine measurements\nBatchNorm of (178, 13)")
+    assert out.endswith("PASS: staged and closed form agree\n")
+
+
+def test_compare_exactly(run):
+    (run.folder / "people.csv").write_text("height,weight\n1.5,50\n1.75,62.5\n1.6,70\n")
+    code, out, err = run("compare", "people.csv", "--exact")
+    assert (code, err) == (0, "")
+    assert [p.name for p in run.folder.iterdir()] == ["people.csv"]
+    report, _, rest = out.partition("\nwritten out\n")
+    assert report.startswith(
+        "people.csv\nBatchNorm of (3, 2) over axis 0, in fractions, eps = 1/90000\n"
+    )
+    assert report.endswith("PASS: staged and closed form are equal\n")
+    blocks = rest.strip().split("\n\n")
+    assert [block.partition(":")[0] for block in blocks] == ["feature 0", "feature 1"]
+    for block in blocks:
+        ways = [line.split()[-3:] for line in block.splitlines() if line.startswith("dx, ")]
+        assert len(ways) == 4
+        assert all(way == ways[0] for way in ways)
+    assert run("compare", "people.csv", "--exact")[1] == out
+    assert run("compare", "people.csv", "--exact", "--seed", 1)[1] != out
+
+
+def test_compare_exactly_with_every_option(run):
+    np.save(run.folder / "x.npy", np.round(batch((2, 3, 2, 2)), 1))
+    np.save(run.folder / "dout.npy", batch((2, 3, 2, 2), seed=1))
+    code, out, err = run(
+        "compare", "x.npy", "--exact", "--json", "--eps", "1/4", "--axis", "0,2,3",
+        "--upstream", "dout.npy", "--seed", 2,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    found = strict_json(out)
+    assert found["passed"] is True
+    assert found["input"] == "x.npy"
+    assert (found["shape"], found["eps"], found["axis"]) == ([2, 3, 2, 2], "1/4", [0, 2, 3])
+    assert len(found["steps"]) == 10
+
+
+def test_the_readme_shows_what_compare_exactly_prints(run):
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    (shown,) = [b for b in readme.split("```text\n")[1:] if b.startswith("feature 0")]
+    code, out, _ = run("compare", "--exact")
+    assert code == 0
+    assert shown.partition("```")[0] in out
+    assert out.count("  2314 entries, equal") == 3
+
+
+def test_eps_may_be_written_as_a_fraction_for_floats_too(run):
+    np.save(run.folder / "x.npy", batch())
+    eps = [
+        strict_json(run("compare", "x.npy", "--json", "--eps", text)[1])["eps"]
+        for text in ("1/1000", "1e-3")
+    ]
+    assert eps == [1e-3, 1e-3]
+
+
+COMPARE_MISTAKES = {
+    "dtype with exact": (["--exact", "--dtype", "float32"], ["--dtype", "--exact", "--help"]),
+    "eps no square": (["x.npy", "--exact", "--eps", "1e-5"], ["x.npy", "feature 0", "1/99856"]),
+    "eps over zero": (["x.npy", "--eps", "1/0"], ["--eps", "'1/0'", "1/90000"]),
+    "nan": (["nan.npy", "--exact", "--allow-nonfinite"], ["nan.npy", "holds nan", "no fraction"]),
+    "missing file": (["nowhere.csv", "--exact"], ["nowhere.csv"]),
+    "output": (["x.npy", "-o", "pictures"], ["-o", "--help"]),
+}
+
+
+@pytest.mark.parametrize("name", COMPARE_MISTAKES)
+def test_a_mistake_in_compare_is_explained(run, name):
+    arguments, words = COMPARE_MISTAKES[name]
+    write_inputs(run.folder)
+    before = tree(run.folder)
+    code, out, err = run("compare", *arguments)
+    assert (code, out) == (2, "")
+    assert all(word in err.splitlines()[-1] for word in words)
+    assert tree(run.folder) == before
+
+
+# --- where standard output leads to ---------------------------------------------------------------
+
+
+def run_into(stdout, tmp_path, *arguments):
+    """Run the command with this for standard output; give exit code and messages."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygraph", *arguments],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        encoding="utf-8",
+    )
+    return done.returncode, done.stderr
+
+
+COMMANDS = pytest.mark.parametrize(
+    "arguments", [("batchnorm",), ("derive", "batchnorm"), ("--help",)], ids=lambda a: a[0]
+)
+
+
+@COMMANDS
+def test_a_reader_that_has_seen_enough_is_no_mistake(arguments, tmp_path):
+    """As in `tinygraph batchnorm | head -1`, also where all of it fits into the buffer."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    code, err = run_into(writing, tmp_path, *arguments)
+    os.close(writing)
+    assert code == 0
+    assert all(line.startswith("wrote") for line in err.splitlines())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
+@COMMANDS
+def test_output_that_finds_no_room_is_a_mistake(arguments, tmp_path):
+    with open("/dev/full", "w") as full:
+        code, err = run_into(full, tmp_path, *arguments)
+    assert code == 2
+    assert err.splitlines()[-1] == "tinygraph: No space left on device"
+    assert "Exception" not in err
+
+
 # --- DOT is the same everywhere -------------------------------------------------------------------
 
 
@@ -508,6 +643,22 @@ def test_exit_code_and_json_where_they_disagree(disagreeing, capsys):
     found = strict_json(capsys.readouterr().out)
     assert found["passed"] is False
     assert found["scaled_errors"]["dx"] > found["tolerances"]["dx"]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_exit_code_where_they_are_not_equal(disagreeing, capsys, form):
+    np.save("x.npy", np.round(batch(), 1))
+    assert main(["compare", "x.npy"]) == 1
+    assert "FAIL: they differ" in capsys.readouterr().out
+    assert main(["compare", "x.npy", "--exact", *form]) == 1
+    out, err = capsys.readouterr()
+    assert err == ""
+    if form:
+        assert strict_json(out)["passed"] is False
+    else:
+        assert "dx[0, 0]\n  autodiff: " in out
+        assert "FAIL: they differ\n" in out
+    assert [p.name for p in disagreeing.iterdir()] == ["x.npy"]
 
 
 def test_an_interrupt_is_no_traceback(monkeypatch, tmp_path, capsys):

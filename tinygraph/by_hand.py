@@ -1,19 +1,23 @@
 """The staged backward pass written by hand, and how large an error against it may be.
 
-Nothing here is differentiated: the ten lines of `Batch.staged_gradients` are the derivation as a
-person writes it, and what autodiff finds is held against them.
+Nothing here is differentiated: the ten lines of `Derivation.staged_gradients` are the derivation as
+a person writes it, for floats and for fractions, and what autodiff finds is held against them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygraph.autodiff import fit
+from tinygraph import ops
+from tinygraph.autodiff import fit, reachable
 from tinygraph.batchnorm import Layout
+from tinygraph.graph import Graph
+from tinygraph.notation import Notation
 
-__all__ = ["Batch", "Error"]
+__all__ = ["Batch", "Derivation", "Error", "feature_name", "held_by_step"]
 
 # Bounds are (ROUNDINGS + √N) · (1 + max|x|/√(var + eps)) units of rounding: over random batches
 # with N from 2 to 8192, right pairs stay below half of it. Where a bound
@@ -34,51 +38,19 @@ class Error(NamedTuple):
         return self.value / self.bound
 
 
-class Batch:
-    """One batch with its statistics, and how large an error in it is.
+class Derivation:
+    """One batch with its statistics, and the staged backward pass through it, written by hand.
 
     Where `layout` lets leading axes vanish, all sums here keep them, with length 1.
     """
 
-    def __init__(self, x: Any, gamma: Any, dout: Any, eps: float, where: Layout) -> None:
+    def __init__(self, x: Any, gamma: Any, dout: Any, eps: Any, where: Layout) -> None:
         self.axis, self.n, self.gamma_shape = where.axis, round(1 / where.per_n), gamma.shape
-        self.finite = np.isfinite(x).all(self.axis, keepdims=True)
-        self.finite &= np.isfinite(dout).all(self.axis, keepdims=True)
-        self.left_out = int(np.sum(~self.finite))
-        if not self.finite.any():
-            raise ValueError(
-                f"batchnorm: x of shape {x.shape} and dout have no feature that is all finite"
-            )
-        shape = where.shape
+        gamma = gamma.reshape((1,) * (x.ndim - len(where.shape)) + where.shape)
         with np.errstate(all="ignore"):
-            self.values = {"gamma": gamma.reshape((1,) * (x.ndim - len(shape)) + shape)}
-            self.values["dout"] = dout
-            self.values["xmu"] = xmu = x - self.mean(x)
-            self.values["sqrtvar"] = sqrtvar = np.sqrt(self.mean(xmu * xmu) + eps)
-        self._refuse(np.isinf(sqrtvar), f"the variance overflows in {x.dtype}; use a wider dtype")
-        self._refuse(sqrtvar == 0, "all values are equal and eps is 0: 1/√0; use eps > 0")
-        with np.errstate(all="ignore"):
-            size = np.abs(self.values["gamma"] * dout).max(self.axis, keepdims=True) / sqrtvar
-            # x − mu carries the rounding of x itself, which is large where the mean is.
-            condition = 1 + np.abs(x).max(self.axis, keepdims=True).astype(np.float64) / sqrtvar
-        self.bound = np.finfo(x.dtype).eps * (ROUNDINGS + np.sqrt(self.n)) * condition
-        self._refuse(
-            self.bound > MOST_BOUND,
-            f"rounding in {x.dtype} hides what is right and wrong here; use a wider dtype, or "
-            "subtract an offset from values that differ little",
-        )
-        self.scales = self.staged_gradients(absolute=True) | {"dx": size}
-
-    def _refuse(self, bad: Any, why: str) -> None:
-        bad = np.argwhere(bad & self.finite)
-        if len(bad):
-            place = ", ".join(str(k) for d, k in enumerate(bad[0]) if d not in self.axis)
-            raise ValueError(f"batchnorm: x, feature {place}: {why}")
-
-    def check_finite(self, dx: Any) -> None:
-        """Raise if a gradient overflowed on the way."""
-        bad = ~np.isfinite(dx).all(self.axis, keepdims=True)
-        self._refuse(bad, f"its gradient overflows in {dx.dtype}; use a wider dtype or larger eps")
+            xmu = x - self.mean(x)
+            sqrtvar = ops.sqrt(self.mean(xmu * xmu) + eps)
+        self.values = {"gamma": gamma, "dout": dout, "xmu": xmu, "sqrtvar": sqrtvar}
 
     def sum(self, a: Any) -> Any:
         """Σ over the batch."""
@@ -86,7 +58,7 @@ class Batch:
 
     def mean(self, a: Any) -> Any:
         """1/N Σ over the batch."""
-        return self.sum(a) / a.dtype.type(self.n)
+        return self.sum(a) / self.n
 
     def staged_gradients(self, absolute: bool = False) -> dict[str, Any]:
         """Write the staged backward pass out by hand, steps 9 … 0.
@@ -105,11 +77,11 @@ class Batch:
             divar, dxmu1 = self.sum(dxhat * xmu), dxhat * ivar
             dsqrtvar = minus * divar / sqrtvar**2
             dvar = dsqrtvar / (2 * sqrtvar)
-            dsq = np.broadcast_to(dvar / dvar.dtype.type(self.n), xmu.shape)
+            dsq = np.broadcast_to(dvar / self.n, xmu.shape)
             dxmu2 = 2 * xmu * dsq
             dx1 = dxmu = dxmu1 + dxmu2
             dmu = minus * self.sum(dxmu)
-            dx2 = np.broadcast_to(dmu / dmu.dtype.type(self.n), xmu.shape)
+            dx2 = np.broadcast_to(dmu / self.n, xmu.shape)
             dx = dx1 + dx2
         found = {
             "dout": dout, "dgammax": dgammax, "dxhat": dxhat, "divar": divar, "dvar": dvar,
@@ -119,6 +91,44 @@ class Batch:
         return found | {
             name: fit(g, gamma).reshape(self.gamma_shape) for name, g in by_gamma.items()
         }
+
+
+class Batch(Derivation):
+    """One batch of floats, and how large an error in it may be."""
+
+    def __init__(self, x: Any, gamma: Any, dout: Any, eps: float, where: Layout) -> None:
+        super().__init__(x, gamma, dout, eps, where)
+        self.finite = np.isfinite(x).all(self.axis, keepdims=True)
+        self.finite &= np.isfinite(dout).all(self.axis, keepdims=True)
+        self.left_out = int(np.sum(~self.finite))
+        if not self.finite.any():
+            raise ValueError(
+                f"batchnorm: x of shape {x.shape} and dout have no feature that is all finite"
+            )
+        sqrtvar = self.values["sqrtvar"]
+        self._refuse(np.isinf(sqrtvar), f"the variance overflows in {x.dtype}; use a wider dtype")
+        self._refuse(sqrtvar == 0, "all values are equal and eps is 0: 1/√0; use eps > 0")
+        with np.errstate(all="ignore"):
+            size = np.abs(self.values["gamma"] * dout).max(self.axis, keepdims=True) / sqrtvar
+            # x − mu carries the rounding of x itself, which is large where the mean is.
+            condition = 1 + np.abs(x).max(self.axis, keepdims=True).astype(np.float64) / sqrtvar
+        self.bound = np.finfo(x.dtype).eps * (ROUNDINGS + np.sqrt(self.n)) * condition
+        self._refuse(
+            self.bound > MOST_BOUND,
+            f"rounding in {x.dtype} hides what is right and wrong here; use a wider dtype, or "
+            "subtract an offset from values that differ little",
+        )
+        self.scales = self.staged_gradients(absolute=True) | {"dx": size}
+
+    def _refuse(self, bad: Any, why: str) -> None:
+        bad = np.argwhere(bad & self.finite)
+        if len(bad):
+            raise ValueError(f"batchnorm: x, {feature_name(bad[0], self.axis)}: {why}")
+
+    def check_finite(self, dx: Any) -> None:
+        """Raise if a gradient overflowed on the way."""
+        bad = ~np.isfinite(dx).all(self.axis, keepdims=True)
+        self._refuse(bad, f"its gradient overflows in {dx.dtype}; use a wider dtype or larger eps")
 
     def error(self, a: Any, b: Any, name: str) -> Error:
         """Give |a − b| over the size of the terms, of the feature closest to its bound."""
@@ -172,3 +182,21 @@ class Batch:
 
     def _largest(self, a: Any) -> float:
         return float(np.max(a[self.kept(a)], initial=0.0))
+
+
+def feature_name(place: Iterable[int], axis: tuple[int, ...]) -> str:
+    """Name the feature at a place in an array whose batch axes have length 1."""
+    return "feature " + ", ".join(str(k) for d, k in enumerate(place) if d not in axis)
+
+
+def held_by_step(
+    graph: Graph, out: Any, derivation: Derivation
+) -> Iterator[tuple[int, str, str, Any, Any]]:
+    """Yield number, name, formula and gradient of every step, the last by autodiff and by hand."""
+    tensors = {t.name: t for t in reachable([out])}
+    by_hand = derivation.staged_gradients()
+    notation = Notation(graph)
+    sources = [(s.number, s.name, notation.formula(s.result)) for s in graph.steps]
+    for number, name, formula in [(0, "x", "the batch"), *sources]:
+        g = tensors[name].grad
+        yield number, name, formula, g, by_hand[f"d{name}"].reshape(g.shape)

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,21 +52,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Σ shows a question mark
-    parser = _parser()
     try:
-        options = parser.parse_args(arguments)
-        return int(options.run(options))
-    except SystemExit as stop:  # argparse has printed what it had to say
-        return stop.code if isinstance(stop.code, int) else MISTAKE
+        return _run(arguments)
     except BrokenPipeError:  # the reader has seen enough, as in `tinygraph batchnorm | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return AGREE
     except (InputError, ValueError, TypeError, OSError) as error:
         _say(f"tinygraph: {_one_line(error)}")
         return MISTAKE
+    except MemoryError as error:
+        _say(f"tinygraph: {_one_line(error) or 'out of memory'}; take smaller arrays")
+        return MISTAKE
     except KeyboardInterrupt:
         _say("tinygraph: interrupted")
         return 130
+    finally:
+        _drop_unwritten()
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        code = int(options.run(options))
+    except SystemExit as stop:  # argparse has printed what it had to say
+        code = stop.code if isinstance(stop.code, int) else MISTAKE
+    print(end="", flush=True)
+    return code
+
+
+def _drop_unwritten() -> None:
+    """Forget what standard output refused, which the interpreter would try again at its exit."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Computational graphs of NumPy code: drawn, differentiated, compared.",
         epilog="examples:\n"
         "  tinygraph batchnorm\n"
+        "  tinygraph compare --exact\n"
         "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
         "  tinygraph derive batchnorm --format python",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -87,30 +107,68 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tinygraph {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_batchnorm(commands)
+    _add_compare(commands)
     _add_draw(commands)
     _add_derive(commands)
     return parser
 
 
-# --------------------------------------------------------------------------- batchnorm
+# --------------------------------------------------------------------------- batchnorm and compare
 
 
 def _add_batchnorm(commands: Any) -> None:
-    batchnorm = commands.add_parser(
+    batchnorm, _ = _add_comparison(
+        commands,
         "batchnorm",
+        "  tinygraph batchnorm                          the UCI Wine measurements (178, 13)\n"
+        "  tinygraph batchnorm batch.csv --dtype float32\n"
+        "  tinygraph batchnorm images.npy --axis 0,2,3 -o pictures\n"
+        "  tinygraph batchnorm --json > report.json",
+        eps="1e-5",
         help="stage, differentiate, compare and draw BatchNorm on a batch",
         description="Run staged BatchNorm on a batch, differentiate it from a random upstream "
         "gradient, compare every gradient with the formulas derived by hand and with the closed "
         "form, and draw the graph.",
-        epilog="examples:\n"
-        "  tinygraph batchnorm                          the UCI Wine measurements (178, 13)\n"
-        "  tinygraph batchnorm batch.csv --dtype float32\n"
-        "  tinygraph batchnorm images.npy --axis 0,2,3 -o pictures\n"
-        "  tinygraph batchnorm --json > report.json\n\n"
-        "exit code: 0 agree, 1 disagree, 2 mistake in the command or the input",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = batchnorm.add_argument
+    add("-o", "--output", metavar="DIR", default="graphs", help="for the pictures (default graphs)")
+    add("--force", action="store_true", help="overwrite files that tinygraph did not make")
+    batchnorm.set_defaults(run=_run_batchnorm, exact=False)
+
+
+def _add_compare(commands: Any) -> None:
+    compare, arithmetic = _add_comparison(
+        commands,
+        "compare",
+        "  tinygraph compare batch.csv --seed 3\n"
+        "  tinygraph compare --exact                    in fractions: equal, and not only close\n"
+        "  tinygraph compare batch.csv --exact --eps 1/10000",
+        eps="1e-5, with --exact 1/90000",
+        help="compare BatchNorm, staged and in closed form, without pictures",
+        description="Do what `tinygraph batchnorm` does, but draw nothing; or do it in fractions, "
+        "in which the gradients must be equal, and write a few of them out.",
+    )
+    arithmetic.add_argument(
+        "--exact",
+        action="store_true",
+        help="compute in fractions, without any rounding; x moves by less than a millionth of its "
+        "spread so that √(var + eps) is a fraction",
+    )
+    compare.set_defaults(run=_run_compare)
+
+
+def _add_comparison(
+    commands: Any, name: str, examples: str, *, eps: str, **texts: str
+) -> tuple[Any, Any]:
+    """Add a command with what a comparison needs; give it, and its group for the arithmetic."""
+    command = commands.add_parser(
+        name,
+        epilog=f"examples:\n{examples}\n\n"
+        "exit code: 0 agree, 1 disagree, 2 mistake in the command or the input",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **texts,
+    )
+    add, arithmetic = command.add_argument, command.add_mutually_exclusive_group()
     add(
         "file",
         nargs="?",
@@ -118,10 +176,12 @@ def _add_batchnorm(commands: Any) -> None:
         help="a batch of shape (N, D): .npy, or .csv with or without a header line "
         "(default: the UCI Wine measurements)",
     )
-    add("--seed", type=int, default=0, help="of gamma, beta and the upstream gradient (default 0)")
+    add("--seed", type=_seed, default=0, help="of gamma, beta and upstream gradient (default 0)")
     add("--upstream", metavar="FILE", help="upstream gradient of x's shape, .npy or .csv")
-    add("--eps", type=float, default=1e-5, help="added to the variance (default 1e-5)")
-    add("--dtype", choices=DTYPES, help="compute in this (default: that of the file)")
+    add("--eps", type=_eps, help=f"added to the variance (default {eps})")
+    arithmetic.add_argument(
+        "--dtype", choices=DTYPES, help="compute in this (default: that of the file)"
+    )
     add(
         "--axis",
         type=_axis,
@@ -130,11 +190,30 @@ def _add_batchnorm(commands: Any) -> None:
         help="axes of mean and variance, such as 0 or 0,2,3 or -1; several that begin with a "
         "minus sign as --axis=-2,-1 (default 0)",
     )
-    add("-o", "--output", metavar="DIR", default="graphs", help="for the pictures (default graphs)")
     add("--json", action="store_true", help="print one JSON document on standard output")
-    add("--force", action="store_true", help="overwrite files that tinygraph did not make")
     add("--allow-nonfinite", action="store_true", help="go on where the input has nan or inf")
-    batchnorm.set_defaults(run=_run_batchnorm)
+    return command, arithmetic
+
+
+def _eps(text: str) -> float | Fraction:
+    try:
+        return Fraction(text) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number; write such as 1e-5 or 1/90000"
+        ) from None
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if seed < 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no seed; write a whole number that is not negative"
+        )
+    return seed
 
 
 def _axis(text: str) -> int | tuple[int, ...]:
@@ -148,6 +227,30 @@ def _axis(text: str) -> int | tuple[int, ...]:
 
 
 def _run_batchnorm(options: argparse.Namespace) -> int:
+    targets = [Path(options.output, f"batchnorm.{suffix}") for suffix in ("dot", "svg")]
+    _check_targets(targets, options.force)
+    source, _, report = _compare(options)
+    written, failure = _write_pictures(report.graph, targets)
+    _print_report(options, source, report, {"pictures": written})
+    for path in written:
+        _say(f"wrote {path}")
+    if failure:
+        _say(f"tinygraph: {failure}")
+    return AGREE if report.passed else DISAGREE
+
+
+def _run_compare(options: argparse.Namespace) -> int:
+    source, x, report = _compare(options)
+    _print_report(options, source, report, {})
+    if options.exact and not options.json:
+        from tinygraph.exact import written_out
+
+        print(f"\nwritten out\n\n{written_out(x, axis=options.axis, seed=options.seed)}")
+    return AGREE if report.passed else DISAGREE
+
+
+def _compare(options: argparse.Namespace) -> tuple[str, Any, Any]:
+    """Read the batch and compare; give what it is called, its values, and the report."""
     given = options.file is not None
     source = options.file if given else "the UCI Wine measurements"
     x = read_array(options.file, dtype=options.dtype) if given else wine(options.dtype)
@@ -163,34 +266,37 @@ def _run_batchnorm(options: argparse.Namespace) -> int:
                 f"{options.upstream}: the upstream gradient has shape {dout.shape}, "
                 f"but {source} has shape {x.shape}; they must be equal"
             )
-    if options.seed < 0:
-        raise InputError(f"--seed is {options.seed}, but must not be negative")
     for name, array in ((source, x), (options.upstream, dout)):
         problem = None if array is None else describe_nonfinite(str(name), array)
         if problem:
             if not options.allow_nonfinite:
                 raise InputError(f"{problem}; --allow-nonfinite leaves such features out")
             _say(f"tinygraph: {problem}")
-    targets = [Path(options.output, f"batchnorm.{suffix}") for suffix in ("dot", "svg")]
-    _check_targets(targets, options.force)
 
     from tinygraph.comparison import compare
 
     try:
-        report = compare(x, None, None, dout, eps=options.eps, axis=options.axis, seed=options.seed)
+        report = compare(
+            x,
+            dout=dout,
+            eps=options.eps,
+            axis=options.axis,
+            seed=options.seed,
+            exact=options.exact,
+        )
     except ValueError as error:
         raise InputError(f"{source}: {error}") from None
-    written, failure = _write_pictures(report.graph, targets)
+    return source, x, report
+
+
+def _print_report(
+    options: argparse.Namespace, source: str, report: Any, more: dict[str, Any]
+) -> None:
     if options.json:
-        document = report.to_dict() | {"input": source, "pictures": written}
+        document = report.to_dict() | {"input": source} | more
         print(json.dumps(document, indent=2, allow_nan=False))
     else:
         print(f"{source}\n{report}")
-    for path in written:
-        _say(f"wrote {path}")
-    if failure:
-        _say(f"tinygraph: {failure}")
-    return AGREE if report.passed else DISAGREE
 
 
 def _write_pictures(graph: Any, targets: Sequence[Path]) -> tuple[list[str], str]:
@@ -226,7 +332,7 @@ def _add_target(commands: Any, name: str, examples: str, **texts: str) -> Any:
     )
     command.add_argument("target", metavar="FILE.py:FUNCTION", help="a function, or: batchnorm")
     command.add_argument("arguments", nargs="*", metavar="name=…", help="see below")
-    command.add_argument("--seed", type=int, default=0, help="of random tensors (default 0)")
+    command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
     command.add_argument("--force", action="store_true", help="overwrite a file of your own")
     return command
 
@@ -255,7 +361,12 @@ def _add_draw(commands: Any) -> None:
 
 
 def _run_draw(options: argparse.Namespace) -> int:
-    parts = [options.target.rpartition(":")[2]]
+    if options.step is not None and (options.view, options.detail) != ("circuit", "steps"):
+        raise InputError(
+            f"--step {options.step} is a picture of its own, values with gradients beside them; "
+            "leave --view and --detail out"
+        )
+    parts = [options.target.rpartition(":")[2] or "function"]
     parts += [options.view] * (options.view != "circuit")
     parts += [options.detail] * (options.detail != "steps")
     parts += [f"step{options.step}"] * (options.step is not None)
@@ -290,8 +401,9 @@ def _run_draw(options: argparse.Namespace) -> int:
 
 def _backward(out: Any, seed: int) -> None:
     rng = np.random.default_rng([seed, 1])
-    for one in out if isinstance(out, list) else [out]:
-        one.backward(rng.normal(size=one.shape))
+    with np.errstate(all="ignore"):  # the picture shows what is not finite
+        for one in out if isinstance(out, list) else [out]:
+            one.backward(rng.normal(size=one.shape))
 
 
 def _add_derive(commands: Any) -> None:
@@ -333,8 +445,9 @@ def _check_targets(paths: Sequence[Path], force: bool) -> None:
         for folder in path.parents:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file, but the pictures need a directory there")
-        if path.is_dir():
-            raise InputError(f"{path}: is a directory, but a picture is to be written there")
+        if path.exists() and not path.is_file():
+            found = "a directory" if path.is_dir() else "no regular file"
+            raise InputError(f"{path}: is {found}, but a picture is to be written there")
         if path.exists() and not force and not _made_by_tinygraph(path):
             raise InputError(
                 f"{path}: exists and was not made by tinygraph; "
@@ -364,6 +477,8 @@ def _made_by_tinygraph(path: Path) -> bool:
 
 def _write(content: bytes, output: str) -> None:
     if output == "-":
+        if sys.stdout is None:
+            raise InputError("standard output is closed; name a file with -o")
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
@@ -381,7 +496,9 @@ def _version() -> str:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+    """Print one line that no terminal takes for a command."""
+    shown = (c if c.isprintable() else ascii(c)[1:-1] for c in message)
+    print("".join(shown), file=sys.stderr)
 
 
 def _one_line(error: BaseException) -> str:

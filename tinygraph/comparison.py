@@ -11,27 +11,31 @@ contraction of the Jacobian. And dx is held against the complex step, which know
 **The error is scaled by what the terms are made of**, |a − b| / (|gamma|/√(var + eps) · max |dout|)
 per feature. dx is a small difference of large terms, so that an error relative to dx itself would
 blame the subtraction on the formula.
+
+With ``exact=True`` all of this is done in fractions instead, without any tolerance; see
+`tinygraph.exact`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from tinygraph.autodiff import reachable
 from tinygraph.batchnorm import closed_form, jacobian, layout, staged
-from tinygraph.by_hand import Batch, Error
+from tinygraph.by_hand import Batch, Error, held_by_step
+from tinygraph.exact import ExactReport, compare_exactly
 from tinygraph.functions import normalize_axes
 from tinygraph.graph import Graph
-from tinygraph.notation import Notation
+from tinygraph.rational import EPS, draw_fractions, to_fractions
+from tinygraph.report import Report, StepRow
 from tinygraph.tensor import Tensor, grad, no_grad
 from tinygraph.tracing import trace
 
-__all__ = ["Report", "StepRow", "compare"]
+__all__ = ["Report", "compare"]
 
 COMPLEX_STEP = 1e-20
 ALL_ENTRIES, SOME_DIRECTIONS = 4096, 32
@@ -42,137 +46,38 @@ NAMES = ("dx", "dgamma", "dbeta")
 LEAST_COMPLEX_BOUND = 1e-12
 
 Axis = int | tuple[int, ...]
+ClosedForm = Callable[..., tuple[Any, Any, Any]]
 
 
-@dataclass(frozen=True)
-class StepRow:
-    """One step: its formula, and how well its gradient agrees with the one derived by hand."""
+@overload
+def compare(
+    x: Any,
+    gamma: Any = None,
+    beta: Any = None,
+    dout: Any = None,
+    *,
+    eps: Any = None,
+    axis: Axis = 0,
+    dtype: Any = None,
+    seed: int = 0,
+    closed: ClosedForm = closed_form,
+    exact: Literal[False] = False,
+) -> Report: ...
 
-    number: int
-    name: str
-    formula: str
-    shape: tuple[int, ...]
-    gradient: str
-    difference: float
-    error: Error
 
-
-@dataclass(frozen=True)
-class Report:
-    """What `compare` found. ``str(report)`` is the text that the command prints.
-
-    Attributes
-    ----------
-    shape, dtype, eps, axis
-        What was compared.
-    steps : tuple of StepRow
-        The nine steps, and step 0 for dx.
-    differences : dict
-        Largest absolute difference between staged and closed form: dx, dgamma, dbeta.
-    relative : dict
-        The same, elementwise relative, as course notebooks print it. It decides nothing.
-    scaled_errors : dict
-        Scaled errors of dx, dgamma and dbeta, of the worst step, of the Jacobian contraction
-        (unless that would be too large, or x is not (N, D)) and of the complex step; each of the
-        feature that comes closest to its bound.
-    tolerances : dict
-        What each of these may be.
-    speedup : float
-        Time of the staged forward and backward pass over that of the closed form, each the best of
-        several in this run.
-    directions : int
-        How many directions the complex step took.
-    left_out : int
-        Features left out of the verdict because their input is not finite.
-    graph : Graph
-        The joint graph that was compared, for pictures.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    eps: float
-    axis: tuple[int, ...]
-    steps: tuple[StepRow, ...]
-    differences: Mapping[str, float]
-    relative: Mapping[str, float]
-    scaled_errors: Mapping[str, float]
-    tolerances: Mapping[str, float]
-    speedup: float
-    directions: int
-    left_out: int
-    graph: Graph = field(repr=False)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every scaled error is within its tolerance."""
-        return all(error <= self.tolerances[name] for name, error in self.scaled_errors.items())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the report as numbers, strings, lists and dicts, ready for JSON."""
-        return {
-            "passed": self.passed,
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "eps": self.eps,
-            "axis": list(self.axis),
-            "steps": [
-                {
-                    "step": row.number,
-                    "name": row.name,
-                    "formula": row.formula,
-                    "shape": list(row.shape),
-                    "gradient": row.gradient,
-                    "difference": _plain(row.difference),
-                    "scaled_error": _plain(row.error.value),
-                }
-                for row in self.steps
-            ],
-            "differences": {name: _plain(x) for name, x in self.differences.items()},
-            "relative": {name: _plain(x) for name, x in self.relative.items()},
-            "scaled_errors": {name: _plain(x) for name, x in self.scaled_errors.items()},
-            "tolerances": dict(self.tolerances),
-            "speedup": self.speedup,
-            "complex_step_directions": self.directions,
-            "features_left_out": self.left_out,
-        }
-
-    def __str__(self) -> str:
-        lines = [
-            f"BatchNorm of {self.shape} over axis {_axis_text(self.axis)}, {self.dtype}, "
-            f"eps = {self.eps:g}",
-            "",
-            _table(
-                ("step", "name", "formula", "shape", "gradient", "autodiff − by hand"),
-                [
-                    (
-                        str(row.number),
-                        row.name,
-                        row.formula,
-                        str(row.shape),
-                        row.gradient,
-                        f"{row.difference:.1e}",
-                    )
-                    for row in self.steps
-                ],
-            ),
-            "",
-            "staged against closed form (largest absolute difference)",
-        ]
-        for name in ("dx", "dgamma", "dbeta"):
-            lines.append(
-                f"  {name + ' difference:':<20} {self.differences[name]:.3e}"
-                f"   (relative {self.relative[name]:.1e})"
-            )
-        lines += [f"  {'speedup:':<20} {self.speedup:.2f}x", ""]
-        lines.append("scaled error |a − b| / (|gamma|/√(var + eps) · max|dout|)")
-        for name, error in self.scaled_errors.items():
-            bound = self.tolerances[name]
-            verdict = "PASS" if error <= bound else "FAIL"
-            lines.append(f"  {name + ':':<20} {error:.1e}   {verdict} (at most {bound:.1e})")
-        if self.left_out:
-            lines.append(f"  features left out, as their input is not finite: {self.left_out}")
-        lines += ["", "PASS: staged and closed form agree" if self.passed else "FAIL: they differ"]
-        return "\n".join(lines)
+@overload
+def compare(
+    x: Any,
+    gamma: Any = None,
+    beta: Any = None,
+    dout: Any = None,
+    *,
+    eps: Any = None,
+    axis: Axis = 0,
+    seed: int = 0,
+    closed: ClosedForm = closed_form,
+    exact: Literal[True],
+) -> ExactReport: ...
 
 
 def compare(
@@ -181,12 +86,13 @@ def compare(
     beta: Any = None,
     dout: Any = None,
     *,
-    eps: float = 1e-5,
+    eps: Any = None,
     axis: Axis = 0,
     dtype: Any = None,
     seed: int = 0,
-    closed: Callable[..., tuple[Any, Any, Any]] = closed_form,
-) -> Report:
+    closed: ClosedForm = closed_form,
+    exact: bool = False,
+) -> Report | ExactReport:
     """Hold the staged backward pass of BatchNorm against the closed form.
 
     Parameters
@@ -197,8 +103,8 @@ def compare(
         Scale and shift, as in `batchnorm.staged`; random by default.
     dout : array_like, optional
         Upstream gradient, of the shape of x; random by default.
-    eps : float, optional
-        Added to the variance.
+    eps : float or Fraction, optional
+        Added to the variance; by default 1e-5, or (1/300)² = 1/90000 if `exact`.
     axis : int or tuple of int, optional
         Axes that mean and variance are taken over.
     dtype : optional
@@ -208,24 +114,38 @@ def compare(
     closed : callable, optional
         The closed form to be judged, ``closed(x, gamma, dout, eps=…, axis=…)``; a course's own
         solution, for instance.
+    exact : bool, optional
+        Whether to compute in fractions, in which the gradients must be equal and not close. A
+        float is taken for the decimal that it prints as, 14.23 for 1423/100, and what is random is
+        a fraction of small numbers. So that √(var + eps) is a fraction as well, the distances from
+        the mean are stretched, by less than a millionth; eps must be the square of a fraction.
 
     Returns
     -------
-    Report
+    Report, or ExactReport if `exact`
 
     Raises
     ------
     ValueError
         As `batchnorm.staged`; also if dout has another shape than x, or if eps is 0 and a feature
-        is constant.
+        is constant. If `exact`, also if eps is no square of a fraction but would have to be.
 
     Examples
     --------
     >>> report = compare([[1.0, 20.0], [2.0, 50.0], [4.0, 40.0]])
     >>> report.passed, max(report.differences.values()) < 1e-14
     (True, True)
+
+    In fractions there is no difference at all:
+
+    >>> report = compare([[1.0, 20.0], [2.0, 50.0], [4.0, 40.0]], exact=True)
+    >>> report.passed, report.steps[5].held.entries
+    (True, 2)
     """
-    x, gamma, beta, dout = _arguments(x, gamma, beta, dout, axis, dtype, seed)
+    x, gamma, beta, dout = _arguments(x, gamma, beta, dout, axis, dtype, seed, exact)
+    if exact:
+        return compare_exactly(x, gamma, beta, dout, EPS if eps is None else eps, axis, closed)
+    eps = 1e-5 if eps is None else float(eps) if isinstance(eps, Fraction) else eps
     where = layout(x, gamma, beta, eps, axis)
     batch = Batch(x, gamma, dout, eps, where)
 
@@ -268,45 +188,51 @@ def compare(
 
 
 def _arguments(
-    x: Any, gamma: Any, beta: Any, dout: Any, axis: Axis, dtype: Any, seed: int
-) -> tuple[Any, Any, Any, Any]:
+    x: Any, gamma: Any, beta: Any, dout: Any, axis: Axis, dtype: Any, seed: int, exact: bool
+) -> list[Any]:
     """Convert to one dtype; draw what was not given from the seed."""
     x, gamma, beta, dout = (a.data if isinstance(a, Tensor) else a for a in (x, gamma, beta, dout))
-    x = Tensor(x, name="x").data
-    x = x.astype(dtype if dtype is not None else x.dtype)
-    if x.dtype.kind != "f":
-        raise TypeError(f"compare: x has dtype {x.dtype}, but must be of real floats")
+    rng = np.random.default_rng(seed)
+    if exact:
+        if dtype is not None:
+            raise ValueError(f"compare: exact=True computes in fractions, not in {dtype}")
+        x, convert, draw = to_fractions(x, "x"), to_fractions, draw_fractions
+    else:
+        x = Tensor(x, name="x").data
+        x = x.astype(dtype if dtype is not None else x.dtype)
+        if x.dtype.kind != "f":
+            raise TypeError(
+                f"compare: x has dtype {x.dtype}, but must be of real floats; "
+                "exact=True computes in fractions"
+            )
+
+        def convert(a: Any, name: str) -> Any:
+            return np.asarray(Tensor(a, name=name).data).astype(x.dtype)
+
+        def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+            return np.asarray(rng.normal(size=shape)).astype(x.dtype)
+
     axes = normalize_axes(x.shape, axis, of="batchnorm")
     if 0 in axes:
         features = tuple(n for k, n in enumerate(x.shape) if k not in axes)
     else:  # LayerNorm: a value for each place that is normalized, from the first such axis on
         features = tuple(n if k in axes else 1 for k, n in enumerate(x.shape))[axes[0] :]
-    rng = np.random.default_rng(seed)
-    drawn = rng.normal(size=features), rng.normal(size=features), rng.normal(size=x.shape)
-    arrays = [
-        np.asarray(random if given is None else Tensor(given, name=name).data).astype(x.dtype)
-        for name, given, random in zip(
-            ("gamma", "beta", "dout"), (gamma, beta, dout), drawn, strict=True
-        )
-    ]
+    given = {"gamma": gamma, "beta": beta, "dout": dout}
+    shapes = {"gamma": features, "beta": features, "dout": x.shape}
+    drawn = {name: draw(rng, shape) for name, shape in shapes.items()}
+    arrays = [drawn[name] if a is None else convert(a, name) for name, a in given.items()]
     if arrays[2].shape != x.shape:
         raise ValueError(
             f"compare: dout has shape {arrays[2].shape}, but x has {x.shape}; they must be equal"
         )
-    return x, *arrays
+    return [x, *arrays]
 
 
 def _rows(graph: Graph, out: Tensor, batch: Batch) -> list[StepRow]:
     """Hold the gradient at every step against the formula written by hand."""
-    tensors = {t.name: t for t in reachable([out])}
-    by_hand = batch.staged_gradients()
-    notation = Notation(graph)
-    sources = [(s.number, s.name, notation.formula(s.result)) for s in graph.steps]
     rows = []
-    for number, name, formula in [(0, "x", "the batch"), *sources]:
-        g, gradient = tensors[name].grad, f"d{name}"
-        expected = by_hand[gradient].reshape(g.shape)
-        difference = batch.difference(g, expected)
+    for number, name, formula, g, expected in held_by_step(graph, out, batch):
+        gradient, difference = f"d{name}", batch.difference(g, expected)
         error = batch.error(g, expected, gradient)
         rows.append(StepRow(number, name, formula, g.shape, gradient, difference, error))
     return rows
@@ -347,16 +273,14 @@ def _complex_step_error(
 
 
 def _answers(
-    closed: Callable[..., Any], x: Any, gamma: Any, dout: Any, eps: float, axis: Axis
+    closed: ClosedForm, x: Any, gamma: Any, dout: Any, eps: float, axis: Axis
 ) -> dict[str, Any]:
     """Ask the closed form, which may use what it is given as it likes."""
     answer = closed(x.copy(), gamma.copy(), dout.copy(), eps=eps, axis=axis)
     return dict(zip(NAMES, map(np.asarray, answer), strict=True))
 
 
-def _error_in_float64(
-    arrays: tuple[Any, ...], eps: float, axis: Axis, closed: Callable[..., Any]
-) -> Error:
+def _error_in_float64(arrays: tuple[Any, ...], eps: float, axis: Axis, closed: ClosedForm) -> Error:
     """Judge the formula apart from rounding: over many rows, a wrong term may hide in float32."""
     x, gamma, beta, dout = (a.astype(np.float64) for a in arrays)
     batch = Batch(x, gamma, dout, eps, layout(x, gamma, beta, eps, axis))
@@ -368,9 +292,7 @@ def _error_in_float64(
     return max(errors, key=lambda error: error.ratio)
 
 
-def _speedup(
-    tensors: list[Tensor], dout: Any, eps: float, axis: Axis, closed: Callable[..., Any]
-) -> float:
+def _speedup(tensors: list[Tensor], dout: Any, eps: float, axis: Axis, closed: ClosedForm) -> float:
     """Time both sides in turn; the best of several is the least disturbed."""
     x, gamma, upstream = tensors[0].data.copy(), tensors[1].data.copy(), dout.copy()
 
@@ -388,24 +310,3 @@ def _speedup(
                 side()
                 best[side] = min(best[side], time.perf_counter() - start)
     return best[by_autodiff] / best[in_closed_form]
-
-
-# --------------------------------------------------------------------------- text
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def _axis_text(axis: tuple[int, ...]) -> str:
-    return str(axis[0]) if len(axis) == 1 else str(axis)
-
-
-def _plain(x: float) -> float | str:
-    """JSON has no nan and no infinity."""
-    return x if np.isfinite(x) else str(x)

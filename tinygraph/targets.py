@@ -14,10 +14,13 @@ import ast
 import contextlib
 import importlib.util
 import inspect
+import math
 import re
 import sys
+import textwrap
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from tinygraph.tracing import trace
 __all__ = ["run_target"]
 
 BUILT_IN = "batchnorm"
+MOST_NUMBERS, MOST_AXES = 10**8, 64
 
 
 def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
@@ -53,8 +57,8 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     Raises
     ------
     InputError
-        If there is no such file or function, an argument is missing, unknown or malformed, or the
-        function fails; then with the line of the user's file.
+        If there is no such file or function, an argument is missing, unknown, malformed or given
+        twice, or the function fails; then with file, line and function of the user's code.
 
     Examples
     --------
@@ -62,9 +66,16 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     Tensor(out, shape=(8, 3), dtype=float64, op=add)
     """
     rng = np.random.default_rng(seed)
-    values = dict(_argument(text, rng) for text in arguments)
+    values: dict[str, Any] = {}
+    for text in arguments:
+        name, value = _argument(text, rng)
+        if name in values:
+            raise InputError(f"{text}: {name} is given twice; leave one of the two out")
+        values[name] = value
     if target == BUILT_IN:
         x = values.setdefault("x", wine())
+        if not isinstance(x, np.ndarray):
+            raise InputError(f"{target}: x is {x!r}, but must be a tensor, such as x=64x100")
         features = x.shape[-1:]
         values.setdefault("gamma", rng.normal(size=features))
         values.setdefault("beta", rng.normal(size=features))
@@ -76,14 +87,17 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
         for name, value in values.items()
     }
     try:
-        bound = inspect.signature(function).bind(**values)
-    except TypeError as error:
-        raise InputError(f"{target}: {error}; {_usage(function)}") from None
+        signature = inspect.signature(function)
+    except ValueError:
+        raise InputError(
+            f"{target}: has no signature that could be read; wrap it in a function of your own"
+        ) from None
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
-            result = trace(function)(*bound.args, **bound.kwargs)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{target}: {_place(error, file)}{_message(error)}") from None
+        bound = signature.bind(**values)
+    except TypeError as error:
+        raise InputError(f"{target}: {error}; {_usage(signature)}") from None
+    with _explaining(target, file):
+        result = trace(function)(*bound.args, **bound.kwargs)
     return _tensors(result, target)
 
 
@@ -96,8 +110,10 @@ def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:
     name, colon, literal = text.partition(":=")
     if colon and name.isidentifier():
         try:
-            return name, ast.literal_eval(literal.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of escapes in strings
+                return name, ast.literal_eval(literal.strip())
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise InputError(
                 f"{text}: {literal!r} is no Python literal; write for instance n:=3"
             ) from None
@@ -110,11 +126,13 @@ def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:
     if value == "()":
         return name, np.asarray(rng.normal())
     if re.fullmatch(r"\d+(x\d+)*", value):
-        shape = tuple(int(n) for n in value.split("x"))
-        if np.prod([float(n) for n in shape]) > 1e8:
-            raise InputError(f"{text}: a tensor of shape {shape} is too large; use at most 10⁸")
-        return name, rng.normal(size=shape)
-    if Path(value).suffix in (".npy", ".csv"):
+        lengths = value.split("x")
+        if len(lengths) > MOST_AXES or math.prod(max(float(n), 1) for n in lengths) > MOST_NUMBERS:
+            raise InputError(
+                f"{text}: is too large for a tensor; use at most 10⁸ numbers on {MOST_AXES} axes"
+            )
+        return name, rng.normal(size=tuple(map(int, lengths)))
+    if Path(value).suffix.lower() in (".npy", ".csv"):
         return name, read_array(value)
     try:
         return name, float(value)
@@ -125,14 +143,14 @@ def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:
         ) from None
 
 
-def _load(target: str) -> tuple[Callable[..., Any], str]:
+def _load(target: str) -> tuple[Callable[..., Any], Path]:
     """Import the file under a name of its own and look the function up."""
-    path, colon, name = target.rpartition(":")
-    if not colon or not path.endswith(".py"):
+    path, _, name = target.rpartition(":")
+    if not name or not path.endswith(".py"):
         raise InputError(f"{target}: name a function as FILE.py:FUNCTION, or write {BUILT_IN}")
-    file = Path(path)
-    if not file.is_file():
+    if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file; check the name and the folder")
+    file = Path(path).resolve()
     spec = importlib.util.spec_from_file_location(f"_tinygraph_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: cannot be imported as Python")
@@ -140,12 +158,9 @@ def _load(target: str) -> tuple[Callable[..., Any], str]:
     # As Python itself runs a file: it can be found by name, and so can what lies beside it.
     sys.modules[spec.name] = module
     sys.path.insert(0, str(file.parent))
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{path}: {_place(error, path)}{_message(error)}") from None
-    function = getattr(module, name, None)
+    with _explaining(path, file):
+        spec.loader.exec_module(module)
+        function = getattr(module, name, None)
     if not callable(function):
         known = [
             k
@@ -153,34 +168,55 @@ def _load(target: str) -> tuple[Callable[..., Any], str]:
             if inspect.isfunction(v) and v.__module__ == module.__name__
         ]
         raise InputError(f"{path}: has no function {name!r}; it has {', '.join(known) or 'none'}")
-    return function, path
+    if inspect.iscoroutinefunction(function):
+        raise InputError(f"{target}: is asynchronous; name a function that computes when called")
+    return function, file
 
 
-def _place(error: BaseException, file: str | None) -> str:
-    """Say in which line of the user's file an error arose."""
-    if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: "
-    if file is None:
-        return ""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).resolve() == Path(file).resolve()
-    ]
-    return f"line {frames[-1].lineno}, `{frames[-1].line}`: " if frames else ""
+@contextlib.contextmanager
+def _explaining(what: str, file: Path | None) -> Iterator[None]:
+    """Run code of the user's, and make whatever it raises one line.
+
+    Standard output is for the result, so what it prints goes to standard error. Warnings are not
+    shown: what is drawn or derived does not depend on the random values that overflowed.
+    """
+    try:
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        place, message = _place(error, file) or what, _message(error)
+        raise InputError(f"{place}: {message.removeprefix(f'{place}: ')}") from None
+
+
+def _place(error: BaseException, file: Path | None) -> str:
+    """Say where in the user's file, or in one beside it, an error arose."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        source = Path(frame.filename)
+        if file and source.parent == file.parent:
+            line = textwrap.shorten(frame.line or "", 80)
+            return f"{source.name}, line {frame.lineno}, in {frame.name}: `{line}`"
+    return ""
 
 
 def _message(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    text = textwrap.shorten(str(error), 500)
+    if isinstance(error, ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text or 'no message'}"
 
 
-def _usage(function: Callable[..., Any]) -> str:
+def _usage(signature: inspect.Signature) -> str:
     names = [
-        name if p.default is p.empty else f"[{name}]"
-        for name, p in inspect.signature(function).parameters.items()
+        name if p.default is p.empty else f"[{name}]" for name, p in signature.parameters.items()
     ]
-    return f"the arguments are {', '.join(names)}"
+    return f"the arguments are {', '.join(names)}" if names else "it takes no arguments"
 
 
 def _tensors(result: Any, target: str) -> Any:
