@@ -28,7 +28,8 @@ from tinygraph.by_hand import Batch, Error
 from tinygraph.functions import normalize_axes
 from tinygraph.graph import Graph
 from tinygraph.notation import Notation
-from tinygraph.tensor import Tensor, grad, no_grad
+from tinygraph.recording import no_grad
+from tinygraph.tensor import Tensor, grad
 from tinygraph.tracing import trace
 
 __all__ = ["Report", "StepRow", "compare"]
