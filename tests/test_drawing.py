@@ -449,7 +449,7 @@ FRAMES = {  # what each step is made of
 }
 JOINT = {  # and of the backward pass; dx, which is step 0, stands in no frame
     "mu": ["· 1/N", "spread dx2"],
-    "xmu": ["+ dxmu", "−", "Σ dmu"],
+    "xmu": ["+ dxmu", "− dmu", "Σ"],
     "sq": ["2 ·", "· dxmu2"],
     "var": ["· 1/N", "spread dsq"],
     "sqrtvar": ["2 ·", "/ dvar"],

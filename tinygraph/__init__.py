@@ -3,6 +3,7 @@
 The engine is here at once; what needs more than NumPy is imported when it is first used.
 
 - `Tensor`, `grad`, `no_grad`: arrays that remember how they were computed.
+- `detect_anomaly`: stop at the first node that makes nan or inf.
 - `trace`: run a function so that its variables name the graph.
 - `Graph`: the immutable snapshot that every tool reads.
 - `draw`: the snapshot as a picture.
@@ -17,11 +18,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tinygraph.graph import Graph
-from tinygraph.tensor import Tensor, grad, no_grad
+from tinygraph.recording import no_grad
+from tinygraph.tensor import Tensor, grad
 from tinygraph.tracing import trace
 
 if TYPE_CHECKING:
     from tinygraph import batchnorm, nn, optim
+    from tinygraph.anomaly import detect_anomaly
     from tinygraph.checking import GradientMismatch, gradcheck
     from tinygraph.comparison import compare
     from tinygraph.drawing import draw
@@ -34,6 +37,7 @@ __all__ = [
     "batchnorm",
     "compare",
     "derive",
+    "detect_anomaly",
     "draw",
     "grad",
     "gradcheck",
@@ -47,6 +51,7 @@ _LAZY = {
     "GradientMismatch": "checking",
     "compare": "comparison",
     "derive": "equations",
+    "detect_anomaly": "anomaly",
     "draw": "drawing",
     "gradcheck": "checking",
 }

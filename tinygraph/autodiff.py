@@ -13,6 +13,8 @@ a snapshot it writes the backward pass down without computing anything.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -111,41 +113,46 @@ def sweep(
     """
     wanted = None if wrt is None else {x.index for x in wrt}
     visited = None if wanted is None else _between(nodes, wanted)
-
     gradients: dict[int, Any] = {}
-    contributions: dict[int, int] = {}
-
-    def arrive(node: Any, consumer: Any, g: Any) -> None:
-        index = node.index
-        if index in gradients:
-            gradients[index] = _shaped(gradients[index] + g)
-        else:
-            gradients[index] = g
-        if observe is not None:
-            contributions[index] = contributions.get(index, 0) + 1
-            observe(node, consumer, g)
+    paths: Counter[int] = Counter()
 
     for node, seed in seeds:
-        arrive(node, None, seed)
+        index = node.index
+        gradients[index] = _shaped(gradients[index] + seed) if index in gradients else seed
+        if observe is not None:
+            paths[index] += 1
+            observe(node, None, seed)
 
     for node in reversed(nodes):
-        g = gradients.get(node.index)
-        if g is None:
+        index, op = node.index, node.op
+        if index not in gradients:
             continue
-        if observe is not None and contributions[node.index] > 1:
-            observe(node, node, g)
-        if node.op is None:
+        if observe is not None and paths[index] > 1:
+            observe(node, node, gradients[index])
+        if op is None:
             continue
+        # The loop below is its last reader, unless it is asked for.
+        kept = wanted is None or index in wanted
+        g = gradients[index] if kept else gradients.pop(index)
         out, inputs, params = read(node), node.inputs, node.params
         operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
-        for x, rule in zip(inputs, node.op.rules, strict=False):
-            if rule is None or not isinstance(x, Operand):
+        for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - rules may go on
+            if not isinstance(x, Operand) or rule is None:
                 continue
-            if visited is not None and x.index not in visited:
+            index = x.index
+            if visited is not None and index not in visited:
                 continue
-            arrive(x, node, fit(rule(g, out, *operands, **params), x))
-        if wanted is not None and node.index not in wanted:
-            del gradients[node.index]  # its last reader was the loop above
+            arriving = fit(g, operand) if op.linear and g.shape != operand.shape else g
+            part = rule(arriving, out, *operands, **params)
+            if getattr(part, "shape", None) != operand.shape or part.dtype is not operand.dtype:
+                part = fit(part, operand)
+            if index not in gradients:
+                gradients[index] = part
+            else:  # popped, it is a temporary, and NumPy adds into it where nobody else holds it
+                gradients[index] = _shaped(gradients.pop(index) + part)
+            if observe is not None:
+                paths[index] += 1
+                observe(x, node, part)
     return gradients
 
 
@@ -186,13 +193,16 @@ def fit(g: Any, x: Any) -> Any:
     >>> fit(np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]), beta)
     array([11., 22., 33.])
     """
-    shape = x.shape
-    g = _shaped(g)
+    g, shape = _shaped(g), x.shape
     if g.shape != shape:
-        new = g.ndim - len(shape)
-        stretched = tuple(k + new for k, n in enumerate(shape) if n == 1 and g.shape[k + new] != 1)
-        g = _shaped(ops.sum(g, axis=tuple(range(new)) + stretched, keepdims=not new))
+        given, new = g.shape, g.ndim - len(shape)
+        axis = tuple(range(new))
+        if g.shape[new:] != shape:
+            axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != g.shape[k + new])
+        g = _shaped(ops.sum(g, axis=axis, keepdims=not new))
         if g.shape != shape:
+            if g.size != math.prod(shape):
+                raise ValueError(f"a rule gave an input of shape {shape} a gradient of {given}")
             g = np.reshape(g, shape)
     if g.dtype is not x.dtype and g.dtype != x.dtype and _comparable(g.dtype, x.dtype):
         g = g.astype(x.dtype)

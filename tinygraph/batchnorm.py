@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -213,33 +214,46 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
     Leading axes vanish in a sum and broadcast back by themselves, so that mu is (D,) for x (N, D);
     sums over other axes keep them with length 1.
     """
-    axes = normalize_axes(x.shape, axis, of="batchnorm")
-    n = math.prod(x.shape[k] for k in axes)
-    if n < 2:
-        raise ValueError(
-            f"batchnorm: x of shape {x.shape} has {n} value{'s' * (n != 1)} per feature along "
-            f"axis {axis}; a batch needs at least two (at inference use the running estimates)"
-        )
     if not 0 <= eps < math.inf:
         raise ValueError(f"batchnorm: eps is {eps}, but must not be negative or infinite")
+    axes = normalize_axes(x.shape, axis, of="batchnorm")
+    return _layout(tuple(x.shape), tuple(gamma.shape), tuple(beta.shape), axes, x.dtype)
+
+
+@lru_cache(maxsize=256)
+def _layout(
+    x: tuple[int, ...],
+    gamma: tuple[int, ...],
+    beta: tuple[int, ...],
+    axes: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> Layout:
+    """Find the layout from the shapes, which a training loop repeats at every step."""
+    n = math.prod(x[k] for k in axes)
+    axis = axes[0] if len(axes) == 1 else axes
+    if n < 2:
+        raise ValueError(
+            f"batchnorm: x of shape {x} has {n} value{'s' * (n != 1)} per feature along "
+            f"axis {axis}; a batch needs at least two (at inference use the running estimates)"
+        )
     keepdims = axes != tuple(range(len(axes)))
-    kept = tuple(length for k, length in enumerate(x.shape) if k not in axes)
+    kept = tuple(length for k, length in enumerate(x) if k not in axes)
     shapes = []
     for name, p in (("gamma", gamma), ("beta", beta)):
-        if 0 in axes and p.shape == kept:
-            shape = tuple(1 if k in axes else length for k, length in enumerate(x.shape))
+        if 0 in axes and p == kept:
+            shape = tuple(1 if k in axes else length for k, length in enumerate(x))
             shapes.append(shape if keepdims else kept)
-        elif _broadcasts_to(p.shape, x.shape) and (0 not in axes or _one_along(axes, p, x.ndim)):
-            shapes.append(p.shape)
+        elif _broadcasts_to(p, x) and (0 not in axes or _one_along(axes, p, len(x))):
+            shapes.append(p)
         else:
             wanted = f"must be {kept}, one value per feature" if 0 in axes else "must broadcast"
             raise ValueError(
-                f"batchnorm: {name} has shape {p.shape}, but for x of shape {x.shape} and axis "
-                f"{axis} it {wanted}"
+                f"batchnorm: {name} has shape {p}, but for x of shape {x} and axis {axis} "
+                f"it {wanted}"
             )
     if shapes[0] != shapes[1]:
-        raise ValueError(f"batchnorm: gamma and beta have shapes {gamma.shape} and {beta.shape}")
-    return Layout(axes, keepdims, shapes[0], _reciprocal(n, x.dtype))
+        raise ValueError(f"batchnorm: gamma and beta have shapes {gamma} and {beta}")
+    return Layout(axes, keepdims, shapes[0], _reciprocal(n, dtype))
 
 
 def _reciprocal(n: int, dtype: np.dtype[Any]) -> Any:
@@ -249,8 +263,8 @@ def _reciprocal(n: int, dtype: np.dtype[Any]) -> Any:
     return 1 / n if dtype.itemsize <= 8 else dtype.type(1) / n
 
 
-def _one_along(axes: tuple[int, ...], p: Any, ndim: int) -> bool:
-    return p.ndim == ndim and all(p.shape[k] == 1 for k in axes)
+def _one_along(axes: tuple[int, ...], shape: tuple[int, ...], ndim: int) -> bool:
+    return len(shape) == ndim and all(shape[k] == 1 for k in axes)
 
 
 def _broadcasts_to(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

@@ -23,7 +23,8 @@ import numpy as np
 from tinygraph import ops
 from tinygraph.autodiff import reachable, sweep
 from tinygraph.nodes import Gradient, Node, Step
-from tinygraph.operators import NO_PARAMS, Operand
+from tinygraph.operators import Operand
+from tinygraph.ops import NO_PARAMS
 
 __all__ = ["Capture"]
 

@@ -31,8 +31,9 @@ from tinygraph.exact import ExactReport, compare_exactly
 from tinygraph.functions import normalize_axes
 from tinygraph.graph import Graph
 from tinygraph.rational import EPS, draw_fractions, to_fractions
+from tinygraph.recording import no_grad
 from tinygraph.report import Report, StepRow
-from tinygraph.tensor import Tensor, grad, no_grad
+from tinygraph.tensor import Tensor, grad
 from tinygraph.tracing import trace
 
 __all__ = ["Report", "compare"]

@@ -23,7 +23,7 @@ __all__ = ["FUNCTIONS", "UFUNCS"]
 
 def is_node(x: Any) -> bool:
     """Whether operations on `x` are recorded."""
-    return hasattr(x, "record")
+    return isinstance(x, ops.Recorder)
 
 
 def describe(x: Any) -> str:
@@ -39,7 +39,7 @@ def normalize_axes(shape: Sequence[int], axis: Any, *, of: str) -> tuple[int, ..
     if axis is None:
         return tuple(range(ndim))
     axes = []
-    for one in axis if isinstance(axis, Sequence) else (axis,):
+    for one in axis if isinstance(axis, tuple | list) else (axis,):
         try:
             k = one.__index__()
         except (AttributeError, TypeError):
@@ -50,6 +50,8 @@ def normalize_axes(shape: Sequence[int], axis: Any, *, of: str) -> tuple[int, ..
                 + (f"the axes are 0 to {ndim - 1}" if ndim else "a scalar has no axes")
             )
         axes.append(k % ndim)
+    if len(axes) == 1:
+        return (axes[0],)
     if len(set(axes)) < len(axes):
         raise ValueError(f"{of}: axis {axis!r} names one axis twice in shape {tuple(shape)}")
     return tuple(sorted(axes))
@@ -162,6 +164,8 @@ def dot(a: Any, b: Any) -> Any:
 
 def reshape(x: Any, shape: Any) -> Any:
     """Give the same entries, in row-major order, another shape."""
+    if shape == x.shape:
+        return x
     wanted = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     known = math.prod(n for n in wanted if n != -1)
     size = math.prod(x.shape)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tinygraph.autodiff import reachable
 from tinygraph.capturing import Capture
 from tinygraph.nodes import Gradient, Node, Step
 from tinygraph.operators import Operand
+from tinygraph.values import relocked
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
 
@@ -121,6 +123,35 @@ class Graph:
         snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
         return graph
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle flat, however deep the graph is: nodes are written as their positions."""
+        rows = [
+            (
+                *(node.op, [x.index for x in node.inputs], dict(node.params), node.shape),
+                *(node.dtype, node.name, node.step, node.role, node.value, node.scope),
+            )
+            for node in self.nodes
+        ]
+        places = [
+            (g.name, g.of.index, g.via and g.via.index, g.node.index, g.step, g.kind)
+            for g in self.arrivals
+        ]
+        return _restored, (
+            rows,
+            [node.index for node in self.inputs],
+            [node.index for node in self.outputs],
+            places,
+            [(s.number, s.name, s.result.index, [n.index for n in s.nodes]) for s in self.steps],
+            dict(self.values),
+        )
+
+    def __deepcopy__(self, memo: Any) -> Graph:
+        """Give the graph itself, which nobody can change."""
+        return self
+
+    def __copy__(self) -> Graph:
+        return self
+
     @property
     def gradients(self) -> tuple[Gradient, ...]:
         """The gradients that have a name, in the order of the backward sweep."""
@@ -204,6 +235,37 @@ def capture(
         if all(isinstance(x, Operand) for x in outputs):
             wrt = [node for node in reachable(outputs) if node.op is None]
     return Graph.capture(out, wrt if backward else None, values=values, variables=variables)
+
+
+def _restored(
+    rows: list[tuple[Any, ...]],
+    inputs: list[int],
+    outputs: list[int],
+    places: list[tuple[Any, ...]],
+    steps: list[tuple[Any, ...]],
+    captured: dict[int, tuple[Any, Any]],
+) -> Graph:
+    nodes: list[Node] = []
+    for op, operands, params, shape, dtype, name, step, role, value, scope in rows:
+        parents = tuple(nodes[k] for k in operands)
+        params = MappingProxyType({key: relocked(x) for key, x in params.items()})
+        value = relocked(value)
+        node = Node(len(nodes), op, parents, params, shape, dtype, name, step, role, value, scope)
+        nodes.append(node)
+    return Graph(
+        nodes=tuple(nodes),
+        inputs=tuple(nodes[k] for k in inputs),
+        outputs=tuple(nodes[k] for k in outputs),
+        arrivals=tuple(
+            Gradient(name, nodes[of], None if via is None else nodes[via], nodes[node], step, kind)
+            for name, of, via, node, step, kind in places
+        ),
+        steps=tuple(
+            Step(number, name, nodes[result], tuple(nodes[k] for k in members))
+            for number, name, result, members in steps
+        ),
+        values=MappingProxyType({k: relocked(pair) for k, pair in captured.items()}),
+    )
 
 
 def _operand(constant: Node) -> Any:

@@ -289,8 +289,8 @@ class Notation:
             return self._operand(node)
         scaled = self._scaled_sum(node)
         if scaled is not None:
-            total, n = scaled
-            return self._sum(self.language.scaled_sum, total, n), SIGMA
+            total, n, sign = scaled
+            return sign.format(self._sum(self.language.scaled_sum, total, n)), SIGMA
         if op.name == "sum":
             return self._sum(self.language.templates["sum"][0], node), SIGMA
         if op.name == "mul" and inputs[1].role == "constant" and inputs[0].role != "constant":
@@ -312,22 +312,28 @@ class Notation:
 
     def _sum(self, template: str, total: Node, n: str = "") -> str:
         """Write a sum; a minus goes in front of it."""
-        x, sign = total.inputs[0], "{}"
-        if x.name is None and _is(x, "neg"):
-            x, sign = x.inputs[0], self.language.templates["neg"][0]
+        x, sign = self._signed(total.inputs[0])
         return sign.format(template.format(self._bracketed(x, PRODUCT), n=n, axes=self.axes(total)))
 
-    def _scaled_sum(self, node: Node) -> tuple[Node, str] | None:
-        """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum and n."""
+    def _scaled_sum(self, node: Node) -> tuple[Node, str, str] | None:
+        """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum, n and a sign."""
         if _is(node, "mul"):
             for factor, other in (node.inputs, node.inputs[::-1]):
-                if factor.index in self._reciprocals and other.name is None and _is(other, "sum"):
-                    return other, self._count(factor.value.denominator)
+                total, sign = self._signed(other)
+                if factor.index in self._reciprocals and total.name is None and _is(total, "sum"):
+                    return total, self._count(factor.value.denominator), sign
         if _is(node, "div"):
-            total, n = node.inputs
+            total, sign = self._signed(node.inputs[0])
+            n = node.inputs[1]
             if total.name is None and _is(total, "sum") and _is_count(n, total):
-                return total, self._count(int(n.value))
+                return total, self._count(int(n.value)), sign
         return None
+
+    def _signed(self, x: Node) -> tuple[Node, str]:
+        """Take a minus off; give what stood behind it, and how to write the sign."""
+        if x.name is None and _is(x, "neg"):
+            return x.inputs[0], self.language.templates["neg"][0]
+        return x, "{}"
 
     def _call(self, name: str, operands: Iterable[Node]) -> str:
         written = ", ".join(self._operand(x)[0] for x in operands)

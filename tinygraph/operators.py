@@ -11,19 +11,18 @@ What is not itself a primitive is composed of primitives in `functions`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 
 from tinygraph import functions, ops
+from tinygraph.ops import Recorder
 
 __all__ = ["Operand"]
 
-NO_PARAMS: dict[str, Any] = {}
 
-
-class Operand:
+class Operand(Recorder):
     """Something that can stand in a formula. Subclasses say what recording an operation means."""
 
     __slots__ = ()
@@ -35,12 +34,6 @@ class Operand:
     index: int
     shape: Any
     dtype: Any
-
-    def record(
-        self, op: ops.Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
-    ) -> Self:
-        """Apply `op` to `inputs`, of which at least one is of this class."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------ arithmetic
 
@@ -212,18 +205,18 @@ class Operand:
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        function = functions.UFUNCS.get(ufunc) if method == "__call__" else None
+        if function is not None and not kwargs:
+            return function(*inputs)
         name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
         if "out" in kwargs:
             raise TypeError(
                 f"{name}: out= would overwrite an array, and a graph records values, not places; "
                 "use the result instead"
             )
-        function = functions.UFUNCS.get(ufunc) if method == "__call__" else None
         if function is None:
             raise TypeError(f"{name} is not supported on tensors; {_SUPPORTED}")
-        if kwargs:
-            raise TypeError(f"{name}: {', '.join(kwargs)}= is not supported on tensors")
-        return function(*inputs)
+        raise TypeError(f"{name}: {', '.join(kwargs)}= is not supported on tensors")
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any

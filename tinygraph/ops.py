@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import count
@@ -36,19 +36,32 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ELEMENTWISE", "TABLE", "Primitive"]
+__all__ = ["ELEMENTWISE", "TABLE", "Primitive", "Recorder"]
 
 Rule = Callable[..., Any]
+
+NO_PARAMS: Mapping[str, Any] = {}
 
 TABLE: dict[str, Primitive] = {}
 """All primitives by name, in the order of this file."""
 
 
+class Recorder:
+    """What operations are recorded on and not just computed: a Tensor, a symbol of a snapshot."""
+
+    __slots__ = ()
+
+    def record(
+        self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
+    ) -> Any:
+        """Apply `op` to `inputs`, of which at least one is of this class."""
+        raise NotImplementedError
+
+
 class Primitive:
     """One row of the table: an operation, and how gradients pass back through it.
 
-    Calling a primitive computes it on arrays, and records it on anything that has a ``record``
-    method (a Tensor, a symbol).
+    Calling a primitive computes it on arrays, and records it on a `Recorder`.
 
     Parameters
     ----------
@@ -61,6 +74,9 @@ class Primitive:
     *rules : callable or None
         One per input, ``rule(g, out, *inputs, **params) -> gradient of that input``, where `g`
         has the shape of `out`. ``None`` marks an input that no gradient flows to.
+    linear : bool, optional
+        Whether the rules read nothing but `g`. A gradient that is to be summed back to its input
+        may then be summed first: −Σ g goes over a large array once, Σ (−g) twice.
 
     Attributes
     ----------
@@ -83,21 +99,26 @@ class Primitive:
     -6.0
     """
 
-    __slots__ = ("forward", "name", "rules", "symbol")
+    __slots__ = ("forward", "linear", "name", "rules", "symbol")
 
     def __init__(
-        self, name: str, symbol: str, forward: Callable[..., Any], *rules: Rule | None
+        self,
+        name: str,
+        symbol: str,
+        forward: Callable[..., Any],
+        *rules: Rule | None,
+        linear: bool = False,
     ) -> None:
         if name in TABLE:
             raise ValueError(f"primitive {name!r} is already in the table")
-        self.name, self.symbol, self.forward = name, symbol, forward
+        self.name, self.symbol, self.forward, self.linear = name, symbol, forward, linear
         self.rules: Iterable[Rule | None] = rules
         TABLE[name] = self
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Compute on arrays; record on anything that records."""
         for x in inputs:
-            if hasattr(x, "record"):
+            if isinstance(x, Recorder):
                 return x.record(self, inputs, params)
         return self.forward(*inputs, **params)
 
@@ -130,6 +151,7 @@ add = Primitive(
     operator.add,
     lambda g, out, a, b: g,
     lambda g, out, a, b: g,
+    linear=True,
 )
 
 sub = Primitive(
@@ -138,6 +160,7 @@ sub = Primitive(
     operator.sub,
     lambda g, out, a, b: g,
     lambda g, out, a, b: -g,
+    linear=True,
 )
 
 mul = Primitive(
@@ -180,7 +203,7 @@ _exact_sqrts = np.frompyfunc(_exact_sqrt, 1, 1)
 
 
 def _sqrt(x: Any) -> Any:
-    return _exact_sqrts(x) if x.dtype.hasobject else np.sqrt(x)
+    return _exact_sqrts(x) if np.asarray(x).dtype.hasobject else np.sqrt(x)
 
 
 sqrt = Primitive("sqrt", "√", _sqrt, lambda g, out, x: g / (2 * out))
@@ -224,20 +247,21 @@ def _real_abs(x: Any) -> Any:
 
 abs = Primitive("abs", "abs", _real_abs, lambda g, out, x: g * np.sign(x))
 
-# Ties share the gradient equally, as the mean of the two one-sided derivatives.
+# Ties share the gradient equally, as the mean of the two one-sided derivatives. What is not a
+# number is neither smaller nor greater, so that the gradient passes: 0 would hide it.
 maximum = Primitive(
     "maximum",
     "max",
     np.maximum,
-    lambda g, out, a, b: np.where(a > b, g, np.where(a == b, g / 2, 0)),
-    lambda g, out, a, b: np.where(b > a, g, np.where(a == b, g / 2, 0)),
+    lambda g, out, a, b: np.where(a < b, 0, np.where(a == b, g / 2, g)),
+    lambda g, out, a, b: np.where(b < a, 0, np.where(a == b, g / 2, g)),
 )
 minimum = Primitive(
     "minimum",
     "min",
     np.minimum,
-    lambda g, out, a, b: np.where(a < b, g, np.where(a == b, g / 2, 0)),
-    lambda g, out, a, b: np.where(b < a, g, np.where(a == b, g / 2, 0)),
+    lambda g, out, a, b: np.where(a > b, 0, np.where(a == b, g / 2, g)),
+    lambda g, out, a, b: np.where(b > a, 0, np.where(a == b, g / 2, g)),
 )
 
 where = Primitive(
@@ -276,9 +300,18 @@ ELEMENTWISE = frozenset(TABLE)
 Axes = tuple[int, ...]
 Shape = tuple[int, ...]
 
+FEW = 1024  # entries that are copied sooner than NumPy has made a view of them
+
 
 def _spread(x: Any, shape: Shape, axis: Axes) -> Any:
-    return np.broadcast_to(x if np.ndim(x) == len(shape) else np.expand_dims(x, axis), shape)
+    x = np.asarray(x)  # an exact scalar comes bare
+    if x.ndim < len(shape) and axis != tuple(range(len(axis))):
+        x = np.expand_dims(x, axis)
+    if math.prod(shape) > FEW:
+        return np.broadcast_to(x, shape)
+    out = np.empty(shape, x.dtype)
+    out[...] = x
+    return out
 
 
 # Σ adds up along axes, spread copies along them: each one is the other's transpose, so each one is
@@ -286,7 +319,7 @@ def _spread(x: Any, shape: Shape, axis: Axes) -> Any:
 sum: Primitive = Primitive(
     "sum",
     "Σ",
-    lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims),
+    lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims),
     lambda g, out, x, axis, keepdims: spread(g, shape=x.shape, axis=axis),
 )
 spread: Primitive = Primitive(
@@ -298,9 +331,9 @@ spread: Primitive = Primitive(
 
 
 def _max_rule(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
-    hit = x == spread(out, shape=x.shape, axis=axis)
-    ties = sum(hit, axis=axis, keepdims=keepdims)
-    return np.where(hit, spread(g / ties, shape=x.shape, axis=axis), 0)
+    less = x < spread(out, shape=x.shape, axis=axis)
+    ties = sum(np.where(less, 0, 1), axis=axis, keepdims=keepdims)
+    return np.where(less, 0, spread(g / ties, shape=x.shape, axis=axis))
 
 
 max = Primitive(

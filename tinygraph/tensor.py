@@ -13,28 +13,29 @@ makes it a new point, and differentiating a result that was computed from the ol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from fractions import Fraction
-from itertools import count
-from numbers import Number
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count, repeat
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from tinygraph import ops
+from tinygraph import ops, values
 from tinygraph.autodiff import reachable, sweep
 from tinygraph.functions import describe
-from tinygraph.operators import NO_PARAMS, Operand
+from tinygraph.operators import Operand
+from tinygraph.ops import NO_PARAMS
+from tinygraph.recording import mode
+from tinygraph.values import locked
 
-__all__ = ["Tensor", "grad", "no_grad"]
+__all__ = ["Tensor", "grad"]
 
-UNRECORDED: dict[str, Any] = {}
+UNRECORDED: Mapping[str, Any] = {}
 """The parameters of a result that was computed without recording, by which it is known."""
 
 _next_index = count().__next__
-_recording: ContextVar[bool] = ContextVar("tinygraph.recording", default=True)
+_read_data = attrgetter("_data")
 _new = object.__new__
 
 
@@ -100,7 +101,7 @@ class Tensor(Operand):
     def __init__(self, data: Any, *, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a tensor is a string, not {name!r}")
-        self._data = _leaf_array(data, name)
+        self._data = values.leaf(data, name)
         self.grad: Any = None
         self.name = name
         self.op = None
@@ -142,7 +143,7 @@ class Tensor(Operand):
             elif type(x) is float or type(x) is int:
                 operands.append(x)
             else:
-                inputs = _with_constants(inputs)
+                inputs = values.constants(inputs)
                 operands = [x._data if isinstance(x, Tensor) else x for x in inputs]
                 break
         try:
@@ -151,14 +152,21 @@ class Tensor(Operand):
             raise _explained(error, op, inputs) from None
         if not op.rules:
             return value
+        if type(value) is np.ndarray:
+            value.setflags(write=False)
+        else:
+            value = locked(value)
+        here = mode.get()
         out = _new(Tensor)
-        out._data = _locked(value)
+        out._data = value
         out.grad = out.name = None
-        if _recording.get():
-            out.op, out.inputs, out.params = op, tuple(inputs), params
+        if here.recording:
+            out.op, out.inputs, out.params = op, tuple(inputs), params or NO_PARAMS
         else:
             out.op, out.inputs, out.params = None, (), UNRECORDED
         out.index = _next_index()
+        if here.watch is not None:
+            here.watch.computed(out, op, inputs)
         return out
 
     # ------------------------------------------------------------------ the value
@@ -177,13 +185,13 @@ class Tensor(Operand):
             )
         if isinstance(value, Tensor):
             raise TypeError(f"{describe(self)} was given a Tensor as data; pass its .data")
-        value = _leaf_array(value, self.name)
+        value = values.leaf(value, self.name)
         if value.shape != self.shape:
             raise ValueError(
                 f"{describe(self)} was given data of shape {value.shape}; the shape must stay"
             )
         if value.dtype.kind == self.dtype.kind == "f":
-            value = _locked(value.astype(self.dtype))
+            value = locked(value.astype(self.dtype))
         self._data = value
         # A new point is a later node: results of the old point are recognised by their index.
         self.index = _next_index()
@@ -235,13 +243,26 @@ class Tensor(Operand):
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle a leaf as a new leaf: two tensors are never the same node."""
-        if self.op is not None:
-            raise TypeError(
-                f"{self!r} was computed, and a copy would stand outside its graph; "
-                "copy its .detach(), or its .data"
+        """Copy and pickle: a leaf as a new leaf, a result with all that it was computed from.
+
+        The graph is written flat, however deep it is. Its leaves are written as what they are, so
+        that leaves which are copied together with a result stay its leaves; what lies between is
+        copied for each result anew.
+        """
+        if self.op is None:
+            return _leaf, (self._data, *_marks(self, {}), self.params is UNRECORDED)
+        nodes = sorted(reachable([self]), key=lambda node: node.op is not None)  # leaves first
+        place = {node.index: k for k, node in enumerate(nodes)}
+        leaves = [node for node in nodes if node.op is None]
+        rows = [
+            (
+                *(node._data, node.op, dict(node.params)),
+                tuple(_Place(place[x.index]) if isinstance(x, Tensor) else x for x in node.inputs),
+                *_marks(node, place),
             )
-        return _rebuilt, (self._data, self.name, self.grad)
+            for node in nodes[len(leaves) :]
+        ]
+        return _result, (leaves, rows)
 
     # ------------------------------------------------------------------ differentiation
 
@@ -271,17 +292,16 @@ class Tensor(Operand):
         array([20.,  4.])
         """
         nodes = reachable([self])
-        gradients = sweep(nodes, [(self, _seed(self, dout))], read=_read_data)
-        # Everything is computed before anything is stored: an interrupt leaves no half of it.
-        stored = []
-        for node in nodes:
-            g = gradients.get(node.index)
-            if g is not None:
-                if node.op is None and node.grad is not None:
-                    g = node.grad + g
-                stored.append((node, _locked(g)))
-        for node, g in stored:
-            node.grad = g
+        seed = locked(_seed(self, dout).copy())
+        gradients = sweep(nodes, [(self, seed)], read=_read_data, observe=_observer())
+        reached = [node for node in nodes if node.index in gradients]
+        found = []
+        for node in reached:
+            g = gradients[node.index]
+            adds = node.op is None and node.grad is not None
+            found.append(locked(node.grad + g if adds else g))
+        # One call that runs no Python, in which no interrupt is heard: all are stored, or none.
+        deque(map(setattr, reached, repeat("grad"), found), maxlen=0)
 
 
 def grad(
@@ -336,110 +356,61 @@ def grad(
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: inputs must be Tensors, but one is {type(x).__name__}")
     seed = _seed(out, dout)
-    nodes = reachable([out])
+    nodes, observe = reachable([out]), _observer()
     if create_graph:
         seed = dout if isinstance(dout, Tensor) else Tensor(seed, name=f"d{out.name or 'out'}")
-        gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=lambda node: node)
+        gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=lambda node: node, observe=observe)
         return [gradients[x.index] if x.index in gradients else Tensor(_zeros(x)) for x in inputs]
-    gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=_read_data)
-    return [
-        _locked(gradients[x.index]) if x.index in gradients else _locked(_zeros(x)) for x in inputs
-    ]
+    gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=_read_data, observe=observe)
+    found = [gradients[x.index] if x.index in gradients else _zeros(x) for x in inputs]
+    # What passed unchanged is still the caller's array.
+    return [locked(g.copy() if np.may_share_memory(g, seed) else g) for g in found]
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Compute without recording: results are leaves, and differentiating them raises.
-
-    Holds for the thread, or the asynchronous task, that enters it and for no other. May be used as
-    a context manager or as a decorator.
-
-    Examples
-    --------
-    >>> x = Tensor(3.0)
-    >>> with no_grad():
-    ...     y = x * x
-    >>> y
-    Tensor(9.0, shape=(), dtype=float64)
-    """
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+# --------------------------------------------------------------------------- helpers
 
 
-# --------------------------------------------------------------------------- values
+class _Place(int):
+    """The position of an input among the nodes of a graph that is written down."""
 
 
-def _rebuilt(data: Any, name: str | None, gradient: Any) -> Tensor:
-    leaf = Tensor(data, name=name)
-    leaf.grad = gradient
-    return leaf
+def _marks(node: Tensor, place: Mapping[int, int]) -> tuple[Any, ...]:
+    """Give gradient, name and origin, the origin with places for indices."""
+    origin = getattr(node, "origin", None)
+    return node.grad, node.name, origin and origin.moved(place)
 
 
-def _read_data(node: Tensor) -> Any:
-    return node._data
+def _mark(node: Tensor, gradient: Any, name: str | None, origin: Any) -> None:
+    node.grad, node.name = gradient if gradient is None else locked(gradient), name
+    if origin is not None:
+        node.origin = origin
+
+
+def _leaf(data: Any, gradient: Any, name: str | None, origin: Any, unrecorded: bool) -> Tensor:
+    node = Tensor(data)
+    _mark(node, gradient, name, origin)
+    if unrecorded:
+        node.params = UNRECORDED
+    return node
+
+
+def _result(leaves: list[Tensor], rows: list[tuple[Any, ...]]) -> Tensor:
+    nodes, index = list(leaves), {k: leaf.index for k, leaf in enumerate(leaves)}
+    for data, op, params, inputs, gradient, name, origin in rows:
+        node = _new(Tensor)
+        node._data, node.op, node.index = locked(data), op, _next_index()
+        node.params = {key: values.relocked(x) for key, x in params.items()} or NO_PARAMS
+        node.inputs = tuple(
+            nodes[x] if isinstance(x, _Place) else values.relocked(x) for x in inputs
+        )
+        index[len(nodes)] = node.index
+        nodes.append(node)
+        _mark(node, gradient, name, origin and origin.moved(index))
+    return nodes[-1]
 
 
 def _zeros(x: Tensor) -> Any:
     return np.zeros(x.shape, x.dtype)[()]
-
-
-def _locked(value: Any) -> Any:
-    """Make an array read-only; scalars are immutable, and other numbers become object arrays."""
-    if isinstance(value, np.ndarray):
-        value.flags.writeable = False
-        return value
-    return value if isinstance(value, np.generic) else _locked(np.array(value, dtype=object))
-
-
-def _leaf_array(data: Any, name: str | None) -> Any:
-    """Copy `data` into an array that a graph can hold."""
-    if isinstance(data, Tensor):
-        raise TypeError(f"{data!r} is a Tensor already; use it as it is, or .detach() for a leaf")
-    array = _numbers(data, f"the data of {name!r}" if name else "the data of a tensor")
-    if array.dtype.kind in "iub":
-        array = array.astype(np.float64)
-    return _locked(array[()])
-
-
-def _numbers(data: Any, what: str) -> Any:
-    if isinstance(data, np.ma.MaskedArray):
-        raise TypeError(f"{what} is a masked array, whose mask would be lost; fill it first")
-    try:
-        array = np.array(data)
-    except ValueError as error:
-        raise ValueError(f"{what} does not form an array: {error}") from None
-    if array.dtype.hasobject and all(isinstance(x, int) for x in array.flat):
-        array = array.astype(np.float64)  # ints beyond 64 bits
-    kind = array.dtype.kind
-    if kind not in "iubfcO" or (
-        kind == "O" and not all(isinstance(x, Number) for x in array.ravel())
-    ):
-        raise TypeError(f"{what} must be numbers, not {type(data).__name__} of {array.dtype}")
-    return array
-
-
-def _with_constants(inputs: Sequence[Any]) -> list[Any]:
-    """Prepare operands that are not Tensors: arrays are copied and locked, fractions are rounded.
-
-    Python scalars stay as they are: they take the dtype of the array that they meet (NEP 50). A
-    Fraction does so too, unless all arithmetic here is exact.
-    """
-    prepared = []
-    exact = any(isinstance(x, Tensor) and x.dtype.hasobject for x in inputs)
-    for x in inputs:
-        if isinstance(x, Tensor | float | int | complex | np.number | np.bool):
-            pass
-        elif isinstance(x, Fraction):
-            x = x if exact else float(x)
-        elif x is None or isinstance(x, str):
-            raise TypeError(f"an operand must be numbers, not {x!r}")
-        else:
-            x = _locked(_numbers(x, "an operand"))
-        prepared.append(x)
-    return prepared
 
 
 def _seed(out: Tensor, dout: Any) -> Any:
@@ -455,16 +426,21 @@ def _seed(out: Tensor, dout: Any) -> Any:
                 f"backward: {describe(out)} is not a scalar and needs an upstream gradient: "
                 f"pass dout, an array of shape {out.shape}"
             )
-        return _locked(np.ones((), out.dtype)[()])
-    array = dout.data if isinstance(dout, Tensor) else _numbers(dout, "the upstream gradient")
+        return np.ones((), out.dtype)[()]
+    array = dout.data if isinstance(dout, Tensor) else values.numbers(dout, "the upstream gradient")
     if array.shape != out.shape:
         raise ValueError(
             f"backward: the upstream gradient has shape {array.shape}, but {describe(out)}; "
             "they must be equal"
         )
-    if not (array.dtype.kind == "c" and out.dtype.kind != "c"):
+    if array.dtype != out.dtype and not (array.dtype.kind == "c" and out.dtype.kind != "c"):
         array = array.astype(out.dtype)
-    return _locked(array[()])
+    return locked(array[()])
+
+
+def _observer() -> Callable[[Any, Any, Any], None] | None:
+    watch = mode.get().watch
+    return None if watch is None else watch.observer()
 
 
 def _explained(error: Exception, op: ops.Primitive, inputs: Sequence[Any]) -> Exception:

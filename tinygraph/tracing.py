@@ -12,10 +12,11 @@ the scope of the name.
 
 from __future__ import annotations
 
+import fractions
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Number
 from pathlib import Path
@@ -50,6 +51,11 @@ class Origin:
 
     scope: Scope = ()
     constants: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def moved(self, index: Mapping[int, int]) -> Origin:
+        """Give the same origin in a copy of the graph, where tensors have another index."""
+        constants = {(index[k], position): name for (k, position), name in self.constants.items()}
+        return Origin(self.scope, constants)
 
 
 def trace(fn: Callable[P, R]) -> Callable[P, R]:
@@ -142,12 +148,17 @@ def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
 _HERE = Path(__file__).parent
 _ENGINE = {
     str(_HERE / f"{module}.py")
-    for module in ("ops", "functions", "operators", "autodiff", "tensor", "tracing", "module")
+    for module in (
+        *("ops", "functions", "operators", "values", "recording", "autodiff", "tensor"),
+        *("tracing", "anomaly", "module"),
+    )
 }
+_ENGINE.add(fractions.__file__)
 _NUMPY = str(Path(np.__file__).parent)
 
 
-def _is_unseen(frame: FrameType) -> bool:
+def is_engine(frame: FrameType) -> bool:
+    """Whether the code of a frame is the engine's or NumPy's, and nobody's formula."""
     file = frame.f_code.co_filename
     return file in _ENGINE or file.startswith(_NUMPY)
 
@@ -160,7 +171,7 @@ class _Namer:
         self.calls: dict[Scope, int] = {}
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
-        if _is_unseen(frame):
+        if is_engine(frame):
             return None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
             self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
