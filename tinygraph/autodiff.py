@@ -25,6 +25,9 @@ from tinygraph.operators import Operand
 
 __all__ = ["reachable", "sweep"]
 
+SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
+"""Types that are alike in shape and dtype if they are one type."""
+
 Observer = Callable[[Any, Any, Any], None]
 
 
@@ -134,7 +137,7 @@ def sweep(
         # The loop below is its last reader, unless it is asked for.
         kept = wanted is None or index in wanted
         g = gradients[index] if kept else gradients.pop(index)
-        out, inputs, params = read(node), node.inputs, node.params
+        out, inputs, params, linear = read(node), node.inputs, node.params, op.linear
         operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
         for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - rules may go on
             if not isinstance(x, Operand) or rule is None:
@@ -142,14 +145,20 @@ def sweep(
             index = x.index
             if visited is not None and index not in visited:
                 continue
-            arriving = fit(g, operand) if op.linear and g.shape != operand.shape else g
-            part = rule(arriving, out, *operands, **params)
-            if getattr(part, "shape", None) != operand.shape or part.dtype is not operand.dtype:
+            part = g if linear else rule(g, out, *operands, **params)
+            kind = type(part)
+            if kind is not type(operand) or (
+                kind not in SCALARS
+                and (part.shape != operand.shape or part.dtype is not operand.dtype)
+            ):
                 part = fit(part, operand)
+            if linear:
+                part = rule(part, out, *operands, **params)
             if index not in gradients:
                 gradients[index] = part
             else:  # popped, it is a temporary, and NumPy adds into it where nobody else holds it
-                gradients[index] = _shaped(gradients.pop(index) + part)
+                total = gradients.pop(index) + part
+                gradients[index] = total if kind in SCALARS else _shaped(total)
             if observe is not None:
                 paths[index] += 1
                 observe(x, node, part)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph import ops, values
-from tinygraph.autodiff import reachable, sweep
+from tinygraph.autodiff import SCALARS, reachable, sweep
 from tinygraph.functions import describe
 from tinygraph.operators import Operand
 from tinygraph.ops import NO_PARAMS
@@ -154,7 +154,7 @@ class Tensor(Operand):
             return value
         if type(value) is np.ndarray:
             value.setflags(write=False)
-        else:
+        elif type(value) not in SCALARS:
             value = locked(value)
         here = mode.get()
         out = _new(Tensor)
