@@ -14,15 +14,6 @@ STEPS, SIZES = 50, (6, 8, 7, 4)
 TOLERANCE = 1e-10
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Matrices as small as these are slower on several threads, and much so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def networks(momentum, unbiased, staged):
     """Give the same network twice: three layers, BatchNorm after the first two, relu and tanh.
 

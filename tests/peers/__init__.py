@@ -1,0 +1,1 @@
+"""tinygraph beside other engines; a package, because its files share names with those above."""
