@@ -151,6 +151,10 @@ BAD_CSV = {
     "underscores in the first line": (b"1_0,2_0\n3,4\n", "line 1, column 1: '1_0' has characters"),
     "other digits": ("1,2\n٣,4\n".encode(), "line 2, column 1: '٣' has characters other than"),
     "minus sign of print": ("1,2\n−3,4\n".encode(), "line 2, column 1: '−3' is not a number"),
+    "a separator that is a blank to Python's strip": (
+        b"1,2\n3,4\x1c\n",
+        r"'4\x1c' is not a number",
+    ),
     "beyond float64": (b"a\n1\n-1e999\n", "line 3, column 1 (a): '-1e999' is beyond float64"),
     "semicolons": (b"1;2\n3;4\n", "line 1, column 1: '1;2' holds several numbers; separate them"),
     "semicolons, header": (b"a;b\n1;2\n", "line 2, column 1 (a;b): '1;2' is not a number; separ"),
@@ -163,8 +167,13 @@ BAD_CSV = {
     "blank line between": (b"1,2\n\n3,4\n", "line 2 is blank but rows follow; delete that line"),
     "blank line first": (b"\n1,2\n", "line 1 is blank but rows follow"),
     "second header": (b"a,b\nm,s\n1,2\n", "line 2, column 1 (a): 'm' is not a number"),
-    "UTF-16, little-endian": ("1,2\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
-    "UTF-16, big-endian": (b"\xfe\xff" + "1,2\n".encode("utf-16-be"), "UTF-16 text; save it"),
+    "UTF-16, little-endian": ("1,2\n".encode("utf-16"), "UTF-16 or UTF-32 text; save it as UTF-8"),
+    "UTF-16, big-endian": (
+        b"\xfe\xff" + "1,2\n".encode("utf-16-be"),
+        "UTF-16 or UTF-32 text; save",
+    ),
+    "UTF-32, little-endian": ("1,2\n".encode("utf-32"), "UTF-16 or UTF-32 text; save it as UTF-8"),
+    "UTF-32, big-endian": (b"\0\0\xfe\xff" + "1,2".encode("utf-32-be"), "column 1: NUL bytes"),
     "UTF-16 without BOM": ("1,2\n".encode("utf-16-le"), "line 1, column 1: NUL bytes"),
     "NUL in a cell": (b"a,b\n1,2\n3,4\0\n", "line 3, column 2 (b): NUL bytes"),
     "NUL in the header": (b"a,b\0\n1,2\n", "line 1, column 2: NUL bytes"),
@@ -287,6 +296,12 @@ def test_npy_of_version_2_and_of_python_2(tmp_path):
     assert np.array_equal(read_array(path), x)
     path.write_bytes(npy_bytes("{'descr': '<f8', 'fortran_order': False, 'shape': (2L, 3L)}", x))
     assert np.array_equal(read_array(path), x)
+
+
+def test_npy_with_a_bool_for_a_length(tmp_path):
+    path = tmp_path / "x.npy"
+    path.write_bytes(npy_bytes(header_of("(2, True)"), np.arange(2.0)))
+    assert read_array(path).tolist() == [[0.0], [1.0]]
 
 
 def test_suffix_may_be_in_upper_case(tmp_path):

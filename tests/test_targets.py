@@ -35,6 +35,10 @@ def failing(x):
 
 def crash(x):
     return x.no_such_attribute
+
+def nested(x):
+    from breaking import broken
+    return broken(x)
 """
 
 
@@ -99,6 +103,15 @@ def test_the_built_in_function():
         ("model.py:power", ["x=3", "n:=two"], ["two", "literal"]),
         ("model.py:power", ["x=no.npy"], ["no.npy"]),
         ("model.py:power", ["x=100000x100000"], ["too large"]),
+        ("model.py:power", ["x=" + "9" * 400], ["too large"]),
+        ("model.py:power", ["x=0x" + "9" * 5000], ["too large"]),
+        ("model.py:power", ["x=" + "x".join("1" * 65)], ["too large", "64 axes"]),
+        ("model.py:power", ["x=3", "x=4"], ["x=4", "x is given twice"]),
+        ("model.py:power", ["x=3", "n:=2", "n=4"], ["n=4", "n is given twice"]),
+        ("model.py:power", ["x=3", "n:={[]: 1}"], ["n:={[]: 1}", "literal"]),
+        ("model.py:power", ["x=NO.NPY"], ["NO.NPY", "no such file"]),
+        ("model.py:", ["x=3"], ["model.py:", "FILE.py:FUNCTION"]),
+        ("batchnorm", ["x:=3"], ["batchnorm", "x is 3", "x=64x100"]),
         ("model.py:power", ["x=3", "axis:=5"], ["line 13", "axis 5", "(3,)"]),
         ("model.py:forward", ["x=8x3", "gamma=4", "beta=3", "eps=1e-5"], ["line 9", "(4,)"]),
         ("model.py:failing", ["x=4x3"], ["line 20", "(7, 2)"]),
@@ -129,6 +142,40 @@ def test_a_file_that_cannot_be_imported(tmp_path, source, words):
         run_target(f"{tmp_path / 'broken.py'}:f", [])
     for word in words:
         assert word in str(error.value)
+
+
+def test_an_exception_of_the_user_is_named_by_file_line_and_function(model, tmp_path, capsys):
+    (tmp_path / "breaking.py").write_text(
+        "def broken(x):\n    def inside():\n        raise KeyError('no\\nkey')\n    inside()\n"
+    )
+    where = {
+        "failing": "tinygraph: model.py, line 20, in failing: `return y @ np.ones((7, 2))`: ",
+        "crash": "tinygraph: model.py, line 23, in crash: `return x.no_such_attribute`: ",
+        "nested": "tinygraph: breaking.py, line 3, in inside: `raise KeyError('no\\nkey')`: ",
+    }
+    for name, start in where.items():
+        for command in ("draw", "derive"):
+            assert run(command, f"{model}:{name}", "x=4x3") == 2
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            assert printed.err.startswith(start)
+            assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("argument", ["gamma=4", "eps=nan", "x=3", "eps:='small'"])
+def test_the_name_of_the_built_in_function_is_said_once(argument, capsys):
+    assert run("draw", "batchnorm", argument) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("tinygraph: batchnorm: ")
+    assert line.count("batchnorm") == 1
+
+
+def test_files_are_known_by_their_suffix_in_upper_case_too(model, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 3)))
+    (tmp_path / "x.npy").rename(tmp_path / "X.NPY")
+    (tmp_path / "X.CSV").write_text("1,2\n3,4\n")
+    assert run_target(f"{model}:power", ["x=X.NPY"]).data == 6
+    assert run_target(f"{model}:power", ["x=X.CSV"]).data == 30
 
 
 FORWARD = ("model.py:forward", "x=8x3", "gamma=3", "beta=3", "eps=1e-5")
@@ -226,6 +273,24 @@ def test_what_a_file_prints_and_imports(tmp_path, monkeypatch, capfdbinary):
 def test_a_step_that_does_not_exist(model, capsys):
     assert run("draw", *FORWARD, "--step", "17", "-o", "x.svg") == 2
     assert "17" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [("--view", "joint"), ("--view", "forward"), ("--detail", "primitives")]
+)
+def test_a_step_is_a_picture_of_its_own(model, options, capsys, tmp_path):
+    assert run("draw", *FORWARD, "--step", "2", *options, "-o", "x.svg") == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "--step 2" in line
+    assert "leave --view and --detail out" in line
+    assert not (tmp_path / "x.svg").exists()
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "one"])
+def test_a_seed_that_is_none(model, seed, capsys):
+    assert run("draw", *FORWARD, "--seed", seed) == 2
+    assert f"argument --seed: '{seed}' is no seed" in capsys.readouterr().err
 
 
 def test_derive_prints_and_writes(model, tmp_path, capfd):

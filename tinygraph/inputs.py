@@ -305,7 +305,8 @@ def _npy_header(head: bytes, name: str) -> tuple[np.dtype[Any], tuple[int, ...],
             f"{name}: the .npy header declares an impossible shape of {len(shape)} axes; save the "
             "array again with numpy.save"
         )
-    return dtype, shape, fortran, stream.tell()
+    # NumPy's own check lets True pass for 1, but its reshape does not.
+    return dtype, tuple(map(int, shape)), fortran, stream.tell()
 
 
 # --- .csv -----------------------------------------------------------------------------------------
