@@ -453,7 +453,7 @@ JOINT = {  # and of the backward pass; dx, which is step 0, stands in no frame
     "sq": ["2 ·", "· dxmu2"],
     "var": ["· 1/N", "spread dsq"],
     "sqrtvar": ["2 ·", "/ dvar"],
-    "ivar": ["−", "²", "· dsqrtvar"],
+    "ivar": ["−", "·", "· dsqrtvar"],
     "xhat": ["· dxmu1", "·", "Σ divar"],
     "gammax": ["·", "Σ dgamma", "· dxhat"],
     "out": ["dout (7, 3)", "Σ dbeta"],
@@ -494,7 +494,7 @@ def test_joint_counts():
     graph = Graph.capture(out, wrt=[n for n in reachable([out]) if n.op is None])
     uses = sum(x.role != "constant" for node in graph.nodes for x in node.inputs)
     assert len(shown.arrows) == uses + 1
-    assert len(shown.select(LIGHT)) == 7  # xmu, xmu, gamma, xhat, ivar, ivar, sqrtvar
+    assert len(shown.select(LIGHT)) == 8  # xmu, xmu, gamma, xhat, ivar, ivar, ivar, sqrtvar
     assert len(shown.black) == 17
 
 
@@ -543,7 +543,7 @@ def test_backward_primitives_show_what_the_rules_read():
     shown = show(batchnorm(), view="backward", detail="primitives")
     reads = [(tail, head) for tail, head, _ in shown.select(LIGHT)]
     assert sorted(shown.title(tail)[0] for tail, _ in reads) == sorted(
-        ["xhat", "gamma", "ivar", "xmu", "ivar", "sqrtvar", "xmu"]
+        ["xhat", "gamma", "ivar", "xmu", "ivar", "ivar", "sqrtvar", "xmu"]
     )
     assert len(shown.boxes) == sum(map(len, JOINT.values())) + 1 + len(reads)
 

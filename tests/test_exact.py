@@ -66,24 +66,17 @@ def test_every_gradient_of_a_batch_is_equal(n, d, seed):
     assert any(v != 0 for v in report.gradients["autodiff"]["dx"].flat)
 
 
-BARE = pytest.mark.xfail(
-    strict=True,
-    raises=AttributeError,
-    reason="a sum over all axes of fractions is a bare Fraction, of which ops.sqrt asks the dtype",
-)
-
-
 @pytest.mark.parametrize(
     ("shape", "axis"),
     [
         ((2, 3, 2, 2), IMAGES),
         ((3, 2, 2, 2), (0, 1, 2)),
         ((4, 5), LAYER),
-        pytest.param((3, 4), (0, 1), marks=BARE),
+        ((3, 4), (0, 1)),
         ((2, 3, 4), 0),
         ((2, 3, 4), 1),
         ((2, 3, 4), (1, 2)),
-        pytest.param((7,), 0, marks=BARE),
+        ((7,), 0),
     ],
     ids=repr,
 )
@@ -575,11 +568,6 @@ def test_a_fraction_as_eps_is_rounded_for_floats():
     assert compare(batch(), eps=Fraction(1, 90000)).eps == 1 / 90000
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a constant Fraction times a Tensor runs through fractions.py, whose local variable b "
-    "names the Tensor",
-)
 def test_a_trace_of_fractions_gives_the_names_of_the_function():
     x, one = np.array([[Fraction(1)], [Fraction(3)]]), np.array([Fraction(1)])
     steps = Graph.capture(trace(staged)(x, one, one, eps=Fraction(3))).steps

@@ -204,13 +204,16 @@ def fit(g: Any, x: Any) -> Any:
     """
     g, shape = _shaped(g), x.shape
     if g.shape != shape:
+        size = math.prod(shape)
+        if g.size == size:
+            return fit(np.reshape(g, shape), x)
         given, new = g.shape, g.ndim - len(shape)
         axis = tuple(range(new))
         if g.shape[new:] != shape:
             axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != g.shape[k + new])
         g = _shaped(ops.sum(g, axis=axis, keepdims=not new))
         if g.shape != shape:
-            if g.size != math.prod(shape):
+            if g.size != size:
                 raise ValueError(f"a rule gave an input of shape {shape} a gradient of {given}")
             g = np.reshape(g, shape)
     if g.dtype is not x.dtype and g.dtype != x.dtype and _comparable(g.dtype, x.dtype):

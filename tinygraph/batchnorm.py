@@ -133,24 +133,64 @@ def closed_form(
         raise ValueError(
             f"closed_form: dout has shape {dout.shape}, but x has {x.shape}; they must be equal"
         )
-    given = gamma.shape
-    axis, keepdims, shape, per_n = layout(x, gamma, gamma, eps, axis)
-    gamma = gamma.reshape(shape)
+    where = layout(x, gamma, gamma, eps, axis)
+    dx, dgamma, dbeta = differentiate(dout, x, gamma.reshape(where.shape), where, eps)
+    return dx, dgamma.reshape(gamma.shape), dbeta.reshape(gamma.shape)
 
-    xmu = x - per_n * np.sum(x, axis=axis, keepdims=keepdims)
-    ivar = 1 / ops.sqrt(per_n * np.sum(xmu * xmu, axis=axis, keepdims=keepdims) + eps)
-    xhat = xmu * ivar
-    if gamma.shape == ivar.shape:
-        dbeta = np.sum(dout, axis=axis, keepdims=keepdims)
-        dgamma = np.sum(dout * xhat, axis=axis, keepdims=keepdims)
-        dx = gamma * ivar * (dout - per_n * dbeta - xhat * (per_n * dgamma))
-    else:
-        dxhat = dout * gamma
-        mean = per_n * np.sum(dxhat, axis=axis, keepdims=keepdims)
-        projection = per_n * np.sum(dxhat * xhat, axis=axis, keepdims=keepdims)
-        dx = ivar * (dxhat - mean - xhat * projection)
-        dgamma, dbeta = fit(dout * xhat, gamma), fit(dout, gamma)
-    return dx, dgamma.reshape(given), dbeta.reshape(given)
+
+def standardize(x: Any, where: Layout, eps: Any) -> tuple[Any, Any]:
+    """Give x − mu, which is the caller's to change, and 1/√(var + eps)."""
+    axis, keepdims, _, per_n = where
+    xmu = x - per_n * ops.sum(x, axis=axis, keepdims=keepdims)
+    # Not _sum_of_products: einsum overflows without a warning, and 1/√∞ hides it.
+    return xmu, 1 / ops.sqrt(per_n * ops.sum(xmu * xmu, axis=axis, keepdims=keepdims) + eps)
+
+
+def differentiate(dout: Any, x: Any, gamma: Any, where: Layout, eps: Any) -> tuple[Any, Any, Any]:
+    """Evaluate the closed form, on arrays in few passes: dx takes the place of x − mu.
+
+    On Tensors and symbols ``*=`` means ``= … *``, and the same lines record the same formula.
+
+    Parameters
+    ----------
+    dout, x, gamma : array, Tensor or symbol
+        As in `closed_form`, gamma in the shape in which it broadcasts with x.
+    where : Layout
+    eps : float or Fraction
+
+    Returns
+    -------
+    dx, dgamma, dbeta
+    """
+    dtype = np.result_type(dout.dtype, x.dtype, gamma.dtype)
+    dout, x = (a if a.dtype == dtype else a.astype(dtype) for a in (dout, x))
+    axis, keepdims, _, per_n = where
+    xmu, ivar = standardize(x, where, eps)
+    scale = gamma * ivar
+    one_per_feature = np.shape(scale) == np.shape(ivar)
+    if not one_per_feature:
+        dgamma, dbeta = fit(dout * xmu * ivar, gamma), fit(dout, gamma)
+        dout, scale = dout * gamma, ivar
+    total = ops.sum(dout, axis=axis, keepdims=keepdims)
+    product = _sum_of_products(dout, xmu, axis, keepdims) * ivar
+    if one_per_feature:
+        dgamma, dbeta = fit(product, gamma), fit(total, gamma)
+    dx = xmu
+    dx *= -per_n * product * ivar
+    dx += dout
+    dx -= per_n * total
+    dx *= scale
+    return dx, dgamma, dbeta
+
+
+def _sum_of_products(a: Any, b: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Give Σ a · b; without an array of the products, where rows are added up."""
+    rows = type(a) is type(b) is np.ndarray and a.ndim - 1 not in axis and a.shape[-1] > 1
+    if not (rows and a.flags.c_contiguous and b.flags.c_contiguous and a.dtype.char in "fdFD"):
+        return ops.sum(a * b, axis=axis, keepdims=keepdims)
+    letters = list(range(a.ndim))
+    total = np.einsum(a, letters, b, letters, [k for k in letters if k not in axis])
+    return np.expand_dims(total, axis) if keepdims else total
 
 
 def jacobian(x: Any, gamma: Any, *, eps: Any = 1e-5) -> Any:

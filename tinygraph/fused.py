@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph import ops
-from tinygraph.batchnorm import Axis, layout
+from tinygraph.batchnorm import Axis, differentiate, layout, standardize
 from tinygraph.tensor import Tensor
 
 __all__ = ["batchnorm", "normalize"]
@@ -22,40 +22,23 @@ __all__ = ["batchnorm", "normalize"]
 Axes = tuple[int, ...]
 
 
-def _statistics(x: Any, axis: Axes, eps: Any) -> tuple[Any, Any]:
-    """Give x − mu and 1/√(var + eps); their product is xhat."""
-    xmu = x - np.mean(x, axis=axis, keepdims=True)
-    ivar = 1 / ops.sqrt(np.mean(ops.square(xmu), axis=axis, keepdims=True) + eps)
-    return xmu, ivar
-
-
 def _forward(x: Any, gamma: Any, beta: Any, axis: Axes, eps: Any) -> Any:
-    xmu, ivar = _statistics(x, axis, eps)
-    return xmu * (gamma * ivar) + beta
+    dtype = np.result_type(x, gamma, beta)
+    where = layout(x, gamma, beta, eps, axis)
+    out, ivar = standardize(x if x.dtype == dtype else x.astype(dtype), where, eps)
+    out *= gamma * ivar
+    out += beta
+    return out
 
 
-# The closed form, with xhat · m(dxhat · xhat) as xmu · ivar² · m(dxhat · xmu), which saves a pass.
-def _x_rule(g: Any, out: Any, x: Any, gamma: Any, beta: Any, axis: Axes, eps: Any) -> Any:
-    xmu, ivar = _statistics(x, axis, eps)
-    dxhat = g * gamma
-    mean = np.mean(dxhat, axis=axis, keepdims=True)
-    projection = np.mean(dxhat * xmu, axis=axis, keepdims=True) * ops.square(ivar)
-    return ivar * (dxhat - mean - xmu * projection)
+def _rules(
+    g: Any, out: Any, x: Any, gamma: Any, beta: Any, axis: Axes, eps: Any
+) -> tuple[Any, Any, Any]:
+    return differentiate(g, x, gamma, layout(x, gamma, beta, eps, axis), eps)
 
 
-def _gamma_rule(g: Any, out: Any, x: Any, gamma: Any, beta: Any, axis: Axes, eps: Any) -> Any:
-    xmu, ivar = _statistics(x, axis, eps)
-    return g * xmu * ivar
-
-
-batchnorm = ops.Primitive(
-    "batchnorm",
-    "BN",
-    _forward,
-    _x_rule,
-    _gamma_rule,
-    lambda g, out, x, gamma, beta, axis, eps: g,
-)
+batchnorm = ops.Primitive("batchnorm", "BN", _forward)
+batchnorm.rules = ops.Together(_rules, 3)
 
 
 def normalize(x: Any, gamma: Any, beta: Any, *, eps: Any = 1e-5, axis: Axis = 0) -> Any:

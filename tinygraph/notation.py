@@ -302,6 +302,10 @@ class Notation:
         if op.name not in self.language.templates:
             return self._call(op.name, inputs), ATOM
         template, level, needs = self.language.templates[op.name]
+        if op.name == "mul" and _is_product_with(inputs[0], inputs[1]):  # a · b · b is a · b²
+            square, _, (need,) = self.language.templates["square"]
+            first = self._bracketed(inputs[0].inputs[0], needs[0])
+            return template.format(first, square.format(self._bracketed(inputs[1], need))), level
         operands = [self._bracketed(x, need) for x, need in zip(inputs, needs, strict=True)]
         for k in range(1, len(operands)):  # no sign after an operator: a − (−b)
             if needs[k] > LOOSE and operands[k].startswith(("-", "−")):
@@ -455,6 +459,10 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 def _is(node: Node, name: str) -> bool:
     return node.op is not None and node.op.name == name
+
+
+def _is_product_with(x: Node, factor: Node) -> bool:
+    return x.name is None and _is(x, "mul") and x.inputs[1] is factor
 
 
 def _is_count(n: Node, total: Node) -> bool:

@@ -143,6 +143,25 @@ class EveryInput:
         return (partial(self.rule, position) for position in count())
 
 
+class Together:
+    """The rules of an operation whose gradients have work in common: one call gives them all."""
+
+    def __init__(self, rule: Callable[..., Sequence[Any]], inputs: int) -> None:
+        self.rule, self.inputs = rule, inputs
+
+    def __iter__(self) -> Iterator[Rule]:
+        given: tuple[Any, ...] = ()
+        gradients: Sequence[Any] = ()
+
+        def part(position: int, *args: Any, **params: Any) -> Any:
+            nonlocal given, gradients
+            if len(given) != len(args) or not all(map(operator.is_, given, args)):
+                given, gradients = args, self.rule(*args, **params)
+            return gradients[position]
+
+        return (partial(part, position) for position in range(self.inputs))
+
+
 # --------------------------------------------------------------------------- arithmetic
 
 add = Primitive(
@@ -182,7 +201,8 @@ div = Primitive(
 
 neg = Primitive("neg", "−", operator.neg, lambda g, out, x: -g)
 
-inverse = Primitive("inverse", "1/", lambda x: 1 / x, lambda g, out, x: -g * np.square(out))
+# Not g · out², which overflows in float16 where √var is small, and 0 · ∞ is no number.
+inverse = Primitive("inverse", "1/", lambda x: 1 / x, lambda g, out, x: -g * out * out)
 
 square = Primitive("square", "²", np.square, lambda g, out, x: 2 * x * g)
 
@@ -314,12 +334,18 @@ def _spread(x: Any, shape: Shape, axis: Axes) -> Any:
     return out
 
 
+def _sum(x: Any, axis: Axes, keepdims: Any) -> Any:
+    if x.dtype == np.float16:  # three digits, which a few dozen rows would use up
+        return np.sum(x, axis, np.float32, keepdims=keepdims).astype(x.dtype)
+    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+
+
 # Σ adds up along axes, spread copies along them: each one is the other's transpose, so each one is
 # the other's rule.
 sum: Primitive = Primitive(
     "sum",
     "Σ",
-    lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims),
+    _sum,
     lambda g, out, x, axis, keepdims: spread(g, shape=x.shape, axis=axis),
 )
 spread: Primitive = Primitive(

@@ -82,6 +82,11 @@ SOURCES: dict[str, Source] = {
 
 SPECIAL: dict[str, Source] = {
     "exact sqrt": ("exact_sqrt({0})", ATOM, (LOOSE,)),
+    "half sum": (
+        "np.sum({0}{axis}{keepdims}, dtype=np.float32).astype(np.float16)",
+        ATOM,
+        (LOOSE,),
+    ),
     "matrix transpose": ("{0}.T", ATOM, (ATOM,)),
     "inner spread": ("np.broadcast_to(np.expand_dims({0}, {axis}), {shape})", ATOM, (LOOSE,)),
 }
@@ -90,8 +95,12 @@ HELPERS = {
     "batchnorm": '''\
 def batchnorm(x, gamma, beta, axis, eps):
     """Normalize x by its mean and variance over axes, scale by gamma and shift by beta."""
-    xmu = x - np.mean(x, axis=axis, keepdims=True)
-    ivar = 1 / np.sqrt(np.mean(np.square(xmu), axis=axis, keepdims=True) + eps)
+    axis = (axis,) if isinstance(axis, int) else axis
+    n = int(np.prod([x.shape[k] for k in axis]))
+    per_n = 1 / n if x.dtype.itemsize <= 8 else x.dtype.type(1) / n
+    keepdims = axis != tuple(range(len(axis)))  # leading axes broadcast back by themselves
+    xmu = x - per_n * np.sum(x, axis=axis, keepdims=keepdims)
+    ivar = 1 / np.sqrt(per_n * np.sum(xmu * xmu, axis=axis, keepdims=keepdims) + eps)
     return xmu * (gamma * ivar) + beta
 ''',
     "scatter": '''\
@@ -367,8 +376,10 @@ class Writer:
 
 
 def _source(node: Node) -> Source:
-    """Look a primitive up; three have a form of their own for some operands."""
+    """Look a primitive up; some have a form of their own for some operands."""
     name, x = str(node.op), node.inputs[0]
+    if name == "sum" and x.dtype == np.float16:
+        return SPECIAL["half sum"]
     if name == "sqrt" and x.dtype is not None and x.dtype.hasobject:
         return SPECIAL["exact sqrt"]
     if name == "transpose" and len(node.shape) == 2:
@@ -377,6 +388,11 @@ def _source(node: Node) -> Source:
         axis = node.params["axis"]
         if axis != tuple(range(len(axis))):  # new axes in front come by themselves
             return SPECIAL["inner spread"]
+    if name not in SOURCES:
+        raise ValueError(
+            f"derive: step {node.step} computes {name}, which has no NumPy source; "
+            "give it one in tinygraph.sources.SOURCES, or derive another format"
+        )
     return SOURCES[name]
 
 

@@ -160,7 +160,7 @@ _NUMPY = str(Path(np.__file__).parent)
 def is_engine(frame: FrameType) -> bool:
     """Whether the code of a frame is the engine's or NumPy's, and nobody's formula."""
     file = frame.f_code.co_filename
-    return file in _ENGINE or file.startswith(_NUMPY)
+    return file in _ENGINE or file.startswith((_NUMPY, "<frozen abc"))
 
 
 class _Namer:
