@@ -1322,6 +1322,8 @@ def test_a_formula_of_ten_to_the_five_primitives_does_not_recurse():
         ({"step": 10}, r"no step 10; the steps are 0 to 9"),
         ({"step": -1}, r"no step -1; the steps are 0 to 9"),
         ({"step": "7"}, r"step"),
+        ({"step": 7, "view": "joint"}, r"step=7 is a picture of its own"),
+        ({"step": 7, "detail": "primitives"}, r"leave view and detail out"),
     ],
 )
 def test_bad_options_are_named(options, message):

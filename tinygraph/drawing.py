@@ -97,9 +97,14 @@ def draw(
     if not graph.arrivals and (step is not None or view in ("backward", "joint")):
         asked = f"view {view!r}" if step is None else f"step {step}"
         raise ValueError(f"draw: {asked} needs a backward pass; use Graph.capture(…, wrt=inputs)")
-    canvas = Canvas(graph, direction, values)
     if step is not None and type(step) is not int:
         raise ValueError(f"draw: step is {step!r}, but must be the number of a step")
+    if step is not None and (view, detail) != ("circuit", "steps"):
+        raise ValueError(
+            f"draw: step={step} is a picture of its own, values with gradients beside them; "
+            "leave view and detail out"
+        )
+    canvas = Canvas(graph, direction, values)
     if step == 0:
         _draw_arrivals(canvas)
     elif step is not None:
