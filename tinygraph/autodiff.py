@@ -56,22 +56,21 @@ def reachable(outputs: Iterable[Any]) -> list[Any]:
     >>> [node.op for node in reachable([x * x + 1])]
     [None, mul, add]
     """
-    found: dict[int, Any] = {}
-    stack = list(outputs)
+    found = {node.index: node for node in outputs}
+    stack = list(found.values())
     while stack:
         node = stack.pop()
-        index = node.index
-        if index in found:
-            continue
-        found[index] = node
         for x in node.inputs:
             if isinstance(x, Operand):
-                if x.index > index:
+                index = x.index
+                if index > node.index:
                     raise ValueError(
                         f"{x!r} was given new data after {node!r} had been computed from it, so "
                         "the gradient would mix two points; compute the result again"
                     )
-                stack.append(x)
+                if index not in found:
+                    found[index] = x
+                    stack.append(x)
     return [found[index] for index in sorted(found)]
 
 
@@ -202,23 +201,25 @@ def fit(g: Any, x: Any) -> Any:
     >>> fit(np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]), beta)
     array([11., 22., 33.])
     """
-    g, shape = _shaped(g), x.shape
-    if g.shape != shape:
-        size = math.prod(shape)
-        if g.size == size:
-            return fit(np.reshape(g, shape), x)
-        given, new = g.shape, g.ndim - len(shape)
-        axis = tuple(range(new))
-        if g.shape[new:] != shape:
-            axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != g.shape[k + new])
-        g = _shaped(ops.sum(g, axis=axis, keepdims=not new))
-        if g.shape != shape:
-            if g.size != size:
-                raise ValueError(f"a rule gave an input of shape {shape} a gradient of {given}")
-            g = np.reshape(g, shape)
+    g = _shaped(g)
+    if g.shape != x.shape:
+        g = _summed(g, x.shape)
     if g.dtype is not x.dtype and g.dtype != x.dtype and _comparable(g.dtype, x.dtype):
         g = g.astype(x.dtype)
     return g
+
+
+def _summed(g: Any, shape: tuple[int, ...]) -> Any:
+    """Add up along the axes that `shape` lacks or has with length 1."""
+    new = g.ndim - len(shape)
+    axis = tuple(range(new))
+    if g.shape[new:] == shape:
+        return _shaped(ops.sum(g, axis=axis, keepdims=False))
+    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != g.shape[k + new])
+    total = _shaped(ops.sum(g, axis=axis, keepdims=not new))
+    if total.size != math.prod(shape):
+        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {g.shape}")
+    return total if total.shape == shape else np.reshape(total, shape)
 
 
 def _shaped(g: Any) -> Any:

@@ -335,7 +335,7 @@ def _spread(x: Any, shape: Shape, axis: Axes) -> Any:
 
 
 def _sum(x: Any, axis: Axes, keepdims: Any) -> Any:
-    if x.dtype == np.float16:  # three digits, which a few dozen rows would use up
+    if x.dtype.char == "e":  # float16: three digits, which a few dozen rows would use up
         return np.sum(x, axis, np.float32, keepdims=keepdims).astype(x.dtype)
     return np.add.reduce(x, axis=axis, keepdims=keepdims)
 

@@ -363,8 +363,9 @@ def grad(
         return [gradients[x.index] if x.index in gradients else Tensor(_zeros(x)) for x in inputs]
     gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=_read_data, observe=observe)
     found = [gradients[x.index] if x.index in gradients else _zeros(x) for x in inputs]
-    # What passed unchanged is still the caller's array.
-    return [locked(g.copy() if np.may_share_memory(g, seed) else g) for g in found]
+    # What passed unchanged, or as a view, is still the caller's array.
+    theirs = _owner(seed)
+    return [locked(g.copy() if _owner(g) is theirs else g) for g in found]
 
 
 # --------------------------------------------------------------------------- helpers
@@ -407,6 +408,10 @@ def _result(leaves: list[Tensor], rows: list[tuple[Any, ...]]) -> Tensor:
         nodes.append(node)
         _mark(node, gradient, name, origin and origin.moved(index))
     return nodes[-1]
+
+
+def _owner(array: Any) -> Any:
+    return array if array.base is None else array.base
 
 
 def _zeros(x: Tensor) -> Any:
