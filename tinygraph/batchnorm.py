@@ -154,8 +154,6 @@ def standardize(x: Any, where: Layout, eps: Any) -> tuple[Any, Any]:
 def differentiate(dout: Any, x: Any, gamma: Any, where: Layout, eps: Any) -> tuple[Any, Any, Any]:
     """Evaluate the closed form, on arrays in few passes: dx takes the place of x − mu.
 
-    On Tensors and symbols ``*=`` means ``= … *``, and the same lines record the same formula.
-
     Parameters
     ----------
     dout, x, gamma : array, Tensor or symbol
@@ -180,11 +178,12 @@ def differentiate(dout: Any, x: Any, gamma: Any, where: Layout, eps: Any) -> tup
     product = _sum_of_products(dout, xmu, axis, keepdims) * ivar
     if one_per_feature:
         dgamma, dbeta = fit(product, gamma), fit(total, gamma)
-    dx = xmu
-    dx *= -per_n * product * ivar
-    dx += dout
-    dx -= per_n * total
-    dx *= scale
+    records = any(isinstance(a, ops.Recorder) for a in (dout, x, gamma))
+    into = {} if records else {"out": xmu}
+    dx = np.multiply(xmu, -per_n * product * ivar, **into)
+    dx = np.add(dx, dout, **into)
+    dx = np.subtract(dx, per_n * total, **into)
+    dx = np.multiply(dx, scale, **into)
     return dx, dgamma, dbeta
 
 
