@@ -1,8 +1,10 @@
 """The snapshot: names, order, steps, roles, exact constants, and the staged BatchNorm."""
 
 import dataclasses
+import gc
 import itertools
 import math
+import time
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -12,8 +14,9 @@ from helpers import close, same_bits, upstream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygraph import Graph, Tensor, grad, trace
+from tinygraph import Graph, Tensor, derive, draw, grad, trace
 from tinygraph.autodiff import reachable
+from tinygraph.capturing import Symbol
 
 RNG = np.random.default_rng(1)
 X, DOUT = RNG.normal(size=(7, 3)), RNG.normal(size=(7, 3))
@@ -892,3 +895,83 @@ def test_a_name_in_a_long_loop():
     assert len(graph.steps) == 3000
     assert graph.steps[-1].name == "h[2999]"
     assert graph.gradients[1].name == "dh[2998]"
+
+
+def unnamed_chain(n):
+    h, w, b = Tensor(0.5, name="h"), Tensor(0.999, name="w"), Tensor(0.01, name="b")
+    for _ in range(n // 2):
+        h = h * w + b
+    return h
+
+
+def named_chain(n):
+    h, w, b = Tensor(0.5, name="h"), Tensor(0.999, name="w"), Tensor(0.01, name="b")
+    for k in range(n // 2):
+        h = called(called(h * w, f"m{k}") + b, f"h{k}")
+    return h
+
+
+def chain_of_names_used_twice(n):
+    h = Tensor(0.5, name="x")
+    for k in range(n):
+        h = called(-h, f"h{k // 2}")
+    return h
+
+
+def wide_sum(n):
+    total, x = Tensor(0.0, name="start"), Tensor(0.5, name="x")
+    for k in range(n // 2):
+        total = total + x * float(k)
+    return total
+
+
+def captured(out):
+    return Graph.capture(out, wrt=[node for node in reachable([out]) if node.op is None])
+
+
+def source(out):
+    return derive(out, format="python")
+
+
+@pytest.mark.parametrize(
+    ("tool", "make"),
+    [
+        (captured, unnamed_chain),
+        (captured, named_chain),
+        (captured, chain_of_names_used_twice),
+        (captured, wide_sum),
+        (draw, named_chain),
+        (derive, named_chain),
+        (source, named_chain),
+    ],
+)
+def test_what_an_operation_costs_does_not_grow_with_the_graph(tool, make):
+    def cost(n):
+        out = make(n)
+        start = time.process_time()
+        tool(out)
+        return (time.process_time() - start) / n
+
+    assert cost(40_000) < 2.5 * max(cost(10_000), cost(10_000))
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+@pytest.mark.parametrize("tool", [captured, draw, derive])
+def test_the_garbage_collector_is_left_as_it_was(tool, collecting):
+    x = Tensor(0.5, name="x")
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        tool(x * x)
+        assert gc.isenabled() is collecting
+        with pytest.raises(ValueError, match="do not depend on"):
+            Graph.capture(x * x, wrt=[Tensor(1.0)])
+        assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.parametrize("number", [1, 1.0, True, 1j])
+def test_numbers_that_are_equal_may_give_another_dtype(number):
+    mask = Symbol([], None, (), {}, (3,), np.dtype(bool))
+    assert (mask * number).dtype == (np.ones(3, dtype=bool) * number).dtype

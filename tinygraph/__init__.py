@@ -1,6 +1,6 @@
 """tinygraph: computational graphs of NumPy code, drawn, differentiated and written out.
 
-The engine is here at once; what needs more than NumPy is imported when it is first used.
+The engine is here at once; the tools that read its graphs are imported when they are first used.
 
 - `Tensor`, `grad`, `no_grad`: arrays that remember how they were computed.
 - `detect_anomaly`: stop at the first node that makes nan or inf.
@@ -17,7 +17,6 @@ The engine is here at once; what needs more than NumPy is imported when it is fi
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tinygraph.graph import Graph
 from tinygraph.recording import no_grad
 from tinygraph.tensor import Tensor, grad
 from tinygraph.tracing import trace
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from tinygraph.comparison import compare
     from tinygraph.drawing import draw
     from tinygraph.equations import derive
+    from tinygraph.graph import Graph
 
 __all__ = [
     "GradientMismatch",
@@ -49,6 +49,7 @@ __all__ = [
 
 _LAZY = {
     "GradientMismatch": "checking",
+    "Graph": "graph",
     "compare": "comparison",
     "derive": "equations",
     "detect_anomaly": "anomaly",

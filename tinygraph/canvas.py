@@ -313,8 +313,10 @@ class Canvas:
         for scope in sorted(scopes):
             inner.setdefault(scope[:-1], []).append(scope)
         self._write(self.picture, (), inner)
-        for tail, head, look in self.arrows:
-            self.picture.edge(tail, head, **look)
+        # as `Digraph.edge` would, which takes as long as all the rest of a large picture
+        self.picture.body += [
+            f"\t{tail} -> {head}{_attributes(look)}\n" for tail, head, look in self.arrows
+        ]
         return self.picture
 
     def _write(
@@ -330,6 +332,15 @@ class Canvas:
 
 
 # --------------------------------------------------------------------------- text
+
+
+def _attributes(look: dict[str, str]) -> str:
+    """Write how an arrow looks as DOT; its label is HTML, which stands without quotes."""
+    written = [
+        f"{key}={value}" if value[0] == "<" or value.isalnum() else f'{key}="{value}"'
+        for key, value in sorted(look.items(), key=lambda item: (item[0] != "label", item))
+    ]
+    return f" [{' '.join(written)}]" if written else ""
 
 
 def name_of(node: Node) -> str:

@@ -8,15 +8,16 @@ everything that is still needed is frozen, constants becoming nodes of their own
 
 from __future__ import annotations
 
+import gc
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
-from itertools import chain, count
+from itertools import count, takewhile
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,9 +27,26 @@ from tinygraph.nodes import Gradient, Node, Step
 from tinygraph.operators import Operand
 from tinygraph.ops import NO_PARAMS
 
-__all__ = ["Capture"]
+__all__ = ["Capture", "uncollected"]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Hold Python's collector of cyclic garbage back while many objects are made that all stay.
+
+    It looks through them again and again as they become more, which is half of the work, and
+    finds nothing. The collector belongs to the whole process: cycles that other threads leave are
+    freed later. Of threads that overlap here, the one that turned it off turns it on again.
+    """
+    collecting = gc.isenabled()
+    try:
+        gc.disable()
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class Symbol(Operand):
@@ -43,6 +61,7 @@ class Symbol(Operand):
         "origin",
         "paper",
         "params",
+        "parents",
         "role",
         "shape",
         "step",
@@ -64,6 +83,7 @@ class Symbol(Operand):
         self.op, self.inputs, self.params = op, inputs, params
         self.shape, self.dtype = shape, dtype
         self.role, self.name, self.origin = role, name, origin
+        self.parents = [x for x in inputs if isinstance(x, Symbol)]
         self.step: int | None = None
         self.index = len(paper)
         paper.append(self)
@@ -72,52 +92,42 @@ class Symbol(Operand):
         self, op: ops.Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
     ) -> Any:
         """Write down one more symbol."""
-        shape, dtype = _result_type(op, inputs, params)
+        if op.name in ops.ELEMENTWISE:
+            kinds = tuple([(x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in inputs])
+            shape, dtype = _elementwise_type(op, kinds, tuple(params.items()))
+        else:
+            shape, dtype = _result_type(op, [_ones(x) for x in inputs], params)
         return Symbol(self.paper, op, tuple(inputs), params, shape, dtype)
 
-    @property
-    def parents(self) -> list[Symbol]:
-        """The inputs that are symbols and not constants."""
-        return [x for x in self.inputs if isinstance(x, Symbol)]
+
+Type = tuple[tuple[int, ...], np.dtype[Any]]
 
 
-def _result_type(
-    op: ops.Primitive, inputs: Sequence[Any], params: Mapping[str, Any]
-) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Find shape and dtype of a result by computing it on ones, which serves every primitive.
+def _result_type(op: ops.Primitive, ones: Sequence[Any], params: Mapping[str, Any]) -> Type:
+    """Find shape and dtype of a result by computing it on ones, which serves every primitive."""
+    with np.errstate(all="ignore"):
+        value = op.forward(*ones, **params)
+    return np.shape(value), getattr(value, "dtype", np.dtype(object))
 
-    Of an elementwise operation one element is enough, and one computation for all of its kind.
-    """
-    if op.name in ops.ELEMENTWISE:
-        kinds = tuple(x.dtype if hasattr(x, "dtype") else x for x in inputs)
-        shapes = {np.shape(x) for x in inputs} - {()}
-        shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
-        return shape, _element_type(op, kinds, tuple(params.items()))
-    ones = [
-        np.broadcast_to(np.ones((), x.dtype), x.shape) if hasattr(x, "shape") else x for x in inputs
-    ]
-    value = _compute(op, ones, params)
-    return value.shape, value.dtype
+
+def _ones(x: Any) -> Any:
+    return np.broadcast_to(np.ones((), x.dtype), x.shape) if hasattr(x, "dtype") else x
 
 
 @lru_cache(maxsize=1024)
-def _element_type(
-    op: ops.Primitive, kinds: tuple[Any, ...], params: tuple[tuple[str, Any], ...]
-) -> np.dtype[Any]:
-    """Find the dtype of an elementwise result from the dtypes and numbers that it takes."""
-    ones = [np.ones((), kind) if isinstance(kind, np.dtype) else kind for kind in kinds]
-    dtype: np.dtype[Any] = _compute(op, ones, dict(params)).dtype
-    return dtype
+def _elementwise_type(
+    op: ops.Primitive, kinds: tuple[Type | type, ...], params: tuple[tuple[str, Any], ...]
+) -> Type:
+    """Find shape and dtype of an elementwise result from one entry of each operand.
+
+    Of a Python number only the type counts: it takes the dtype of the array that it meets.
+    """
+    ones = [kind(1) if isinstance(kind, type) else np.ones((), kind[1]) for kind in kinds]
+    shapes = [kind[0] for kind in kinds if not isinstance(kind, type)]
+    return np.broadcast_shapes(*shapes), _result_type(op, ones, dict(params))[1]
 
 
-def _compute(op: ops.Primitive, operands: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    with np.errstate(all="ignore"):
-        value = op.forward(*operands, **params)
-    return value if hasattr(value, "dtype") else np.array(value, dtype=object)
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
+class _Arrival(NamedTuple):
     """A gradient `g` that arrives at `node`.
 
     It comes from a consumer's rule, as a seed (consumer None), or is the finished sum of several
@@ -204,14 +214,14 @@ class Capture:
 
     def _name_gradients(self) -> None:
         paths = Counter(a.node.index for a in self.arrivals if not a.is_sum)
-        nth: Counter[int] = Counter()
+        nth: dict[int, int] = defaultdict(int)
         taken = {s.name for s in self.forward if s.name is not None}
         seeded = {a.node.index for a in self.arrivals if a.consumer is None}
         for a in self.arrivals:
-            k = a.node.index
+            k, name, ending = a.node.index, a.node.name, ""
             if a.is_sum:
                 # "dout" is the upstream gradient, also where `out` is used again later on
-                kind, name = "sum", "d{}_sum" if k in seeded else "d{}"
+                kind, ending = "sum", "_sum" if k in seeded else ""
                 total = a.g
                 for _ in range(paths[k] - 1):
                     total.role, total.step = "accumulate", a.step
@@ -219,12 +229,12 @@ class Capture:
             else:
                 nth[k] += 1
                 if a.consumer is None:
-                    kind, name = "upstream", "d{}"
+                    kind = "upstream"
                 elif paths[k] > 1:
-                    kind, name = "part", f"d{{}}{nth[k]}"
+                    kind, ending = "part", str(nth[k])
                 else:
-                    kind, name = "whole", "d{}"
-            label = _unique(name.format(a.node.name), taken) if a.node.name else ""
+                    kind = "whole"
+            label = _unique(f"d{name}{ending}", taken) if name else ""
             self.gradients.append((label, kind, a))
             a.g.name = a.g.name or label or None
 
@@ -238,11 +248,11 @@ class Capture:
         tuple[Step, ...],
     ]:
         """Give nodes, inputs, outputs, gradients and steps of the finished snapshot."""
-        lengths = {
+        lengths = frozenset(
             math.prod(s.inputs[0].shape[k] for k in s.params["axis"])
             for s in self.symbols
             if s.op is ops.sum
-        } - {0}
+        )
         names = {
             (self.of[tensor].index, position): name
             for s in self.forward
@@ -254,29 +264,30 @@ class Capture:
         nodes: list[Node] = []
         frozen: dict[int, Node] = {}
 
-        def operand(symbol: Symbol, position: int, x: Any) -> Node:
-            if isinstance(x, Symbol):
-                return frozen[x.index]
-            name = names.get((symbol.index, position))
-            nodes.append(_constant(len(nodes), x, name, symbol.step or 0, lengths))
-            return nodes[-1]
-
         for s in self.symbols:
-            if s.index in needed:
-                inputs = tuple(operand(s, position, x) for position, x in enumerate(s.inputs))
-                frozen[s.index] = Node(
-                    index=len(nodes),
-                    op=s.op,
-                    inputs=inputs,
-                    params=MappingProxyType(dict(s.params)),
-                    shape=tuple(s.shape),
-                    dtype=s.dtype,
-                    name=s.name,
-                    step=s.step or 0,
-                    role=s.role,
-                    scope=scopes.get(s.index, ()),
-                )
-                nodes.append(frozen[s.index])
+            if s.index not in needed:
+                continue
+            step, inputs = s.step or 0, []
+            for position, x in enumerate(s.inputs):
+                if isinstance(x, Symbol):
+                    inputs.append(frozen[x.index])
+                else:
+                    name = names.get((s.index, position))
+                    inputs.append(_constant(len(nodes), x, name, step, lengths))
+                    nodes.append(inputs[-1])
+            node = frozen[s.index] = Node(
+                len(nodes),
+                s.op,
+                tuple(inputs),
+                MappingProxyType(dict(s.params)) if s.params else NOTHING,
+                s.shape,
+                s.dtype,
+                s.name,
+                step,
+                s.role,
+                scope=scopes.get(s.index, ()),
+            )
+            nodes.append(node)
         self.places = {k: node.index for k, node in frozen.items()}
 
         gradients = tuple(
@@ -295,7 +306,7 @@ class Capture:
             tuple(n for n in nodes if n.role in ("input", "upstream")),
             tuple(frozen[out.index] for out in self.outputs),
             gradients,
-            _steps(nodes),
+            _steps(takewhile(lambda node: node.role != "upstream", nodes)),
         )
 
     def values(self) -> Mapping[int, tuple[Any, Any]]:
@@ -338,11 +349,14 @@ def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
             name = base if len(unnamed) == 1 and base != "t" else f"{base}{k + 1}"
             symbol.name = _unique(name, given)
 
-    names = Counter(s.name for s in symbols if s.name is not None)
-    taken = {name for name, uses in names.items() if uses == 1}
-    for base in (name for name, uses in names.items() if uses > 1):
-        candidates = iter(f"{base}[{k}]" for k in range(len(symbols) + len(taken)))
-        for symbol in (s for s in symbols if s.name == base):
+    bearers: dict[str, list[Symbol]] = defaultdict(list)
+    for symbol in symbols:
+        if symbol.name is not None:
+            bearers[symbol.name].append(symbol)
+    taken = {name for name, group in bearers.items() if len(group) == 1}
+    for base, group in bearers.items():
+        candidates = (f"{base}[{k}]" for k in count())
+        for symbol in group if len(group) > 1 else ():
             # h, then h[1], h[2], … where h is an input; h[0], h[1], … where a loop makes them
             name = next(candidates)
             if symbol.role == "input" and base not in taken:
@@ -355,8 +369,8 @@ def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
 
 def _unique(name: str, taken: set[str]) -> str:
     """Take a name, numbered if it is taken already."""
-    candidates = chain([name], (f"{name}[{k}]" for k in count(1)))
-    name = next(c for c in candidates if c not in taken)
+    if name in taken:
+        name = next(c for c in (f"{name}[{k}]" for k in count(1)) if c not in taken)
     taken.add(name)
     return name
 
@@ -388,25 +402,21 @@ def _scopes(symbols: Sequence[Symbol]) -> dict[int, tuple[str, ...]]:
     return scopes
 
 
-def _steps(nodes: Sequence[Node]) -> tuple[Step, ...]:
-    members: dict[int, list[Node]] = {}
-    for node in nodes:
-        if node.step and node.role in ("forward", "constant"):
-            members.setdefault(node.step, []).append(node)
-    steps = []
-    for number, group in sorted(members.items()):
-        forward = [n for n in group if n.role == "forward"]
-        if forward:
-            used = {x.index for n in forward for x in n.inputs}
-            own = tuple(n for n in group if n.role == "forward" or n.index in used)
-            steps.append(Step(number, str(forward[-1].name), forward[-1], own))
-    return tuple(steps)
+def _steps(forward: Iterable[Node]) -> tuple[Step, ...]:
+    members: dict[int, list[Node]] = defaultdict(list)
+    for node in forward:
+        if node.step:
+            members[node.step].append(node)
+    return tuple(
+        Step(number, str(group[-1].name), group[-1], tuple(group))
+        for number, group in sorted(members.items())
+    )
 
 
 # --------------------------------------------------------------------------- constants
 
 
-def _constant(index: int, x: Any, name: str | None, step: int, lengths: set[int]) -> Node:
+def _constant(index: int, x: Any, name: str | None, step: int, lengths: frozenset[int]) -> Node:
     """Make a node of a constant; numbers that are fractions are kept exactly."""
     dtype, value = getattr(x, "dtype", None), x
     if isinstance(x, Fraction):
@@ -414,12 +424,14 @@ def _constant(index: int, x: Any, name: str | None, step: int, lengths: set[int]
     elif isinstance(x, int):
         value = Fraction(x)
     elif isinstance(x, float | np.floating) and np.isfinite(x) and x != 0:  # −0 has a sign
-        value = _reciprocal(x, lengths)
-        if value is None:
-            value = x if isinstance(x, np.floating) else Fraction(x)
+        kind: Any = type(x)
+        exact = x if isinstance(x, np.floating) else Fraction(x)
+        value = _reciprocals(kind, lengths).get(x, exact)
     return Node(index, None, (), NOTHING, np.shape(x), dtype, name, step, "constant", value)
 
 
-def _reciprocal(x: Any, lengths: set[int]) -> Fraction | None:
-    """Give 1/n if x is the number of its type that is nearest to it, n being a sum's length."""
-    return next((Fraction(1, n) for n in lengths if x == type(x)(1) / n), None)
+@lru_cache(maxsize=16)
+def _reciprocals(kind: Any, lengths: frozenset[int]) -> Mapping[Any, Fraction]:
+    """Give 1/n by the number of a type that is nearest to it, for every length n of a sum."""
+    with np.errstate(over="ignore"):
+        return {kind(1) / n: Fraction(1, n) for n in sorted(lengths - {0}, reverse=True)}

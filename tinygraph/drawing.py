@@ -14,6 +14,7 @@ from typing import Any
 
 from tinygraph.boxes import MOST_BOXES, gather
 from tinygraph.canvas import Canvas, name_of
+from tinygraph.capturing import uncollected
 from tinygraph.graph import Graph, capture
 from tinygraph.nodes import Node
 from tinygraph.rendering import Picture
@@ -104,7 +105,22 @@ def draw(
             f"draw: step={step} is a picture of its own, values with gradients beside them; "
             "leave view and detail out"
         )
-    canvas = Canvas(graph, direction, values)
+    with uncollected():
+        canvas = Canvas(graph, direction, values)
+        _draw_view(canvas, view, detail, step)
+        return canvas.finished()
+
+
+def _check(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"draw: {option} is {value!r}, but must be one of {', '.join(choices)}")
+
+
+# --------------------------------------------------------------------------- views
+
+
+def _draw_view(canvas: Canvas, view: str, detail: str, step: int | None) -> None:
+    graph = canvas.graph
     if step == 0:
         _draw_arrivals(canvas)
     elif step is not None:
@@ -118,15 +134,6 @@ def draw(
         _draw_joint(canvas)
     else:
         _draw_backward(canvas, detail)
-    return canvas.finished()
-
-
-def _check(option: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"draw: {option} is {value!r}, but must be one of {', '.join(choices)}")
-
-
-# --------------------------------------------------------------------------- views
 
 
 def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:

@@ -12,9 +12,12 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from tinygraph.autodiff import reachable
+from tinygraph.capturing import uncollected
 from tinygraph.emission import emit
 from tinygraph.graph import Graph
 from tinygraph.nodes import Node
@@ -85,7 +88,8 @@ def derive(out: Any, *, format: str = "text", wrt: Sequence[Any] | None = None) 
     if format not in FORMATS:
         raise ValueError(f"derive: format is {format!r}, but must be one of {', '.join(FORMATS)}")
     variables = sys._getframe(1).f_locals  # of the caller, whose names the reader knows
-    return FORMATS[format](*_snapshot(out, wrt, variables))
+    with uncollected():
+        return FORMATS[format](*_snapshot(out, wrt, variables))
 
 
 def _snapshot(
@@ -194,23 +198,30 @@ WIDTH = 100
 
 def _text(graph: Graph, wanted: Any) -> str:
     passes = _passes(graph, TEXT)
-    rows = [_Row(*map(_printable, row)) for one in passes for row in one.rows]
-    widths = [max(map(_columns, column)) for column in zip(HEAD, *rows, strict=True)]
-    rule = _Row(*("-" * width for width in widths))
+    head, rule, *written = _aligned([HEAD, *(row for one in passes for row in one.rows)])
+    lines = iter(written)
     blocks = []
     for one in passes:
         given = ", ".join(" ".join(pair) for pair in one.given)
         symbols = ", ".join(" = ".join(pair) for pair in one.symbols)
         title = _printable(f"{one.title}: {'; '.join(filter(None, [given, symbols]))}")
         blocks.append(textwrap.fill(title, WIDTH, subsequent_indent="    "))
-        blocks.append("\n".join(_line(row, widths) for row in (HEAD, rule, *one.rows)))
+        blocks.append("\n".join([head, rule, *islice(lines, len(one.rows))]))
     return "\n\n".join(blocks)
 
 
-def _line(row: _Row, widths: list[int]) -> str:
-    step, *cells = map(_printable, row._replace(formula=row.formula or "given"))
-    padded = [cell + " " * (n - _columns(cell)) for cell, n in zip(cells, widths[1:], strict=True)]
-    return "  ".join([step.rjust(widths[0]), *padded]).rstrip()
+def _aligned(rows: list[_Row]) -> list[str]:
+    """Write a table, a line per row; below its head stands a rule."""
+    columns: list[list[str]] = []
+    for column in zip(*rows, strict=True):
+        cells = [_printable(cell or "given") for cell in column]
+        lengths = [_columns(cell) for cell in cells]
+        width = max(lengths)
+        room = [" " * (width - n) for n in lengths]
+        sides = (cells, room) if columns else (room, cells)  # the numbers of steps end in line
+        head, *below = map("".join, zip(*sides, strict=True))
+        columns.append([head, "-" * width, *below])
+    return ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
 
 
 def _markdown(graph: Graph, wanted: Any) -> str:
@@ -251,10 +262,13 @@ def _printable(text: str) -> str:
 
 def _columns(text: str) -> int:
     """Count the columns that a terminal shows."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+@cache
+def _width(c: str) -> int:
+    wide = unicodedata.east_asian_width(c) in ("W", "F")
+    return 1 + wide - (unicodedata.combining(c) > 0)
 
 
 def _code(text: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.autodiff import reachable
-from tinygraph.capturing import Capture
+from tinygraph.capturing import Capture, uncollected
 from tinygraph.nodes import Gradient, Node, Step
 from tinygraph.operators import Operand
 from tinygraph.values import relocked
@@ -118,9 +118,10 @@ class Graph:
             for name, value in (variables or {}).items()
             if isinstance(value, Operand) and not name.startswith("_")
         }
-        snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
-        graph = cls(*snapshot.freeze(), snapshot.values() if values else {})
-        snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
+        with uncollected():
+            snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
+            graph = cls(*snapshot.freeze(), snapshot.values() if values else {})
+            snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
         return graph
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -270,8 +270,11 @@ class Notation:
         stack = [node]
         while stack:
             current = stack[-1]
-            inner = [x for x in _parts(current) if x.name is None and x.op is not None]
-            waiting = [x for x in inner if x.index not in self._written]
+            waiting = [
+                x
+                for x in _parts(current)
+                if x.name is None and x.op is not None and x.index not in self._written
+            ]
             if waiting:
                 stack += waiting
                 continue
@@ -323,9 +326,10 @@ class Notation:
         """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum, n and a sign."""
         if _is(node, "mul"):
             for factor, other in (node.inputs, node.inputs[::-1]):
-                total, sign = self._signed(other)
-                if factor.index in self._reciprocals and total.name is None and _is(total, "sum"):
-                    return total, self._count(factor.value.denominator), sign
+                if factor.index in self._reciprocals:
+                    total, sign = self._signed(other)
+                    if total.name is None and _is(total, "sum"):
+                        return total, self._count(factor.value.denominator), sign
         if _is(node, "div"):
             total, sign = self._signed(node.inputs[0])
             n = node.inputs[1]
@@ -375,6 +379,8 @@ class Notation:
         return "N" if n == self.batch else str(n)
 
     def _params(self, node: Node) -> dict[str, str]:
+        if not node.params:
+            return {}
         params = {name: str(value) for name, value in node.params.items()}
         if "n" in params:
             params["n"] = number_text(node.params["n"])
@@ -430,7 +436,8 @@ def _reciprocals(graph: Graph) -> set[int]:
         x.index
         for node in graph.nodes
         for x in node.inputs
-        if isinstance(x.value, Fraction)
+        if x.role == "constant"
+        and isinstance(x.value, Fraction)
         and x.value.numerator == 1
         and x.value.denominator in lengths
         and (
@@ -485,9 +492,10 @@ def _axes(node: Node) -> tuple[int, ...] | None:
     return axes if len(axes) < len(node.inputs[0].shape) else None
 
 
-def _parts(node: Node) -> Iterable[Node]:
+def _parts(node: Node) -> list[Node]:
     """Give the nodes that an expression of `node` mentions."""
+    parts = list(node.inputs)
     for x in node.inputs:
-        yield x
-        if _is(x, "sum") or _is(x, "neg"):  # which some forms look through
-            yield from x.inputs
+        if x.op is not None and x.op.name in ("sum", "neg"):  # which some forms look through
+            parts += x.inputs
+    return parts

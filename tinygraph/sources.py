@@ -292,7 +292,9 @@ class Writer:
 
     def _params(self, node: Node) -> dict[str, str]:
         """Write the parameters of a primitive as its source mentions them."""
-        params = dict(node.params)
+        params = node.params
+        if not params:
+            return {}
         texts = {name: str(value) for name, value in params.items()}
         for name in params.keys() & {"n", "eps"}:
             texts[name] = number_text(params[name])
@@ -407,7 +409,7 @@ def _chooses_numbers(node: Node) -> bool:
 
 def _room(target: str) -> int:
     """Count the columns that an assignment leaves for its expression."""
-    return min(LONGEST, max(WIDTH - len(f"    {target} = "), LONGEST // 2))
+    return min(LONGEST, max(WIDTH - len("     = ") - len(target), LONGEST // 2))
 
 
 def _listed(texts: list[str]) -> str:

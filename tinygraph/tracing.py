@@ -15,11 +15,11 @@ from __future__ import annotations
 import fractions
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Number
-from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
@@ -145,16 +145,16 @@ def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
 
 
 # Code of these does arithmetic on behalf of the user's; its variables are not the user's.
-_HERE = Path(__file__).parent
+_HERE = os.path.dirname(__file__)
 _ENGINE = {
-    str(_HERE / f"{module}.py")
+    os.path.join(_HERE, f"{module}.py")
     for module in (
         *("ops", "functions", "operators", "values", "recording", "autodiff", "tensor"),
         *("tracing", "anomaly", "module"),
     )
 }
 _ENGINE.add(fractions.__file__)
-_NUMPY = str(Path(np.__file__).parent)
+_NUMPY = os.path.dirname(np.__file__)
 
 
 def is_engine(frame: FrameType) -> bool:
