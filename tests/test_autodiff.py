@@ -2,6 +2,8 @@
 
 import itertools
 import operator
+import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -177,6 +179,26 @@ def test_seeds_at_several_outputs_add_up():
     close(gradients[x.index], 2 * x.data * (g + h * z.data), 1e-15)
 
 
+@pytest.mark.parametrize("exact", [False, True], ids=["float", "fraction"])
+def test_seeds_at_one_output_add_up_and_their_sum_is_observed(exact):
+    number = Fraction if exact else np.float64
+    x = Tensor(number(3), name="x")
+    y = x * x
+    g, h = Tensor(number(-7) / 4).data, Tensor(number(5) / 8).data
+    seen = []
+    gradients = sweep(
+        reachable([y]),
+        [(y, g), (y, h)],
+        read=data,
+        observe=lambda node, consumer, g: seen.append((node, consumer, g)),
+    )
+    assert gradients[y.index] == number(-9) / 8
+    assert gradients[x.index] == number(-27) / 4
+    assert all(node is y for node, _, _ in seen[:3])
+    assert [consumer for _, consumer, _ in seen[:3]] == [None, None, y]
+    assert [total for _, _, total in seen[:3]] == [g, h, gradients[y.index]]
+
+
 def test_seeds_are_not_changed():
     x = Tensor([1.0, 2.0])
     y = x + x
@@ -313,12 +335,25 @@ def test_fit_leaves_alone_what_fits():
         ("complex128", "complex64", "complex64"),
         ("float64", "complex128", "complex128"),
         ("complex128", "float64", "complex128"),  # the complex step differentiates with it
+        ("float64", "object", "float64"),  # what has been rounded is no fraction any more
     ],
 )
 def test_fit_brings_back_the_dtype(g, x, expected):
     fitted = fit(np.array([0.5, 0.25], dtype=g), Tensor(np.array([1, 2], dtype=x)))
     assert fitted.dtype == expected
     assert fitted.tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [((2, 3), (5,)), ((2, 7), (5,)), ((3,), (5,)), ((2, 1), (3, 1))],
+    ids=str,
+)
+def test_a_gradient_that_no_sum_brings_to_its_input_is_refused(given, shape):
+    g = np.random.default_rng(5).normal(size=given)
+    message = re.escape(f"a rule gave an input of shape {shape} a gradient of shape {given}")
+    with pytest.raises(ValueError, match=message):
+        fit(g, Tensor(np.zeros(shape)))
 
 
 def test_a_fitted_sum_is_a_visible_node():
