@@ -356,14 +356,15 @@ def test_a_gradient_that_no_sum_brings_to_its_input_is_refused(given, shape):
         fit(g, Tensor(np.zeros(shape)))
 
 
-def test_a_fitted_sum_is_a_visible_node():
+@pytest.mark.parametrize("shape", [(3,), (1, 3)], ids=repr)
+def test_a_fitted_sum_is_a_visible_node_and_needs_no_other(shape):
     """Kratzert's "sum over N" for beta."""
-    gamma, beta = Tensor([1.0, 2.0, 3.0]), Tensor([0.0, 0.0, 0.0])
+    gamma, beta = Tensor(np.ones(shape)), Tensor(np.zeros(shape))
     out = np.arange(6.0).reshape(2, 3) * gamma + beta
     _, dbeta = grad(out, [gamma, beta], [[0.1, 0.2, 0.3], [1, 2, 3]], create_graph=True)
     assert dbeta.op is ops.sum
     assert dbeta.params["axis"] == (0,)
-    close(dbeta.data, [1.1, 2.2, 3.3], 1e-15)
+    close(dbeta.data, np.reshape([1.1, 2.2, 3.3], shape), 1e-15)
 
 
 # --- derivatives of higher order ----------------------------------------------------------------
