@@ -192,6 +192,7 @@ def test_seeds_at_one_output_add_up_and_their_sum_is_observed(exact):
         read=data,
         observe=lambda node, consumer, g: seen.append((node, consumer, g)),
     )
+    assert gradients[y.index].shape == ()  # NumPy's sum of two fractions is bare
     assert gradients[y.index] == number(-9) / 8
     assert gradients[x.index] == number(-27) / 4
     assert all(node is y for node, _, _ in seen[:3])
@@ -274,6 +275,13 @@ def test_no_gradient_is_computed_for_constants():
         observe=lambda node, consumer, g: seen.append(node.op and node.op.name),
     )
     assert seen == ["mul", "where", None]
+
+
+def test_no_gradient_flows_to_a_condition_that_is_a_tensor():
+    condition, x, y = Tensor([1.0, 0.0]), Tensor([2.0, 3.0]), Tensor([4.0, 5.0])
+    np.where(condition, x, y).backward([0.7, -0.2])
+    assert condition.grad is None
+    assert (x.grad.tolist(), y.grad.tolist()) == ([0.7, 0], [0, -0.2])
 
 
 def test_wrt_keeps_wanted_gradients_only_and_intermediates_among_them():
@@ -365,6 +373,16 @@ def test_a_fitted_sum_is_a_visible_node_and_needs_no_other(shape):
     assert dbeta.op is ops.sum
     assert dbeta.params["axis"] == (0,)
     close(dbeta.data, np.reshape([1.1, 2.2, 3.3], shape), 1e-15)
+
+
+def test_a_negative_gradient_is_summed_before_its_sign_turns():
+    """−Σ g goes over the large array once, Σ (−g) twice: the staged derivation's dmu."""
+    mu = Tensor([1.0, 2.0, 3.0])
+    g = np.random.default_rng(7).normal(size=(2, 3))
+    (dmu,) = grad(np.arange(6.0).reshape(2, 3) - mu, [mu], g, create_graph=True)
+    assert dmu.op is ops.neg
+    assert dmu.inputs[0].op is ops.sum
+    close(dmu.data, -g.sum(axis=0), 1e-15)
 
 
 # --- derivatives of higher order ----------------------------------------------------------------
