@@ -2,6 +2,8 @@
 
 import itertools
 import operator
+import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -177,6 +179,27 @@ def test_seeds_at_several_outputs_add_up():
     close(gradients[x.index], 2 * x.data * (g + h * z.data), 1e-15)
 
 
+@pytest.mark.parametrize("exact", [False, True], ids=["float", "fraction"])
+def test_seeds_at_one_output_add_up_and_their_sum_is_observed(exact):
+    number = Fraction if exact else np.float64
+    x = Tensor(number(3), name="x")
+    y = x * x
+    g, h = Tensor(number(-7) / 4).data, Tensor(number(5) / 8).data
+    seen = []
+    gradients = sweep(
+        reachable([y]),
+        [(y, g), (y, h)],
+        read=data,
+        observe=lambda node, consumer, g: seen.append((node, consumer, g)),
+    )
+    assert gradients[y.index].shape == ()  # NumPy's sum of two fractions is bare
+    assert gradients[y.index] == number(-9) / 8
+    assert gradients[x.index] == number(-27) / 4
+    assert all(node is y for node, _, _ in seen[:3])
+    assert [consumer for _, consumer, _ in seen[:3]] == [None, None, y]
+    assert [total for _, _, total in seen[:3]] == [g, h, gradients[y.index]]
+
+
 def test_seeds_are_not_changed():
     x = Tensor([1.0, 2.0])
     y = x + x
@@ -254,6 +277,13 @@ def test_no_gradient_is_computed_for_constants():
     assert seen == ["mul", "where", None]
 
 
+def test_no_gradient_flows_to_a_condition_that_is_a_tensor():
+    condition, x, y = Tensor([1.0, 0.0]), Tensor([2.0, 3.0]), Tensor([4.0, 5.0])
+    np.where(condition, x, y).backward([0.7, -0.2])
+    assert condition.grad is None
+    assert (x.grad.tolist(), y.grad.tolist()) == ([0.7, 0], [0, -0.2])
+
+
 def test_wrt_keeps_wanted_gradients_only_and_intermediates_among_them():
     (x, a, _, c), out, _ = diamond()
     g = np.array([0.7, -1.1])
@@ -313,6 +343,7 @@ def test_fit_leaves_alone_what_fits():
         ("complex128", "complex64", "complex64"),
         ("float64", "complex128", "complex128"),
         ("complex128", "float64", "complex128"),  # the complex step differentiates with it
+        ("float64", "object", "float64"),  # what has been rounded is no fraction any more
     ],
 )
 def test_fit_brings_back_the_dtype(g, x, expected):
@@ -321,14 +352,37 @@ def test_fit_brings_back_the_dtype(g, x, expected):
     assert fitted.tolist() == [0.5, 0.25]
 
 
-def test_a_fitted_sum_is_a_visible_node():
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [((2, 3), (5,)), ((2, 7), (5,)), ((3,), (5,)), ((2, 1), (3, 1))],
+    ids=str,
+)
+def test_a_gradient_that_no_sum_brings_to_its_input_is_refused(given, shape):
+    g = np.random.default_rng(5).normal(size=given)
+    message = re.escape(f"a rule gave an input of shape {shape} a gradient of shape {given}")
+    with pytest.raises(ValueError, match=message):
+        fit(g, Tensor(np.zeros(shape)))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3)], ids=repr)
+def test_a_fitted_sum_is_a_visible_node_and_needs_no_other(shape):
     """Kratzert's "sum over N" for beta."""
-    gamma, beta = Tensor([1.0, 2.0, 3.0]), Tensor([0.0, 0.0, 0.0])
+    gamma, beta = Tensor(np.ones(shape)), Tensor(np.zeros(shape))
     out = np.arange(6.0).reshape(2, 3) * gamma + beta
     _, dbeta = grad(out, [gamma, beta], [[0.1, 0.2, 0.3], [1, 2, 3]], create_graph=True)
     assert dbeta.op is ops.sum
     assert dbeta.params["axis"] == (0,)
-    close(dbeta.data, [1.1, 2.2, 3.3], 1e-15)
+    close(dbeta.data, np.reshape([1.1, 2.2, 3.3], shape), 1e-15)
+
+
+def test_a_negative_gradient_is_summed_before_its_sign_turns():
+    """−Σ g goes over the large array once, Σ (−g) twice: the staged derivation's dmu."""
+    mu = Tensor([1.0, 2.0, 3.0])
+    g = np.random.default_rng(7).normal(size=(2, 3))
+    (dmu,) = grad(np.arange(6.0).reshape(2, 3) - mu, [mu], g, create_graph=True)
+    assert dmu.op is ops.neg
+    assert dmu.inputs[0].op is ops.sum
+    close(dmu.data, -g.sum(axis=0), 1e-15)
 
 
 # --- derivatives of higher order ----------------------------------------------------------------

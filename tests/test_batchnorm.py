@@ -26,10 +26,10 @@ IMAGES, CHANNELS_LAST, LAYER = (0, 2, 3), (0, 1, 2), -1
 
 
 def features(shape, axis):
-    """Give the shape of gamma: what is left of x for BatchNorm, the last axis for LayerNorm."""
+    """Give the shape of gamma: what is left of x for BatchNorm, else the last axis."""
     return (
         shape[-1:]
-        if axis == LAYER
+        if 0 not in axes(axis)
         else tuple(n for k, n in enumerate(shape) if k not in axes(axis))
     )
 
@@ -138,6 +138,8 @@ BATCHES = {
     "channels last": ((4, 5, 2, 3), CHANNELS_LAST, {"mean": 3.0}),
     "sequences": ((6, 5, 4), (0, 1), {}),
     "one axis of images": ((4, 3, 5, 2), 0, {}),
+    "rows of images": ((4, 3, 5, 2), (0, 2), {}),
+    "each image by itself": ((4, 5, 2, 3), (1, 2), {}),
     "LayerNorm": ((6, 7), LAYER, {"mean": 3.0}),
     "LayerNorm of sequences": ((4, 6, 7), LAYER, {}),
 }
@@ -260,6 +262,15 @@ def test_integers_are_taken_as_float64():
     assert staged(x, [1, 2, 3], [0, 0, 0]).dtype == np.float64
 
 
+@pytest.mark.parametrize("wide", range(3), ids=["x", "gamma", "dout"])
+def test_the_closed_form_computes_in_the_widest_dtype(wide):
+    x, gamma, _, dout = drawn((9, 3), mean=3.0)
+    arrays = [a if k == wide else a.astype(np.float32) for k, a in enumerate((x, gamma, dout))]
+    expected = closed_form(*(a.astype(np.float64) for a in arrays))
+    for name, a, b in zip(("dx", "dgamma", "dbeta"), closed_form(*arrays), expected, strict=True):
+        assert same_bits(a, b.astype(np.float64 if name == "dx" else arrays[1].dtype)), name
+
+
 @pytest.mark.parametrize("axis", [-2, (0,), (-2,), [0]], ids=repr)
 def test_the_batch_axis_by_other_names(axis):
     x, gamma, beta, dout = drawn((5, 3))
@@ -288,6 +299,17 @@ def test_gamma_may_keep_the_axes_with_length_one():
     found = differentiate(x, gamma.reshape(kept), beta.reshape(kept), dout, axis=IMAGES)
     closed = closed_form(x, gamma.reshape(kept), dout, axis=IMAGES)
     for k, shape in enumerate((x.shape, x.shape, kept, kept)):
+        close(found[k], flat[k].reshape(shape), 1e-15)
+        if k:
+            close(closed[k - 1], flat[k].reshape(shape), 1e-14)
+
+
+def test_gamma_may_keep_the_batch_axis_with_length_one():
+    x, gamma, beta, dout = drawn((6, 3))
+    flat = differentiate(x, gamma, beta, dout)
+    found = differentiate(x, gamma[None], beta[None], dout)
+    closed = closed_form(x, gamma[None], dout)
+    for k, shape in enumerate((x.shape, x.shape, (1, 3), (1, 3))):
         close(found[k], flat[k].reshape(shape), 1e-15)
         if k:
             close(closed[k - 1], flat[k].reshape(shape), 1e-14)
@@ -782,13 +804,14 @@ def test_beta_of_another_length():
         assert word in message
 
 
-def test_gamma_and_beta_of_two_shapes():
-    message = raised(lambda: staged(np.eye(5, 3), np.ones((1, 3)), np.ones(3), axis=-1))
-    for word in ("gamma and beta", "(1, 3)", "(3,)"):
-        assert word in message
+@pytest.mark.parametrize("shapes", [((1, 3), (3,)), ((3,), (1, 3))], ids=repr)
+def test_gamma_and_beta_of_two_shapes(shapes):
+    gamma, beta = map(np.ones, shapes)
+    message = raised(lambda: staged(np.eye(5, 3), gamma, beta, axis=-1))
+    assert "gamma and beta have shapes {} and {}".format(*shapes) in message
 
 
-@pytest.mark.parametrize("shape", [(5,), (5, 4), (2, 5, 3)], ids=repr)
+@pytest.mark.parametrize("shape", [(5,), (5, 4), (2, 5, 3), (7, 5, 3), (1, 5, 3)], ids=repr)
 def test_layernorm_gamma_must_broadcast(shape):
     message = raised(lambda: staged(np.eye(5, 3), np.ones(shape), np.ones(shape), axis=-1))
     for word in ("gamma", str(shape), "(5, 3)", "broadcast"):
@@ -811,12 +834,16 @@ def test_an_axis_named_twice_and_one_that_is_no_number():
         assert "axis must be" in raised(call, TypeError)
 
 
-@pytest.mark.parametrize("eps", [-1e-5, -1, float("-inf"), float("nan"), Fraction(-1, 9)], ids=repr)
-def test_eps_must_not_be_negative(eps):
+@pytest.mark.parametrize(
+    "eps",
+    [-1e-5, -1, Fraction(-1, 9), *map(float, ["-inf", "inf", "nan"])],
+    ids=repr,
+)
+def test_eps_must_not_be_negative_or_infinite(eps):
     for call in three_calls(np.eye(5, 3), np.ones(3), eps=eps):
         message = raised(call)
         assert f"eps is {eps}" in message
-        assert "must not be negative" in message
+        assert "must not be negative or infinite" in message
 
 
 @pytest.mark.parametrize(("n", "count"), [(1, "1 value per"), (0, "0 values per")])
@@ -830,10 +857,21 @@ def test_a_batch_needs_two_values_per_feature(n, count):
 def test_one_value_per_feature_of_images_and_layers():
     message = raised(lambda: staged(np.zeros((1, 3, 1, 1)), np.ones(3), np.ones(3), axis=IMAGES))
     assert "(1, 3, 1, 1)" in message
-    assert "1 value per feature" in message
+    assert "1 value per feature along axis (0, 2, 3)" in message
+    assert "along axis ();" in raised(lambda: staged(np.eye(2), [1.0], [0.0], axis=()))
     assert "(4, 1)" in raised(lambda: staged(np.zeros((4, 1)), [1.0], [0.0], axis=-1))
     # One image has many pixels, which is enough.
     assert staged(drawn((1, 3, 2, 2))[0], np.ones(3), np.ones(3), axis=IMAGES).shape == (1, 3, 2, 2)
+
+
+def test_options_are_given_by_name():
+    x, gamma, beta, dout = drawn((5, 3))
+    for call in (
+        lambda: staged(x, gamma, beta, 1e-5),
+        lambda: closed_form(x, gamma, dout, 1e-5),
+        lambda: batchnorm_jacobian(x, gamma, 1e-5),
+    ):
+        assert "positional" in raised(call, TypeError)
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 5), (5, 1), (5, 3, 1), ()], ids=repr)

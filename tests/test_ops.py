@@ -369,6 +369,24 @@ def test_where_broadcasts_three_ways(mask_shape, shapes):
         close(x.grad, expected, 1e-14)
 
 
+def test_spreading_along_an_axis_of_length_one_is_the_transpose_of_a_sum_that_keeps_it():
+    rng = np.random.default_rng(14)
+    x = Tensor(rng.normal(size=(2, 1, 3)))
+    out = ops.spread(x, shape=(2, 4, 3), axis=(1,))
+    assert same_bits(out.data, np.concatenate([x.data] * 4, axis=1))
+    g = upstream(rng, out)
+    (rule,) = ops.spread.rules
+    expected = g.sum(axis=1, keepdims=True)
+    close(rule(g, out.data, x.data, **out.params), expected, 1e-15)
+    close(grad(out, [x], g)[0], expected, 1e-15)
+
+
+def test_spreading_a_number_over_many_entries_is_no_copy():
+    out = ops.spread(np.float64(0.7), shape=(1000, 1000), axis=(0, 1))
+    assert out.shape == (1000, 1000)
+    assert out.strides == (0, 0)
+
+
 # --- one tensor as both operands ----------------------------------------------------------------
 
 TWICE = {
@@ -432,6 +450,12 @@ def test_ties_of_a_max_share_equally(keepdims):
     out = np.max(x, axis=1, keepdims=keepdims)
     g = np.array([0.75, -3.0, 0.5]).reshape(out.shape)
     assert gradient(out, x, g) == [[0.25, 0, 0.25, 0.25], [0, -1.5, 0, -1.5], [0, 0, 0, 0.5]]
+
+
+def test_the_gradient_of_a_max_that_is_nan_is_not_hidden():
+    """What is not a number is neither smaller nor greater, and nobody else is smaller than it."""
+    x = Tensor([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]])
+    close(gradient(np.max(x, axis=1), x, [0.75, 0.5]), [[0.25] * 3, [0, 0, 0.5]], 1e-15)
 
 
 def test_ties_of_a_max_over_everything_share_equally():
@@ -514,9 +538,25 @@ def test_power_where_the_base_or_the_exponent_is_zero():
     close(db, g * [0, 0, 0, np.log(2), 9 * np.log(3)], 1e-15)
 
 
-def test_second_derivatives_of_power_where_the_exponent_is_zero():
+def test_power_of_zero_with_a_negative_exponent_has_an_infinite_slope():
+    a, b = Tensor([0.0]), Tensor([-1.0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert gradient(a**b, a, [0.7]) == [-np.inf]
+
+
+def test_power_of_a_negative_base_has_no_slope_by_the_exponent():
+    """log a is not real there, and 0 would hide it."""
+    a, b = Tensor([-2.0]), Tensor([3.0])
+    with np.errstate(invalid="ignore"):
+        da, db = grad(a**b, [a, b], [0.7])
+    close(da, [0.7 * 12], 1e-15)
+    assert np.isnan(db[0])
+
+
+@pytest.mark.parametrize("bases", [[2.0, 0.5], [-2 + 0j, 1 - 3j]], ids=["real", "complex"])
+def test_second_derivatives_of_power_where_the_exponent_is_zero(bases):
     """∂²(a^b)/∂a∂b = a^(b−1) · (1 + b·log a), which is 1/a at b = 0, in either order."""
-    a, b = Tensor([2.0, 0.5]), Tensor([0.0, 0.0])
+    a, b = Tensor(bases), Tensor([0.0, 0.0])
     g, v = np.array([0.7, -1.3]), np.array([0.9, 0.4])
     (da,) = grad(a**b, [a], g, create_graph=True)
     (db,) = grad(a**b, [b], g, create_graph=True)
@@ -570,6 +610,7 @@ EXACT = {
         [lambda g, a: np.where(a == a.max(axis=1, keepdims=True), g[:, None], 0)],
     ),
     "relu": (lambda a: np.maximum(a - 1, 0), [lambda g, a: np.where(a > 1, g, 0)]),
+    "abs": (lambda a: np.abs(a - 1), [lambda g, a: np.where(a > 1, g, np.where(a < 1, -g, 0))]),
 }
 
 
@@ -628,8 +669,10 @@ def test_an_irrational_root_of_a_fraction_raises():
     x = Tensor([Fraction(1, 4), Fraction(1, 2)])
     with pytest.raises(ValueError, match="sqrt: 1/2 has no rational square root"):
         np.sqrt(x)
-    with pytest.raises(ValueError, match="sqrt: -4 has no rational square root"):
-        np.sqrt(Tensor(Fraction(-4)))
+    for square in (Fraction(-4), Fraction(-1, 4), Fraction(2), Fraction(8, 9), Fraction(9, 8)):
+        with pytest.raises(ValueError, match=f"sqrt: {square} has no rational square root"):
+            np.sqrt(Tensor(square))
+    assert np.sqrt(Tensor(Fraction(0))).data == 0
 
 
 # --- complex numbers ----------------------------------------------------------------------------
@@ -739,6 +782,26 @@ def test_no_gradient_of_one_flows_through_rounding_to_integers(dtype):
 
 
 # --- a row of the table -------------------------------------------------------------------------
+
+
+def test_rules_with_work_in_common_do_it_once_for_each_gradient_that_arrives():
+    calls = []
+
+    def rule(g, out, a, b):
+        calls.append(g)
+        return g * b, g * a
+
+    rules = ops.Together(rule, 2)
+    a, b, g, h = np.random.default_rng(15).normal(size=(4, 3))
+    out, (by_a, by_b) = a * b, rules
+    for upstream_gradient in (g, h):
+        for part, other in ((by_a, b), (by_b, a)):
+            assert same_bits(part(upstream_gradient, out, a, b), upstream_gradient * other)
+    assert len(calls) == 2
+    assert calls[0] is g
+    assert calls[1] is h
+    next(iter(rules))(h, out, a, b)
+    assert len(calls) == 3  # nothing is kept from one sweep to the next
 
 
 def test_a_name_is_in_the_table_once():

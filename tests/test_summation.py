@@ -8,9 +8,13 @@ Errors are given in |gamma| for out, |gamma|/√(var + eps) · max|dout| for dx,
 dbeta, against sums in longdouble. "Measured" is on NumPy 2.4.
 """
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from test_numerics import EPS, WAYS, every_way
+
+from tinygraph.batchnorm import _sum_of_products, closed_form
 
 MILLION = 10**6
 PAIRWISE = {"out": 4e-6, "dx": 7e-7, "dgamma": 1e-9, "dbeta": 1e-9}
@@ -124,7 +128,45 @@ def test_a_sum_beyond_float16_is_a_warning(way):
         way(*drawn((70000, 2), dtype="float16"), EPS)
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((10**4, 1), 0), ((1, 10**6), 1), ((100, 100, 1), (0, 1)), ((1000, 2, 5), (0, 1, 2))],
+    ids=repr,
+)
+def test_products_along_the_contiguous_axis_are_added_pairwise(shape, axis):
+    """Measured: 0.31 u, and 0.8 to 2.8 u by the einsum that serves rows; bound: 0.6."""
+    x = np.random.default_rng(0).standard_normal(shape, "float32")
+    axes = (axis,) if isinstance(axis, int) else axis
+    right = np.sum(x.astype(np.longdouble) ** 2, axis=axes)
+    found = _sum_of_products(x, x, axes, False)
+    assert np.max(np.abs(found / right - 1)) < 0.6 * np.finfo("float32").eps
+
+
 # --- memory ---------------------------------------------------------------------------------------
+
+
+def peak(f, *arrays, **options):
+    """Give the memory that a call needs at its height, in arrays of the size of the first."""
+    tracemalloc.start()
+    try:
+        f(*arrays, **options)
+        return tracemalloc.get_traced_memory()[1] / arrays[0].nbytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("columns", [2, 8])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+def test_rows_of_products_are_added_without_an_array_of_the_products(dtype, columns):
+    x, _, _, dout = drawn((20000, columns), dtype=dtype)
+    assert peak(_sum_of_products, x, dout, (0,), False) < 0.01
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_closed_form_needs_two_arrays(dtype):
+    """One is x − mu, whose place dx takes; the other its square."""
+    x, gamma, _, dout = drawn((20000, 8), dtype=dtype)
+    assert peak(closed_form, x, gamma, dout) < 2.1
 
 
 def stretched(a):

@@ -146,6 +146,7 @@ def sweep(
                 continue
             part = g if linear else rule(g, out, *operands, **params)
             kind = type(part)
+            # This only spares the call: `fit` leaves alone what fits.
             if kind is not type(operand) or (
                 kind not in SCALARS
                 and (part.shape != operand.shape or part.dtype is not operand.dtype)
@@ -192,7 +193,8 @@ def fit(g: Any, x: Any) -> Any:
     Returns
     -------
     array, Tensor or symbol
-        A gradient of x's shape, and of its dtype where both are real or both complex.
+        A gradient of x's shape, and of its dtype where both are real or complex, except that a
+        complex one stays complex.
 
     Examples
     --------
@@ -204,7 +206,7 @@ def fit(g: Any, x: Any) -> Any:
     g = _shaped(g)
     if g.shape != x.shape:
         g = _summed(g, x.shape)
-    if g.dtype is not x.dtype and g.dtype != x.dtype and _comparable(g.dtype, x.dtype):
+    if g.dtype != x.dtype and g.dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
         g = g.astype(x.dtype)
     return g
 
@@ -225,7 +227,3 @@ def _summed(g: Any, shape: tuple[int, ...]) -> Any:
 def _shaped(g: Any) -> Any:
     """Wrap an exact scalar, which NumPy hands out bare."""
     return g if hasattr(g, "shape") else np.array(g, dtype=object)
-
-
-def _comparable(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
-    return a.kind == b.kind or (a.kind == "f" and b.kind == "c")

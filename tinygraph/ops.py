@@ -155,7 +155,7 @@ class Together:
 
         def part(position: int, *args: Any, **params: Any) -> Any:
             nonlocal given, gradients
-            if len(given) != len(args) or not all(map(operator.is_, given, args)):
+            if not given or not all(map(operator.is_, given, args)):
                 given, gradients = args, self.rule(*args, **params)
             return gradients[position]
 
