@@ -555,6 +555,14 @@ def test_fractions_over_other_axes(axis):
     assert any(v != 0 for v in found[0].flat)
 
 
+def test_eps_may_be_a_fraction_among_floats():
+    x, gamma, dout = (np.random.default_rng(0).normal(size=s) for s in ((6, 2), 2, (6, 2)))
+    exact, rounded = Fraction(1, 128), 1 / 128
+    by_fraction = *closed_form(x, gamma, dout, eps=exact), batchnorm_jacobian(x, gamma, eps=exact)
+    by_float = *closed_form(x, gamma, dout, eps=rounded), batchnorm_jacobian(x, gamma, eps=rounded)
+    assert all(map(same_bits, by_fraction, by_float))
+
+
 def test_an_irrational_root_is_refused_and_not_rounded():
     x = fractions(np.random.default_rng(0), (3, 1))
     with pytest.raises(ValueError, match="no rational square root"):
@@ -843,7 +851,7 @@ def test_eps_must_not_be_negative_or_infinite(eps):
     for call in three_calls(np.eye(5, 3), np.ones(3), eps=eps):
         message = raised(call)
         assert f"eps is {eps}" in message
-        assert "must not be negative or infinite" in message
+        assert "must be finite and not negative" in message
 
 
 @pytest.mark.parametrize(("n", "count"), [(1, "1 value per"), (0, "0 values per")])

@@ -115,6 +115,14 @@ def test_batchnorm_as_one_node_as_source():
     check_source(fused.normalize(x, gamma, beta))
 
 
+def test_batchnorm_as_one_node_of_many_float16_rows_as_source():
+    """Whose sums are added in float32, or they would stand still."""
+    x, gamma, beta = (Tensor(RNG.normal(size=s).astype("f2")) for s in ((4000, 3), (3,), (3,)))
+    out = fused.normalize(x, gamma, beta)
+    made = module(derive(out, format="python"))
+    assert same_bits(made["forward"](x.data, gamma.data, beta.data)[0], out.data)
+
+
 def test_the_source_needs_numpy_alone(tmp_path):
     source = derive(batchnorm(), format="python")
     (tmp_path / "made.py").write_text(source, encoding="utf-8")

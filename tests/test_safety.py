@@ -6,13 +6,14 @@ import signal
 import sys
 import threading
 import time
+from fractions import Fraction
 from itertools import chain
 
 import numpy as np
 import pytest
 from helpers import same_bits
 
-from tinygraph import Graph, Tensor, derive, draw, grad, no_grad, ops, trace
+from tinygraph import Graph, Tensor, derive, draw, fused, grad, no_grad, ops, trace
 from tinygraph.autodiff import reachable
 from tinygraph.batchnorm import staged
 
@@ -57,6 +58,33 @@ def test_a_copied_graph_is_equal_and_its_leaves_stay_its_leaves(copied):
     assert draw(out).source == draw(twin).source
     assert derive(out) == derive(twin)
     assert derive(other, format="python") == derive(other_twin, format="python")
+
+
+@COPIES
+def test_results_that_are_copied_together_stay_one_graph(copied):
+    x = Tensor([1.0, 2.0], name="x")
+    h = x * 3.0
+    loss = np.sum(h * h)
+    for order in ((h, loss), (loss, h)):
+        h_twin, loss_twin = sorted(copied(order), key=lambda t: -t.ndim)
+        assert grad(loss_twin, [h_twin])[0].tolist() == [6.0, 12.0]
+
+
+@COPIES
+def test_a_result_of_old_data_is_not_copied(copied):
+    x = Tensor(2.0, name="x")
+    y = x * x
+    x.data = 5.0
+    with pytest.raises(ValueError, match=r"new data.*detach"):
+        copied(y)
+    assert copied(y.detach()).data == 4.0
+
+
+@COPIES
+def test_a_copy_keeps_its_dtype(copied):
+    with no_grad():
+        y = np.maximum(Tensor(np.array([Fraction(-1), Fraction(2)])), 0)
+    assert copied(y).dtype == object
 
 
 def test_a_shallow_copy_of_a_result_shares_its_leaves():
@@ -223,9 +251,10 @@ def test_threads_give_the_serial_results(often):
         found = []
         for _ in range(20):
             x, gamma, beta = Tensor(inputs[k]), Tensor(inputs[k][0]), Tensor(inputs[k][1])
-            out = staged(x * shared, gamma, beta)
-            out.backward(douts[k])
-            found.append([x.grad, gamma.grad, beta.grad, *grad(out, [shared], douts[k])])
+            for normalize in (staged, fused.normalize):
+                out = normalize(x * shared, gamma, beta)
+                out.backward(douts[k])
+                found.append([x.grad, gamma.grad, beta.grad, *grad(out, [shared], douts[k])])
         return found
 
     serial = [work(k) for k in range(8)]

@@ -80,6 +80,13 @@ def test_a_hundred_thousand_rows_of_two_columns(way):
     check(way(*batch, EPS), {"out": 1e-4, "dx": 2.2e-5, "dgamma": 1.1e-7, "dbeta": 3.2e-8}, *batch)
 
 
+@every_way
+def test_a_million_rows_of_one_column_are_added_pairwise(way):
+    """Measured: as in the test below; bounds: PAIRWISE."""
+    batch = drawn((10**6, 1), mean=3)
+    check(way(*batch, EPS), PAIRWISE, *batch)
+
+
 def test_ten_million_rows_of_one_column_are_added_pairwise():
     """Measured: out 9.4e-7, dx 1.7e-7, dgamma 2.1e-10, dbeta 2.3e-11; bounds: PAIRWISE."""
     batch = drawn((10**7, 1), mean=3)
@@ -112,7 +119,7 @@ def test_in_fortran_order_every_column_is_added_pairwise(way):
 @every_way
 @pytest.mark.parametrize("rows", [2000, 60000])
 def test_float16_of_many_rows(way, rows):
-    """Added in float32, as NumPy's own mean of float16 is, and rounded once.
+    """Added in float32 and rounded once.
 
     Measured: out 5.8e-3, dx 1.3e-3, dgamma 1.4e-5; bounds: twice that. Added in float16, out would
     be off by 4.1 at 70000 rows.
@@ -159,7 +166,7 @@ def peak(f, *arrays, **options):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 def test_rows_of_products_are_added_without_an_array_of_the_products(dtype, columns):
     x, _, _, dout = drawn((20000, columns), dtype=dtype)
-    assert peak(_sum_of_products, x, dout, (0,), False) < 0.01
+    assert peak(_sum_of_products, x, dout, (0,), False) < 0.05
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -925,3 +925,22 @@ def test_a_result_that_was_not_recorded_cannot_be_differentiated():
         y.backward([1.0, 2.0])
     z = y.detach() * x  # a constant may be used
     assert np.array_equal(grad(z, [x], [3.0, 5.0])[0], [3.0, 20.0])
+
+
+def test_fractions_stay_exact_where_the_seed_is_one():
+    x = Tensor(np.array([Fraction(1), Fraction(2), Fraction(4)]), name="x")
+    (g,) = grad(x.mean(), [x])
+    assert g.tolist() == [Fraction(1, 3)] * 3
+    (3 - x[0]).backward()
+    assert x.grad.tolist() == [-1, 0, 0]
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [1, 4, 8]
+    (g,) = grad(3 - x[0], [x], create_graph=True)
+    assert g.dtype == object
+    assert grad((x / 3).sum(), [x], 1)[0].tolist() == [Fraction(1, 3)] * 3
+
+
+def test_a_recorded_upstream_gradient_takes_the_dtype_of_the_output():
+    x = Tensor(np.float32([1, 2]), name="x")
+    (g,) = grad(x * 1.0, [x], Tensor([0.5, 0.25]), create_graph=True)
+    assert g.dtype == np.float32

@@ -17,6 +17,7 @@ The engine is here at once; the tools that read its graphs are imported when the
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import tinygraph.copying  # noqa: F401 - from here on tensors can be copied and pickled
 from tinygraph.recording import no_grad
 from tinygraph.tensor import Tensor, grad
 from tinygraph.tracing import trace

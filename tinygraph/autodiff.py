@@ -26,7 +26,7 @@ from tinygraph.operators import Operand
 __all__ = ["reachable", "sweep"]
 
 SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
-"""Types that are alike in shape and dtype if they are one type."""
+"""Types of which two numbers are alike in shape and dtype; what is missing costs only time."""
 
 Observer = Callable[[Any, Any, Any], None]
 
@@ -153,7 +153,7 @@ def sweep(
             ):
                 part = fit(part, operand)
             if linear:
-                part = rule(part, out, *operands, **params)
+                part = _shaped(rule(part, out, *operands, **params))
             if index not in gradients:
                 gradients[index] = part
             else:  # popped, it is a temporary, and NumPy adds into it where nobody else holds it

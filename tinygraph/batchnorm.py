@@ -146,6 +146,8 @@ def closed_form(
 def standardize(x: Any, where: Layout, eps: Any) -> tuple[Any, Any]:
     """Give x − mu, which is the caller's to change, and 1/√(var + eps)."""
     axis, keepdims, _, per_n = where
+    if isinstance(eps, Fraction) and not x.dtype.hasobject:
+        eps = float(eps)
     xmu = x - per_n * ops.sum(x, axis=axis, keepdims=keepdims)
     # Not _sum_of_products: einsum overflows without a warning, and 1/√∞ hides it.
     return xmu, 1 / ops.sqrt(per_n * ops.sum(xmu * xmu, axis=axis, keepdims=keepdims) + eps)
@@ -232,9 +234,9 @@ def jacobian(x: Any, gamma: Any, *, eps: Any = 1e-5) -> Any:
     x, gamma = _array(x), _array(gamma)
     if x.ndim != 2:
         raise ValueError(f"jacobian: x has shape {x.shape}, but must have shape (N, D)")
-    axis, _, _, per_n = layout(x, gamma, gamma, eps, 0)
-    xmu = x - per_n * np.sum(x, axis=axis)
-    ivar = 1 / ops.sqrt(per_n * np.sum(xmu * xmu, axis=axis) + eps)
+    where = layout(x, gamma, gamma, eps, 0)
+    per_n = where.per_n
+    xmu, ivar = standardize(x, where, eps)
     xhat = xmu * ivar
     identity = np.eye(len(x), dtype=x.dtype)[:, :, None]
     return gamma * ivar * (identity - per_n - xhat[:, None, :] * (per_n * xhat[None, :, :]))
@@ -259,7 +261,7 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
     sums over other axes keep them with length 1.
     """
     if not 0 <= eps < math.inf:
-        raise ValueError(f"batchnorm: eps is {eps}, but must not be negative or infinite")
+        raise ValueError(f"batchnorm: eps is {eps}, but must be finite and not negative")
     axes = normalize_axes(x.shape, axis, of="batchnorm")
     return _layout(tuple(x.shape), tuple(gamma.shape), tuple(beta.shape), axes, x.dtype)
 

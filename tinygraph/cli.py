@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -197,10 +198,13 @@ def _add_comparison(
 
 def _eps(text: str) -> float | Fraction:
     try:
-        return Fraction(text) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError):
+        eps: float | Fraction = Fraction(text) if "/" in text else float(text)
+        if eps and isfinite(eps) and not 1e-300 < abs(float(eps)) < 1e300:
+            raise OverflowError
+        return eps
+    except (ValueError, ArithmeticError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no number; write such as 1e-5 or 1/90000"
+            f"{text!r} is no number in range; write such as 1e-5 or 1/90000"
         ) from None
 
 

@@ -75,8 +75,9 @@ class Primitive:
         One per input, ``rule(g, out, *inputs, **params) -> gradient of that input``, where `g`
         has the shape of `out`. ``None`` marks an input that no gradient flows to.
     linear : bool, optional
-        Whether the rules read nothing but `g`. A gradient that is to be summed back to its input
-        may then be summed first: −Σ g goes over a large array once, Σ (−g) twice.
+        Whether the operation is elementwise and each rule is g or −g. A gradient is then summed
+        back to the shape of its input before the rule: −Σ g goes over a large array once, Σ (−g)
+        twice.
 
     Attributes
     ----------

@@ -98,9 +98,13 @@ def batchnorm(x, gamma, beta, axis, eps):
     axis = (axis,) if isinstance(axis, int) else axis
     n = int(np.prod([x.shape[k] for k in axis]))
     per_n = 1 / n if x.dtype.itemsize <= 8 else x.dtype.type(1) / n
-    keepdims = axis != tuple(range(len(axis)))  # leading axes broadcast back by themselves
-    xmu = x - per_n * np.sum(x, axis=axis, keepdims=keepdims)
-    ivar = 1 / np.sqrt(per_n * np.sum(xmu * xmu, axis=axis, keepdims=keepdims) + eps)
+    options = {
+        "axis": axis,
+        "keepdims": axis != tuple(range(len(axis))),  # leading axes broadcast back by themselves
+        "dtype": np.float32 if x.dtype == np.float16 else None,  # in which float16 is added
+    }
+    xmu = x - per_n * np.sum(x, **options).astype(x.dtype)
+    ivar = 1 / np.sqrt(per_n * np.sum(xmu * xmu, **options).astype(x.dtype) + eps)
     return xmu * (gamma * ivar) + beta
 ''',
     "scatter": '''\

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from itertools import count, repeat
 from operator import attrgetter
 from typing import Any
@@ -242,28 +243,6 @@ class Tensor(Operand):
         op = f", op={self.op}" if self.op else ""
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle: a leaf as a new leaf, a result with all that it was computed from.
-
-        The graph is written flat, however deep it is. Its leaves are written as what they are, so
-        that leaves which are copied together with a result stay its leaves; what lies between is
-        copied for each result anew.
-        """
-        if self.op is None:
-            return _leaf, (self._data, *_marks(self, {}), self.params is UNRECORDED)
-        nodes = sorted(reachable([self]), key=lambda node: node.op is not None)  # leaves first
-        place = {node.index: k for k, node in enumerate(nodes)}
-        leaves = [node for node in nodes if node.op is None]
-        rows = [
-            (
-                *(node._data, node.op, dict(node.params)),
-                tuple(_Place(place[x.index]) if isinstance(x, Tensor) else x for x in node.inputs),
-                *_marks(node, place),
-            )
-            for node in nodes[len(leaves) :]
-        ]
-        return _result, (leaves, rows)
-
     # ------------------------------------------------------------------ differentiation
 
     def backward(self, dout: Any = None) -> None:
@@ -358,7 +337,8 @@ def grad(
     seed = _seed(out, dout)
     nodes, observe = reachable([out]), _observer()
     if create_graph:
-        seed = dout if isinstance(dout, Tensor) else Tensor(seed, name=f"d{out.name or 'out'}")
+        given = isinstance(dout, Tensor)
+        seed = dout.astype(seed.dtype) if given else Tensor(seed, name=f"d{out.name or 'out'}")
         gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=lambda node: node, observe=observe)
         return [gradients[x.index] if x.index in gradients else Tensor(_zeros(x)) for x in inputs]
     gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=_read_data, observe=observe)
@@ -369,45 +349,6 @@ def grad(
 
 
 # --------------------------------------------------------------------------- helpers
-
-
-class _Place(int):
-    """The position of an input among the nodes of a graph that is written down."""
-
-
-def _marks(node: Tensor, place: Mapping[int, int]) -> tuple[Any, ...]:
-    """Give gradient, name and origin, the origin with places for indices."""
-    origin = getattr(node, "origin", None)
-    return node.grad, node.name, origin and origin.moved(place)
-
-
-def _mark(node: Tensor, gradient: Any, name: str | None, origin: Any) -> None:
-    node.grad, node.name = gradient if gradient is None else locked(gradient), name
-    if origin is not None:
-        node.origin = origin
-
-
-def _leaf(data: Any, gradient: Any, name: str | None, origin: Any, unrecorded: bool) -> Tensor:
-    node = Tensor(data)
-    _mark(node, gradient, name, origin)
-    if unrecorded:
-        node.params = UNRECORDED
-    return node
-
-
-def _result(leaves: list[Tensor], rows: list[tuple[Any, ...]]) -> Tensor:
-    nodes, index = list(leaves), {k: leaf.index for k, leaf in enumerate(leaves)}
-    for data, op, params, inputs, gradient, name, origin in rows:
-        node = _new(Tensor)
-        node._data, node.op, node.index = locked(data), op, _next_index()
-        node.params = {key: values.relocked(x) for key, x in params.items()} or NO_PARAMS
-        node.inputs = tuple(
-            nodes[x] if isinstance(x, _Place) else values.relocked(x) for x in inputs
-        )
-        index[len(nodes)] = node.index
-        nodes.append(node)
-        _mark(node, gradient, name, origin and origin.moved(index))
-    return nodes[-1]
 
 
 def _owner(array: Any) -> Any:
@@ -431,7 +372,7 @@ def _seed(out: Tensor, dout: Any) -> Any:
                 f"backward: {describe(out)} is not a scalar and needs an upstream gradient: "
                 f"pass dout, an array of shape {out.shape}"
             )
-        return np.ones((), out.dtype)[()]
+        return locked(_exactly(np.ones((), out.dtype))[()])
     array = dout.data if isinstance(dout, Tensor) else values.numbers(dout, "the upstream gradient")
     if array.shape != out.shape:
         raise ValueError(
@@ -440,7 +381,15 @@ def _seed(out: Tensor, dout: Any) -> Any:
         )
     if array.dtype != out.dtype and not (array.dtype.kind == "c" and out.dtype.kind != "c"):
         array = array.astype(out.dtype)
-    return locked(array[()])
+    return locked(_exactly(array)[()])
+
+
+def _exactly(array: Any) -> Any:
+    """Make fractions of integers, whose quotients would be floats."""
+    return np.array(_fractions(array), dtype=object) if array.dtype.hasobject else array
+
+
+_fractions = np.frompyfunc(lambda x: Fraction(x) if isinstance(x, int) else x, 1, 1)
 
 
 def _observer() -> Callable[[Any, Any, Any], None] | None:

@@ -17,7 +17,8 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from numbers import Number
 from types import FrameType
@@ -51,11 +52,6 @@ class Origin:
 
     scope: Scope = ()
     constants: dict[tuple[int, int], str] = field(default_factory=dict)
-
-    def moved(self, index: Mapping[int, int]) -> Origin:
-        """Give the same origin in a copy of the graph, where tensors have another index."""
-        constants = {(index[k], position): name for (k, position), name in self.constants.items()}
-        return Origin(self.scope, constants)
 
 
 def trace(fn: Callable[P, R]) -> Callable[P, R]:
@@ -153,7 +149,7 @@ _ENGINE = {
         *("tracing", "anomaly", "module"),
     )
 }
-_ENGINE.add(fractions.__file__)
+_ENGINE |= {fractions.__file__, weakref.__file__}
 _NUMPY = os.path.dirname(np.__file__)
 
 
