@@ -309,7 +309,10 @@ def result(a, b):
 
 @pytest.mark.parametrize(
     ("shape", "other"),
-    [pair for pair in itertools.product(SHAPES, SHAPES) if result(*pair) is not None],
+    [
+        *(pair for pair in itertools.product(SHAPES, SHAPES) if result(*pair) is not None),
+        ((1, 300), (2, 300)),
+    ],
     ids=str,
 )
 def test_fit_is_the_transpose_of_broadcasting(shape, other):
@@ -324,6 +327,15 @@ def test_fit_is_the_transpose_of_broadcasting(shape, other):
     recorded = fit(Tensor(g), x)
     assert isinstance(recorded, Tensor)
     assert same_bits(recorded.data, fitted)
+
+
+@pytest.mark.parametrize("number", [Fraction, int])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3,)], ids=repr)
+def test_exact_numbers_are_fitted_exactly(shape, number):
+    g = np.array([[number(k) for k in row] for row in ((1, 2, 4), (8, 16, 32))], dtype=object)
+    fitted = fit(g, Tensor(np.ones(shape, dtype=object)))
+    assert (fitted.shape, fitted.dtype) == (shape, object)
+    assert fitted.tolist() == (g.sum(axis=0) if shape == (3,) else np.full(shape, 63)).tolist()
 
 
 def test_fit_leaves_alone_what_fits():
