@@ -675,6 +675,13 @@ def test_an_irrational_root_of_a_fraction_raises():
     assert np.sqrt(Tensor(Fraction(0))).data == 0
 
 
+def test_the_root_of_a_bare_number_and_of_a_float_among_fractions():
+    assert ops.sqrt(2.25) == 1.5
+    for exact in (Fraction(9, 4), *ops.sqrt(np.array([Fraction(9, 4), 2.25], dtype=object)) ** 2):
+        assert isinstance(exact, Fraction)
+        assert ops.sqrt(exact) == Fraction(3, 2)
+
+
 # --- complex numbers ----------------------------------------------------------------------------
 
 HOLOMORPHIC = {
