@@ -381,6 +381,14 @@ def test_spreading_along_an_axis_of_length_one_is_the_transpose_of_a_sum_that_ke
     close(grad(out, [x], g)[0], expected, 1e-15)
 
 
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_float16_is_added_in_float32(keepdims):
+    """In float16, 2048 + 1 is 2048."""
+    x = np.ones((3000, 2), dtype=np.float16)
+    found = ops.sum(x, axis=(0,), keepdims=keepdims)
+    assert same_bits(found, np.full((1, 2) if keepdims else (2,), 3000, dtype=np.float16))
+
+
 def test_spreading_a_number_over_many_entries_is_no_copy():
     out = ops.spread(np.float64(0.7), shape=(1000, 1000), axis=(0, 1))
     assert out.shape == (1000, 1000)
