@@ -162,6 +162,16 @@ def peak(f, *arrays, **options):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [(0,), (1,), (0, 1), (0, 2), (2,)], ids=repr)
+def test_rows_of_products_are_added_along_any_axes(axis, keepdims):
+    a, b = np.random.default_rng(0).normal(size=(2, 4, 3, 5))
+    expected = np.sum(a * b, axis=axis, keepdims=keepdims)
+    found = _sum_of_products(a, b, axis, keepdims)
+    assert found.shape == expected.shape
+    assert np.max(np.abs(found - expected)) < 1e-14
+
+
 @pytest.mark.parametrize("columns", [2, 8])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 def test_rows_of_products_are_added_without_an_array_of_the_products(dtype, columns):
