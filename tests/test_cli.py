@@ -318,7 +318,7 @@ COMPARE_MISTAKES = {
     "dtype with exact": (["--exact", "--dtype", "float32"], ["--dtype", "--exact", "--help"]),
     "eps no square": (["x.npy", "--exact", "--eps", "1e-5"], ["x.npy", "feature 0", "1/99856"]),
     "eps over zero": (["x.npy", "--eps", "1/0"], ["--eps", "'1/0'", "1/90000"]),
-    "nan": (["nan.npy", "--exact", "--allow-nonfinite"], ["nan.npy", "holds nan", "no fraction"]),
+    "nan": (["nan.npy", "--exact", "--allow-nonfinite"], ["nan.npy", "1 nan", "no fraction"]),
     "missing file": (["nowhere.csv", "--exact"], ["nowhere.csv"]),
     "output": (["x.npy", "-o", "pictures"], ["-o", "--help"]),
 }

@@ -263,6 +263,17 @@ def test_threads_give_the_serial_results(often):
         assert all(map(same_bits, chain(*a), chain(*b)))
 
 
+def test_gradients_of_a_shared_leaf_add_up_over_threads(often):
+    shared = Tensor(np.zeros(1000), name="shared")
+
+    def work(k):
+        for _ in range(50):
+            (shared * 1.0).backward(np.full(1000, k + 1.0))
+
+    in_threads(work)
+    assert set(shared.grad) == {50.0 * 36}
+
+
 def test_threads_trace_and_draw_side_by_side(often):
     expected = draw(traced()[0][0]).source
     assert set(in_threads(lambda k: draw(traced()[0][0]).source, 4)) == {expected}

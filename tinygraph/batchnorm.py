@@ -260,6 +260,8 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
     Leading axes vanish in a sum and broadcast back by themselves, so that mu is (D,) for x (N, D);
     sums over other axes keep them with length 1.
     """
+    if isinstance(eps, str):
+        raise TypeError(f"batchnorm: eps is {eps!r}, but must be a number, such as 1e-5")
     if not 0 <= eps < math.inf:
         raise ValueError(f"batchnorm: eps is {eps}, but must be finite and not negative")
     axes = normalize_axes(x.shape, axis, of="batchnorm")

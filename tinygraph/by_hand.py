@@ -6,7 +6,7 @@ a person writes it, for floats and for fractions, and what autodiff finds is hel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +17,38 @@ from tinygraph.batchnorm import Layout
 from tinygraph.graph import Graph
 from tinygraph.notation import Notation
 
-__all__ = ["Batch", "Derivation", "Error", "feature_name", "held_by_step"]
+__all__ = [
+    "NAMES",
+    "Batch",
+    "ClosedForm",
+    "Derivation",
+    "Error",
+    "answers",
+    "feature_name",
+    "held_by_step",
+]
+
+NAMES = ("dx", "dgamma", "dbeta")
+
+ClosedForm = Callable[..., tuple[Any, Any, Any]]
 
 # Bounds are (ROUNDINGS + √N) · (1 + max|x|/√(var + eps)) units of rounding: over random batches
-# with N from 2 to 8192, right pairs stay below half of it. Where a bound
-# passes MOST_BOUND, rounding hides what is right.
+# with N from 2 to 8192, right pairs stay below half of it. Where a bound passes MOST_BOUND,
+# rounding hides what is right.
 ROUNDINGS = 32
 MOST_BOUND = 3e-3
+
+
+def answers(closed: ClosedForm, *given: Any, **options: Any) -> dict[str, Any]:
+    """Ask a closed form for dx, dgamma and dbeta; it may use what it is given as it likes."""
+    answer = closed(*(a.copy() for a in given), **options)
+    if not isinstance(answer, tuple | list) or len(answer) != len(NAMES):
+        raise ValueError(
+            "compare: the closed form is called as closed(x, gamma, dout, eps=…, axis=…) and must "
+            f"return dx, dgamma and dbeta; it returned {type(answer).__name__}"
+            + (f" of {len(answer)}" if isinstance(answer, tuple | list) else "")
+        )
+    return dict(zip(NAMES, map(np.asarray, answer), strict=True))
 
 
 class Error(NamedTuple):

@@ -273,6 +273,8 @@ def _compare(options: argparse.Namespace) -> tuple[str, Any, Any]:
     for name, array in ((source, x), (options.upstream, dout)):
         problem = None if array is None else describe_nonfinite(str(name), array)
         if problem:
+            if options.exact:
+                raise InputError(f"{problem}, which is no fraction; leave the feature out")
             if not options.allow_nonfinite:
                 raise InputError(f"{problem}; --allow-nonfinite leaves such features out")
             _say(f"tinygraph: {problem}")

@@ -19,14 +19,13 @@ With ``exact=True`` all of this is done in fractions instead, without any tolera
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Literal, overload
 
 import numpy as np
 
 from tinygraph.batchnorm import closed_form, jacobian, layout, staged
-from tinygraph.by_hand import Batch, Error, held_by_step
+from tinygraph.by_hand import NAMES, Batch, ClosedForm, Error, answers, held_by_step
 from tinygraph.exact import ExactReport, compare_exactly
 from tinygraph.functions import normalize_axes
 from tinygraph.graph import Graph
@@ -42,12 +41,10 @@ COMPLEX_STEP = 1e-20
 ALL_ENTRIES, SOME_DIRECTIONS = 4096, 32
 LARGEST_JACOBIAN = 10**7
 REPEATS = 5
-NAMES = ("dx", "dgamma", "dbeta")
 
 LEAST_COMPLEX_BOUND = 1e-12
 
 Axis = int | tuple[int, ...]
-ClosedForm = Callable[..., tuple[Any, Any, Any]]
 
 
 @overload
@@ -154,7 +151,7 @@ def compare(
     with np.errstate(all="ignore"):
         out = trace(staged)(*tensors, eps=eps, axis=axis)
         out.backward(dout)
-        expected = _answers(closed, x, gamma, dout, eps, axis)
+        expected = answers(closed, x, gamma, dout, eps=eps, axis=axis)
         by_complex_step, directions = _complex_step_error(tensors, dout, eps, axis, batch)
         contraction = None
         if x.ndim == 2 and where.axis == (0,) and x.size * len(x) <= LARGEST_JACOBIAN:
@@ -273,14 +270,6 @@ def _complex_step_error(
     return Error(worst, max(batch.largest_bound, LEAST_COMPLEX_BOUND)), count
 
 
-def _answers(
-    closed: ClosedForm, x: Any, gamma: Any, dout: Any, eps: float, axis: Axis
-) -> dict[str, Any]:
-    """Ask the closed form, which may use what it is given as it likes."""
-    answer = closed(x.copy(), gamma.copy(), dout.copy(), eps=eps, axis=axis)
-    return dict(zip(NAMES, map(np.asarray, answer), strict=True))
-
-
 def _error_in_float64(arrays: tuple[Any, ...], eps: float, axis: Axis, closed: ClosedForm) -> Error:
     """Judge the formula apart from rounding: over many rows, a wrong term may hide in float32."""
     x, gamma, beta, dout = (a.astype(np.float64) for a in arrays)
@@ -288,7 +277,7 @@ def _error_in_float64(arrays: tuple[Any, ...], eps: float, axis: Axis, closed: C
     tensors = [Tensor(a) for a in (x, gamma, beta)]
     with np.errstate(all="ignore"):
         found = grad(staged(*tensors, eps=eps, axis=axis), tensors, dout)
-        expected = _answers(closed, x, gamma, dout, eps, axis)
+        expected = answers(closed, x, gamma, dout, eps=eps, axis=axis)
     errors = [batch.error(g, expected[name], name) for name, g in zip(NAMES, found, strict=True)]
     return max(errors, key=lambda error: error.ratio)
 

@@ -100,8 +100,8 @@ def stretch(var: Fraction, eps: Fraction, near: Fraction) -> Fraction:
         return Fraction(1)
     if not eps or root(eps) is None:
         raise ValueError(
-            f"var + eps = {var + eps} is no square of a fraction, and with eps = {eps} no "
-            f"stretching of x makes it one; {_squares_near(eps)}"
+            f"var + eps = {var + eps} is no square of a fraction, and x is stretched until it is "
+            f"one only if eps is a square other than 0; here eps = {eps}; {_squares_near(eps)}"
         )
     w = var / eps
     top, bottom = (w + 1).as_integer_ratio()

@@ -13,6 +13,7 @@ makes it a new point, and differentiating a result that was computed from the ol
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -38,6 +39,7 @@ UNRECORDED: Mapping[str, Any] = {}
 _next_index = count().__next__
 _read_data = attrgetter("_data")
 _new = object.__new__
+_storing = threading.Lock()  # between reading a leaf's gradient and adding to it
 
 
 class Tensor(Operand):
@@ -274,13 +276,14 @@ class Tensor(Operand):
         seed = locked(_seed(self, dout).copy())
         gradients = sweep(nodes, [(self, seed)], read=_read_data, observe=_observer())
         reached = [node for node in nodes if node.index in gradients]
-        found = []
-        for node in reached:
-            g = gradients[node.index]
-            adds = node.op is None and node.grad is not None
-            found.append(locked(node.grad + g if adds else g))
-        # One call that runs no Python, in which no interrupt is heard: all are stored, or none.
-        deque(map(setattr, reached, repeat("grad"), found), maxlen=0)
+        with _storing:
+            found = []
+            for node in reached:
+                g = gradients[node.index]
+                adds = node.op is None and node.grad is not None
+                found.append(locked(node.grad + g if adds else g))
+            # One call that runs no Python, in which no interrupt is heard: all are stored or none.
+            deque(map(setattr, reached, repeat("grad"), found), maxlen=0)
 
 
 def grad(
