@@ -39,7 +39,7 @@ UNRECORDED: Mapping[str, Any] = {}
 _next_index = count().__next__
 _read_data = attrgetter("_data")
 _new = object.__new__
-_storing = threading.Lock()  # between reading a leaf's gradient and adding to it
+_storing = threading.RLock()  # between reading a leaf's gradient and adding to it
 
 
 class Tensor(Operand):
