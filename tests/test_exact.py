@@ -546,6 +546,14 @@ def test_mistakes_are_explained(arguments, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_jacobian_that_is_left_out_is_mentioned(monkeypatch):
+    assert "left out" not in str(compare(batch(), exact=True))
+    monkeypatch.setattr("tinygraph.exact.LARGEST_JACOBIAN", 10)
+    report = compare(batch(), exact=True)
+    assert "Jacobian" not in report.others
+    assert "autodiff = Jacobian\n  left out: over 10 fractions" in str(report)
+
+
 def test_a_masked_array_is_refused():
     with pytest.raises(TypeError, match="'x' is a masked array"):
         compare(np.ma.masked_array(batch(), batch() > 2), exact=True)

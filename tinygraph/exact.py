@@ -163,6 +163,8 @@ class ExactReport:
         for other, many in self.others.items():
             lines += ["", f"autodiff = {other}"]
             lines += [f"  {h.name + ':':<8} {h.entries:>6} entries, {h.verdict}" for h in many]
+        if "Jacobian" not in self.others and len(shape) == 2 and self.axis == (0,):
+            lines += ["", "autodiff = Jacobian", f"  left out: over {LARGEST_JACOBIAN} fractions"]
         for other, held in self._all():
             if held.differs:
                 where, found, expected = held.differs
