@@ -192,7 +192,7 @@ def _explaining(what: str, file: Path | None) -> Iterator[None]:
         raise
     except BaseException as error:
         place, message = _place(error, file) or what, _message(error)
-        raise InputError(f"{place}: {message.removeprefix(f'{place}: ')}") from None
+        raise InputError(f"{place}: {message.replace(f'{place}: ', '', 1)}") from None
 
 
 def _place(error: BaseException, file: Path | None) -> str:
