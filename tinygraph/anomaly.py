@@ -115,14 +115,18 @@ class _Watch:
         return (f"; step {number}" if steps else "") + self.lines.get(node.index, "")
 
 
+def _array(x: Any) -> Any:
+    return np.asarray(x.data if isinstance(x, Operand) and hasattr(x, "data") else x)
+
+
 def _is_finite(x: Any) -> bool:
-    array = np.asarray(x.data if isinstance(x, Operand) and hasattr(x, "data") else x)
+    array = _array(x)
     return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
 
 
 def _first(x: Any) -> str:
     """Give the first entry that is not finite, and its place."""
-    array = np.asarray(getattr(x, "data", x) if isinstance(x, Operand) else x)
+    array = _array(x)
     place = np.argwhere(~np.isfinite(array))[0].tolist()
     return f"{array[tuple(place)]}" + (f" at {place}" if place else "")
 

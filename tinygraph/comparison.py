@@ -24,7 +24,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from tinygraph.batchnorm import closed_form, jacobian, layout, staged
+from tinygraph.batchnorm import Axis, closed_form, jacobian, layout, staged
 from tinygraph.by_hand import NAMES, Batch, ClosedForm, Error, answers, held_by_step
 from tinygraph.exact import ExactReport, compare_exactly
 from tinygraph.functions import normalize_axes
@@ -43,8 +43,6 @@ LARGEST_JACOBIAN = 10**7
 REPEATS = 5
 
 LEAST_COMPLEX_BOUND = 1e-12
-
-Axis = int | tuple[int, ...]
 
 
 @overload
