@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygraph import Tensor, draw, trace
 from tinygraph.batchnorm import closed_form
-from tinygraph.rendering import RenderingError
+from tinygraph.drawing.rendering import RenderingError
 
 
 def batchnorm_forward(x, gamma, beta, eps):

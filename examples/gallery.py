@@ -14,8 +14,8 @@ import numpy as np
 
 from tinygraph import Tensor, draw, nn, trace
 from tinygraph.batchnorm import staged
-from tinygraph.inputs import wine
-from tinygraph.rendering import Picture, RenderingError
+from tinygraph.cli.inputs import wine
+from tinygraph.drawing.rendering import Picture, RenderingError
 
 EPS = 1e-5
 

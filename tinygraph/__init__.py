@@ -12,24 +12,20 @@ The engine is here at once; the tools that read its graphs are imported when the
 - `gradcheck`: any gradient against the complex step or differences.
 - `batchnorm`: BatchNorm staged, in closed form and as a Jacobian.
 - `nn`, `optim`: layers, losses and optimizers.
+- `ops`: the table of primitives, to which rows of one's own may be added.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import tinygraph.copying  # noqa: F401 - from here on tensors can be copied and pickled
-from tinygraph.recording import no_grad
-from tinygraph.tensor import Tensor, grad
-from tinygraph.tracing import trace
+from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
 
 if TYPE_CHECKING:
-    from tinygraph import batchnorm, nn, optim
-    from tinygraph.anomaly import detect_anomaly
-    from tinygraph.checking import GradientMismatch, gradcheck
-    from tinygraph.comparison import compare
+    from tinygraph import batchnorm, nn, ops, optim
+    from tinygraph.checks import GradientMismatch, compare, gradcheck
     from tinygraph.drawing import draw
-    from tinygraph.equations import derive
     from tinygraph.graph import Graph
+    from tinygraph.writing import derive
 
 __all__ = [
     "GradientMismatch",
@@ -44,26 +40,26 @@ __all__ = [
     "gradcheck",
     "nn",
     "no_grad",
+    "ops",
     "optim",
     "trace",
 ]
 
-_LAZY = {
-    "GradientMismatch": "checking",
+_WINGS = {
+    "GradientMismatch": "checks",
     "Graph": "graph",
-    "compare": "comparison",
-    "derive": "equations",
-    "detect_anomaly": "anomaly",
+    "compare": "checks",
+    "derive": "writing",
     "draw": "drawing",
-    "gradcheck": "checking",
+    "gradcheck": "checks",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("batchnorm", "nn", "optim"):
+    if name in ("batchnorm", "nn", "ops", "optim"):
         return import_module(f"tinygraph.{name}")
-    if name in _LAZY:
-        return getattr(import_module(f"tinygraph.{_LAZY[name]}"), name)
+    if name in _WINGS:
+        return getattr(import_module(f"tinygraph.{_WINGS[name]}"), name)
     raise AttributeError(f"module 'tinygraph' has no attribute {name!r}")
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from tinygraph.cli import main
+from tinygraph.cli.commands import main
 
 sys.exit(main())

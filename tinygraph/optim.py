@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.state import Stateful, fitted
-from tinygraph.tensor import Tensor
+from tinygraph.engine.tensor import Tensor
+from tinygraph.nn.state import Stateful, fitted
 
 __all__ = ["SGD", "Adam", "Optimizer"]
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import by_hand
 import numpy as np
 
-from tinygraph import Tensor, batchnorm, fused, grad
+from tinygraph import Tensor, batchnorm, grad
+from tinygraph.batchnorm import primitive as fused
 
 # --------------------------------------------------------------------------- engines
 

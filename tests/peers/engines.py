@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tinygraph import Tensor, fused, grad, ops
-from tinygraph.autodiff import reachable
+from tinygraph import Tensor, grad, ops
+from tinygraph.batchnorm import primitive as fused
+from tinygraph.engine.autodiff import reachable
 
 TOLERANCE = 1e-12
 """How far two engines may differ, in units of the largest number that they computed with.

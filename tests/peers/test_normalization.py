@@ -13,7 +13,7 @@ from helpers import close
 from peers.engines import TOLERANCE, Tinygraph, agree, batchnorm
 from tinygraph import nn
 from tinygraph.batchnorm import staged
-from tinygraph.fused import normalize
+from tinygraph.batchnorm.primitive import normalize
 
 EPS = 1e-5
 RNG = np.random.default_rng(0)

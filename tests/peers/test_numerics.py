@@ -1,8 +1,7 @@
 """Rounding here and in PyTorch, both against sums in longdouble."""
 
 import pytest
-from test_numerics import EPS, WAYS
-from test_summation import drawn, errors
+from rounding import EPS, WAYS, drawn, errors
 
 torch = pytest.importorskip("torch", reason="rounding is compared with PyTorch, if it is installed")
 

@@ -8,7 +8,7 @@ from hypothesis import Phase, find, given, settings
 from peers.engines import TOLERANCE, Tinygraph, agree, gaps
 from peers.programs import programs
 from tinygraph import Tensor, ops
-from tinygraph.autodiff import reachable
+from tinygraph.engine.autodiff import reachable
 
 WITH_RULES = {name: op for name, op in ops.TABLE.items() if op.rules}
 # Fewer than the comparisons with PyTorch, and the same at every run.

@@ -1,0 +1,321 @@
+"""`tinygraph draw` and `derive` on functions of the user's, and what they say of mistakes."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from tinygraph import Tensor
+from tinygraph.cli.commands import main
+from tinygraph.cli.inputs import InputError
+from tinygraph.cli.targets import run_target
+
+MODEL = """\
+import numpy as np
+
+def forward(x, gamma, beta, eps):
+    N, D = x.shape
+    mu = 1. / N * np.sum(x, axis=0)
+    xmu = x - mu
+    var = 1. / N * np.sum(xmu ** 2, axis=0)
+    xhat = xmu / np.sqrt(var + eps)
+    out = gamma * xhat + beta
+    return out, (xhat, eps)
+
+def power(x, n=2, axis=None):
+    return np.sum(x ** n, axis=axis)
+
+def constant(x):
+    return 3.0
+
+def failing(x):
+    y = x + 1
+    return y @ np.ones((7, 2))
+
+def crash(x):
+    return x.no_such_attribute
+
+def nested(x):
+    from breaking import broken
+    return broken(x)
+"""
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.py"
+    path.write_text(MODEL)
+    return path.name
+
+
+def run(*arguments):
+    return main([str(a) for a in arguments])
+
+
+def test_shapes_constants_files_and_literals(model, tmp_path):
+    np.save(tmp_path / "beta.npy", np.arange(3.0))
+    arguments = ["x=8x3", "gamma=3", "beta=beta.npy", "eps=1e-5"]
+    out = run_target(f"{model}:forward", arguments, seed=1)[0]
+    assert out.shape == (8, 3)
+    assert out.name == "out"
+    again = run_target(f"{model}:forward", arguments, seed=1)[0]
+    other = run_target(f"{model}:forward", arguments, seed=2)[0]
+    assert np.array_equal(out.data, again.data)
+    assert not np.array_equal(out.data, other.data)
+    leaves = {t.name: t for t in _leaves(out)}
+    assert np.array_equal(leaves["beta"].data, [0.0, 1.0, 2.0])
+
+
+def _leaves(out):
+    from tinygraph.engine.autodiff import reachable
+
+    return [t for t in reachable([out]) if t.op is None]
+
+
+def test_literals_and_scalars(model):
+    cubes = run_target(f"{model}:power", ["x=4x3", "n:=3", "axis:=(0,)"])
+    assert cubes.shape == (3,)
+    x = _leaves(cubes)[0]
+    assert np.allclose(cubes.data, (x.data**3).sum(axis=0))
+    assert run_target(f"{model}:power", ["x=()"]).shape == ()
+
+
+def test_the_built_in_function():
+    assert run_target("batchnorm", []).shape == (178, 13)
+    out = run_target("batchnorm", ["x=6x4x5", "axis:=-1", "gamma=5", "beta=5"])
+    assert isinstance(out, Tensor)
+    assert out.shape == (6, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "words"),
+    [
+        ("nowhere.py:f", [], ["nowhere.py", "no such file"]),
+        ("model.py", [], ["FILE.py:FUNCTION"]),
+        ("model.txt:f", [], ["FILE.py:FUNCTION"]),
+        ("model.py:nothing", [], ["nothing", "forward", "power"]),
+        ("model.py:forward", ["x=8x3"], ["gamma", "x, gamma, beta, eps"]),
+        ("model.py:power", ["x=3", "m:=2"], ["'m'", "[n]"]),
+        ("model.py:power", ["x=3y4"], ["3y4", "64x100"]),
+        ("model.py:power", ["3"], ["name=64x100"]),
+        ("model.py:power", ["x=3", "n:=two"], ["two", "literal"]),
+        ("model.py:power", ["x=no.npy"], ["no.npy"]),
+        ("model.py:power", ["x=100000x100000"], ["too large"]),
+        ("model.py:power", ["x=" + "9" * 400], ["too large"]),
+        ("model.py:power", ["x=0x" + "9" * 5000], ["too large"]),
+        ("model.py:power", ["x=" + "x".join("1" * 65)], ["too large", "64 axes"]),
+        ("model.py:power", ["x=3", "x=4"], ["x=4", "x is given twice"]),
+        ("model.py:power", ["x=3", "n:=2", "n=4"], ["n=4", "n is given twice"]),
+        ("model.py:power", ["x=3", "n:={[]: 1}"], ["n:={[]: 1}", "literal"]),
+        ("model.py:power", ["x=NO.NPY"], ["NO.NPY", "no such file"]),
+        ("model.py:", ["x=3"], ["model.py:", "FILE.py:FUNCTION"]),
+        ("batchnorm", ["x:=3"], ["batchnorm", "x is 3", "x=64x100"]),
+        ("model.py:power", ["x=3", "axis:=5"], ["line 13", "axis 5", "(3,)"]),
+        ("model.py:forward", ["x=8x3", "gamma=4", "beta=3", "eps=1e-5"], ["line 9", "(4,)"]),
+        ("model.py:failing", ["x=4x3"], ["line 20", "(7, 2)"]),
+        ("model.py:crash", ["x=4"], ["line 23", "AttributeError", "no_such_attribute"]),
+        ("model.py:constant", ["x=4"], ["float", "no tensor"]),
+    ],
+)
+def test_mistakes_are_named(model, target, arguments, words, capsys):
+    with pytest.raises(InputError) as error:
+        run_target(target, arguments)
+    for word in words:
+        assert word in str(error.value)
+    for command in ("draw", "derive"):
+        assert run(command, target, *arguments) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.count("\n") == 1
+        assert words[0] in printed.err
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("def f(:\n", ["line 1"]), ("import numpy\n1 / 0\n", ["line 2", "ZeroDivisionError"])],
+)
+def test_a_file_that_cannot_be_imported(tmp_path, source, words):
+    (tmp_path / "broken.py").write_text(source)
+    with pytest.raises(InputError) as error:
+        run_target(f"{tmp_path / 'broken.py'}:f", [])
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_an_exception_of_the_user_is_named_by_file_line_and_function(model, tmp_path, capsys):
+    (tmp_path / "breaking.py").write_text(
+        "def broken(x):\n    def inside():\n        raise KeyError('no\\nkey')\n    inside()\n"
+    )
+    where = {
+        "failing": "tinygraph: model.py, line 20, in failing: `return y @ np.ones((7, 2))`: ",
+        "crash": "tinygraph: model.py, line 23, in crash: `return x.no_such_attribute`: ",
+        "nested": "tinygraph: breaking.py, line 3, in inside: `raise KeyError('no\\nkey')`: ",
+    }
+    for name, start in where.items():
+        for command in ("draw", "derive"):
+            assert run(command, f"{model}:{name}", "x=4x3") == 2
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            assert printed.err.startswith(start)
+            assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("argument", ["gamma=4", "eps=nan", "x=3", "eps:='small'"])
+def test_the_name_of_the_built_in_function_is_said_once(argument, capsys):
+    assert run("draw", "batchnorm", argument) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("tinygraph: batchnorm: ")
+    assert line.count("batchnorm") == 1
+
+
+def test_files_are_known_by_their_suffix_in_upper_case_too(model, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 3)))
+    (tmp_path / "x.npy").rename(tmp_path / "X.NPY")
+    (tmp_path / "X.CSV").write_text("1,2\n3,4\n")
+    assert run_target(f"{model}:power", ["x=X.NPY"]).data == 6
+    assert run_target(f"{model}:power", ["x=X.CSV"]).data == 30
+
+
+FORWARD = ("model.py:forward", "x=8x3", "gamma=3", "beta=3", "eps=1e-5")
+
+
+def test_draw_writes_by_suffix(model, tmp_path, capsys):
+    for suffix, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("dot", b"//"), ("svg", b"<?xml")):
+        assert run("draw", *FORWARD, "-o", f"pictures/out.{suffix}") == 0
+        assert (tmp_path / f"pictures/out.{suffix}").read_bytes().startswith(magic)
+    assert "wrote" in capsys.readouterr().err
+    text = "".join(ET.parse(tmp_path / "pictures/out.svg").getroot().itertext())
+    for word in ("dgamma", "dxmu1", "xhat", "1/N Σ x"):
+        assert word in text
+    for suffix in ("png", "pdf", "dot", "svg"):  # its own files it overwrites
+        assert run("draw", *FORWARD, "-o", f"pictures/out.{suffix}") == 0
+
+
+def test_draw_to_standard_output_and_default_place(model, tmp_path, capfdbinary):
+    assert run("draw", *FORWARD, "-o", "-", "--format", "json") == 0
+    assert json.loads(capfdbinary.readouterr().out)["directed"] is True
+    assert run("draw", *FORWARD, "-o", "-") == 0
+    assert capfdbinary.readouterr().out.startswith(b"<?xml")
+    assert run("draw", *FORWARD) == 0
+    assert (tmp_path / "graphs/forward.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--view", "joint"],
+        ["--view", "backward"],
+        ["--view", "forward", "--detail", "primitives"],
+        ["--step", "2"],
+        ["--values"],
+        ["--direction", "TB"],
+    ],
+)
+def test_draw_takes_the_options_of_draw(model, options, capfdbinary):
+    pictures = []
+    for chosen in ([], options):
+        assert run("draw", *FORWARD, *chosen, "-o", "-", "--format", "dot") == 0
+        pictures.append(capfdbinary.readouterr().out)
+    assert pictures[0] != pictures[1]
+
+
+def test_values_are_of_a_random_upstream_gradient(model, capfdbinary):
+    assert run("draw", *FORWARD, "--values", "-o", "-", "--format", "dot") == 0
+    assert "–".encode() not in capfdbinary.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["out.bmp", "out"])
+def test_a_suffix_that_cannot_be_written(model, name, capsys, tmp_path):
+    assert run("draw", *FORWARD, "-o", name) == 2
+    assert "svg" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "dot"])
+def test_a_file_of_the_users_is_kept(model, tmp_path, suffix, capsys):
+    mine = tmp_path / f"mine.{suffix}"
+    mine.write_bytes(b"my own work")
+    assert run("draw", *FORWARD, "-o", mine) == 2
+    assert "--force" in capsys.readouterr().err
+    assert mine.read_bytes() == b"my own work"
+    assert run("draw", *FORWARD, "-o", mine, "--force") == 0
+    assert mine.read_bytes() != b"my own work"
+
+
+def test_a_file_that_only_mentions_tinygraph_is_the_users(model, tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    mine.write_text("import tinygraph\n")
+    assert run("derive", *FORWARD, "--format", "python", "-o", mine) == 2
+    notes = tmp_path / "notes.dot"
+    notes.write_text("// my notes on tinygraph\n")
+    assert run("draw", *FORWARD, "-o", notes) == 2
+    assert (mine.read_text(), notes.read_text()) == (
+        "import tinygraph\n",
+        "// my notes on tinygraph\n",
+    )
+
+
+def test_what_a_file_prints_and_imports(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "helping.py").write_text("def twice(x):\n    return 2 * x\n")
+    (tmp_path / "chatty.py").write_text(
+        "print('hello')\ndef f(x):\n    from helping import twice\n"
+        "    print(x.shape)\n    return twice(x)\n"
+        "def leave(x):\n    raise SystemExit(0)\n"
+    )
+    assert run("draw", "chatty.py:f", "x=3", "-o", "-", "--format", "dot") == 0
+    assert capfdbinary.readouterr().out.startswith(b"// made by tinygraph")
+    assert run("draw", "chatty.py:leave", "x=3", "-o", "-") == 2
+
+
+def test_a_step_that_does_not_exist(model, capsys):
+    assert run("draw", *FORWARD, "--step", "17", "-o", "x.svg") == 2
+    assert "17" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [("--view", "joint"), ("--view", "forward"), ("--detail", "primitives")]
+)
+def test_a_step_is_a_picture_of_its_own(model, options, capsys, tmp_path):
+    assert run("draw", *FORWARD, "--step", "2", *options, "-o", "x.svg") == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "--step 2" in line
+    assert "leave --view and --detail out" in line
+    assert not (tmp_path / "x.svg").exists()
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "one"])
+def test_a_seed_that_is_none(model, seed, capsys):
+    assert run("draw", *FORWARD, "--seed", seed) == 2
+    assert f"argument --seed: '{seed}' is no seed" in capsys.readouterr().err
+
+
+def test_derive_prints_and_writes(model, tmp_path, capfd):
+    for notation, word in (("text", "xhat"), ("markdown", "|"), ("latex", r"\sqrt")):
+        assert run("derive", *FORWARD, "--format", notation) == 0
+        assert word in capfd.readouterr().out
+    assert run("derive", *FORWARD, "--format", "python", "-o", "made.py") == 0
+    namespace = {}
+    exec((tmp_path / "made.py").read_text(), namespace)
+    rng = np.random.default_rng(5)
+    x, dout = rng.normal(size=(2, 8, 3))
+    gamma, beta = rng.normal(size=(2, 3))
+    _, cache = namespace["forward"](x, gamma, beta)
+    dx, dgamma, dbeta = namespace["backward"](dout, cache)
+    from tinygraph.batchnorm import closed_form
+
+    for found, expected in zip((dx, dgamma, dbeta), closed_form(x, gamma, dout), strict=True):
+        assert np.allclose(found, expected, rtol=0, atol=1e-13)
+    assert run("derive", *FORWARD, "--format", "python", "-o", "made.py") == 0  # its own file
+    assert run("derive", *FORWARD, "-o", "model.py") == 2  # the user's
+
+
+@pytest.mark.parametrize("command", ["draw", "derive"])
+def test_help_has_examples(command, capsys):
+    assert run(command, "--help") == 0
+    printed = capsys.readouterr().out
+    assert "examples:" in printed
+    assert "name=64x100" in printed

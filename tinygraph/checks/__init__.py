@@ -1,0 +1,10 @@
+"""Evidence that can fail: gradients against differences, staged BatchNorm against its closed form.
+
+In the order in which to read it: `guarding`, `gradient_report`, `gradients` (`gradcheck`);
+`by_hand`, `rational`, `reports`, `exact`, `comparison` (`compare`).
+"""
+
+from tinygraph.checks.comparison import compare
+from tinygraph.checks.gradients import GradientMismatch, gradcheck
+
+__all__ = ["GradientMismatch", "compare", "gradcheck"]

@@ -1,0 +1,519 @@
+"""Check gradients against numbers that no rule of differentiation had a part in.
+
+What this file lets you do:
+
+- `gradcheck` compares what `grad` gives for a function with differences of the function itself, to
+  any order, and says which input is wrong, where, by how much, and why where that can be told;
+- `directional_derivative` differentiates any function of arrays along a direction.
+
+**The complex step** takes Im f(x + i·h·v) / h. Nothing is subtracted, so h may be 1e-20 and nothing
+cancels: the derivative is right to the last digits. It needs a function that is analytic around x;
+relu, max and where are, off their kinks. **Central differences**, (f(x + h·v) − f(x − h·v)) / 2h,
+serve every other function, to about nine digits.
+
+**The upstream gradient is random, never ones.** With ones the true gradient of BatchNorm's input
+is 0, and every wrong formula passes.
+
+**An error is measured by what the gradient is made of**: the largest entry for the same input, or,
+where all of them cancel, as those of a bias in front of a BatchNorm do, the terms that cancelled.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from tinygraph.checks.gradient_report import METHODS, GradientMismatch, GradientReport, InputReport
+from tinygraph.checks.guarding import (
+    as_tensors,
+    called,
+    changed_input,
+    check_apart,
+    float64,
+    input_names,
+    kept,
+    nonfinite,
+    plain,
+    random_signs,
+    unsteady,
+)
+from tinygraph.engine.autodiff import fit, reachable
+from tinygraph.engine.tensor import Tensor, grad
+
+__all__ = [
+    "GradientMismatch",
+    "GradientReport",
+    "InputReport",
+    "directional_derivative",
+    "gradcheck",
+]
+
+Function = Callable[..., Any]
+
+EPS = float(np.finfo(np.float64).eps)
+COMPLEX_STEP = 1e-20
+CENTRAL_STEP = EPS ** (1 / 3)  # balances the errors h² of the formula and eps / h of rounding
+TOLERANCE = {"complex": 1e-10, "central": 1e-6}
+# A gradient below this share of its terms is measured by that share. Rounding leaves EPS of the
+# terms in a complex step, EPS / h in a difference: far less than the tolerance allows on it.
+CANCELLED = 1e-2
+# A difference that fails is taken again with smaller steps: for what bends sharply but smoothly.
+FINER = (30, 1000)
+
+# --------------------------------------------------------------------------- differences
+
+
+def directional_derivative(
+    fn: Function, inputs: Sequence[Any], directions: Sequence[Any], method: str = "complex"
+) -> Any:
+    """Differentiate a function along a direction, without a graph.
+
+    Parameters
+    ----------
+    fn : callable
+        A function of Tensors or of arrays: it is given what `inputs` are. It may itself use
+        `grad`, and is therefore run with recording on.
+    inputs : sequence of Tensors or array_like
+        The point; whatever the dtype, float64 is computed with.
+    directions : sequence of array_like or None
+        One per input, of its shape; None leaves that input where it is.
+    method : str
+        ``complex`` for analytic functions, exact to the last digits, or ``central``.
+
+    Returns
+    -------
+    ndarray
+        d/dt fn(inputs + t · directions) at t = 0, of the shape of fn's result.
+
+    Raises
+    ------
+    ValueError
+        If `method` is unknown, or a direction has not the shape of its input.
+
+    Notes
+    -----
+    The complex step: Squire and Trapp, "Using Complex Variables to Estimate Derivatives of Real
+    Functions", SIAM Review 40 (1998).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> directional_derivative(lambda x: x**3, [np.array([1.0, 2.0])], [np.array([1.0, 1.0])])
+    array([ 3., 12.])
+    """
+    _check_method(method, METHODS)
+    arrays = [np.array(plain(x), dtype=np.float64) for x in inputs]
+    along = [None if v is None else np.asarray(plain(v), np.float64) for v in directions]
+    for k, (x, v) in enumerate(zip(arrays, along, strict=True)):
+        if v is not None and v.shape != x.shape:
+            raise ValueError(f"direction {k} has shape {v.shape}, but its input {x.shape}")
+
+    def values(*moved: Any) -> Any:
+        pairs = zip(moved, inputs, strict=True)
+        return np.asarray(
+            plain(fn(*(Tensor(x, name=t.name) if isinstance(t, Tensor) else x for x, t in pairs)))
+        )
+
+    if method == "complex":
+        return _complex_step(values, arrays, along)
+    width = max(_width(x, v) for x, v in zip(arrays, along, strict=True))
+    up, down, distance = _two_points(values, arrays, along, CENTRAL_STEP * width)
+    return (up - down) / distance
+
+
+def _moved(arrays: Sequence[Any], along: Sequence[Any], t: complex) -> list[Any]:
+    return [x if v is None else x + t * v for x, v in zip(arrays, along, strict=True)]
+
+
+def _complex_step(values: Function, arrays: Sequence[Any], along: Sequence[Any]) -> Any:
+    return np.imag(values(*_moved(arrays, along, 1j * COMPLEX_STEP))) / COMPLEX_STEP
+
+
+def _width(x: Any, v: Any) -> float:
+    return 1.0 if v is None else float(np.max(np.abs(x), where=v != 0, initial=1.0))
+
+
+def _two_points(
+    values: Function, arrays: Sequence[Any], along: Sequence[Any], h: float
+) -> tuple[Any, Any, float]:
+    """Evaluate on both sides; also give how far apart, along `along`, rounding put the points."""
+    up, down = _moved(arrays, along, h), _moved(arrays, along, -h)
+    apart = [(a - b, v) for a, b, v in zip(up, down, along, strict=True) if v is not None]
+    distance = sum(np.vdot(d, v) for d, v in apart) / sum(np.vdot(v, v) for _, v in apart)
+    with np.errstate(all="ignore"):  # a point beside the user's may leave the function's domain
+        return values(*up), values(*down), float(distance)
+
+
+# --------------------------------------------------------------------------- the check
+
+
+def gradcheck(
+    fn: Function,
+    *inputs: Any,
+    order: int = 1,
+    method: str = "auto",
+    seed: int = 0,
+    tolerance: float | None = None,
+    full: int = 2000,
+    directions: int = 16,
+) -> GradientReport:
+    """Check the gradient that reverse mode gives for a function against the function itself.
+
+    Parameters
+    ----------
+    fn : callable
+        A function of Tensors that returns a Tensor.
+    *inputs : array_like or Tensors
+        The point, away from kinks. They are not touched: `fn` is given copies, in float64.
+    order : int
+        2 also checks the derivatives of the gradient, 3 theirs as well, and so on.
+    method : str
+        ``complex``, ``central``, or ``auto``: the complex step where a trial shows that the
+        function is analytic, else central differences.
+    seed : int
+        Of the random upstream gradient, weights and directions.
+    tolerance : float, optional
+        By default 1e-10 for the complex step and 1e-6 for central differences.
+    full : int
+        Every entry is compared if the inputs have at most so many.
+    directions : int
+        Otherwise, a large input is compared along so many random directions and at five entries.
+
+    Returns
+    -------
+    GradientReport
+
+    Raises
+    ------
+    GradientMismatch
+        If the gradient is wrong; if there is none to check (a kink, a function that is constant);
+        or if `fn` is not a function (equal inputs give different values, or inputs or Tensors
+        around it are changed). ``report`` has the details.
+    ValueError
+        If there are no inputs, or one is empty or not finite or shares memory with another, or if
+        the value of `fn` is not finite.
+    TypeError
+        If an input is not real numbers, or `fn` does not return a Tensor.
+
+    Notes
+    -----
+    Order k + 1 is the check of Σ ⟨gradient of input i, w_i⟩, for random w_i, of order k. Objects
+    with ``state_dict`` and ``load_state_dict`` that `fn` is, has or closes over, such as layers
+    with running statistics, get their state back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bool(gradcheck(lambda x: np.tanh(x) / x, [0.5, -1.0, 2.0], order=2))
+    True
+
+    A path that the graph does not see is lost:
+
+    >>> try:
+    ...     gradcheck(lambda x, y: y * np.exp(x.data), [1.0, 2.0], 3.0)
+    ... except GradientMismatch as error:
+    ...     x, y = error.report.inputs
+    ...     print(f"{x.failing} of {x.checked} fail, {error.report.cause.partition(',')[0]}")
+    2 of 2 fail, missing path: no gradient arrives at x
+    """
+    _check_method(method, (*METHODS, "auto"))
+    if order < 1:
+        raise ValueError(f"gradcheck: order must be at least 1, not {order}")
+    names = input_names(fn, inputs)
+    arrays = [float64(plain(x), name) for x, name in zip(inputs, names, strict=True)]
+    check_apart(inputs, names)
+    used, notes = method, []
+    for x, name in zip(inputs, names, strict=True):
+        if (dtype := np.asarray(plain(x)).dtype) != np.float64:
+            notes.append(f"{name} is {dtype} and was checked in float64")
+    every = sum(x.size for x in arrays) <= full
+    found: list[InputReport] = []
+    with kept(fn) as changed_state:
+
+        def changed() -> str:
+            return changed_input(inputs, names, arrays) or changed_state()
+
+        cause, level, failed = unsteady(fn, names, arrays, changed), 1, False
+        while not cause and not failed and level <= order:
+            point = _Point(fn, names, arrays, level, seed)
+            used = point.choose() if method == "auto" else method
+            results, cause = point.check(used, tolerance, every, directions)
+            if cause.startswith("not analytic") and method == "auto":
+                used = "central"
+                results, cause = point.check(used, tolerance, every, directions)
+            found += results
+            failed = any(one.failing for one in results)
+            fn, level = point.derivative, level + 1
+        cause = cause or changed()
+    report = GradientReport(
+        passed=not (cause or failed),
+        method=used,
+        tolerance=TOLERANCE.get(used, 0.0) if tolerance is None else tolerance,
+        order=max(level - 1, 1),
+        inputs=tuple(found),
+        cause=cause,
+        notes=tuple(notes),
+    )
+    if not report:
+        raise GradientMismatch(report)
+    return report
+
+
+class _Point:
+    """A function at a point: its gradient by reverse mode, and its slopes by differences."""
+
+    def __init__(
+        self, fn: Function, names: list[str], arrays: list[Any], order: int, seed: int
+    ) -> None:
+        self.fn, self.names, self.arrays, self.order, self.seed = fn, names, arrays, order, seed
+        rng = np.random.default_rng((seed, order))
+        tensors = as_tensors(arrays, names)
+        out = called(fn, tensors)
+        self.value = out.data
+        if not np.isfinite(self.value).all():
+            raise ValueError(f"gradcheck: the value of the function {nonfinite(self.value)}")
+        self.upstream = random_signs(rng, out.shape)
+        self.weights = [random_signs(rng, x.shape) for x in arrays]
+        self.analytic = grad(out, tensors, self.upstream)
+        self.terms = _terms(out, tensors, self.upstream, rng)
+
+    def derivative(self, *tensors: Tensor) -> Any:
+        """Give Σ ⟨gradient, weights⟩, the function whose gradient is of the next order."""
+        gradients = grad(self.fn(*tensors), tensors, self.upstream, create_graph=True)
+        return sum((g * w).sum() for g, w in zip(gradients, self.weights, strict=True))
+
+    def values(self, *arrays: Any) -> Any:
+        return called(self.fn, as_tensors(arrays, self.names)).data
+
+    def choose(self) -> str:
+        """Choose the complex step if it runs, and gives what rough differences give."""
+        along = [
+            w * np.maximum(np.abs(x), 1) / math.sqrt(x.size)
+            for x, w in zip(self.arrays, self.weights, strict=True)
+        ]
+        size = np.max(np.abs(self.value), initial=0)
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)
+                moved = self.values(*_moved(self.arrays, along, 1j * COMPLEX_STEP))
+                if np.max(np.abs(np.real(moved) - self.value), initial=0) > 1e-6 * size:
+                    return "central"
+                slope = np.imag(moved) / COMPLEX_STEP
+                for h in (CENTRAL_STEP, *(CENTRAL_STEP / finer for finer in FINER)):
+                    up, down, distance = _two_points(self.values, self.arrays, along, h)
+                    rough = (up - down) / distance
+                    allowed = 1e-3 * np.abs(rough) + 32 * EPS * size / h
+                    if not np.any(np.abs(slope - rough) > allowed):
+                        return "complex"
+        except Exception:  # a function of real numbers need not be one of complex numbers
+            pass
+        return "central"
+
+    def direction(self, i: int, test: int) -> Any:
+        """Give the unit vector of entry `test`, or for a negative number a random direction."""
+        x = self.arrays[i]
+        if test < 0:
+            rng = np.random.default_rng((self.seed, self.order, i, -test))
+            return random_signs(rng, x.shape) / math.sqrt(x.size)
+        v = np.zeros(x.size)
+        v[test] = 1
+        return v.reshape(x.shape)
+
+    def slopes(self, i: int, v: Any, h: float = CENTRAL_STEP) -> tuple[float, float]:
+        """Give the slopes on the left and on the right; the central difference is their mean."""
+        along = [v if k == i else None for k in range(len(self.arrays))]
+        h *= _width(self.arrays[i], v)
+        up, down, distance = _two_points(self.values, self.arrays, along, h)
+        left, right = (np.vdot(self.upstream, d) for d in (self.value - down, up - self.value))
+        return 2 * float(left) / distance, 2 * float(right) / distance
+
+    def compare(
+        self, i: int, v: Any, method: str, h: float = CENTRAL_STEP
+    ) -> tuple[float, float, float]:
+        """Give the derivative along `v`, by reverse mode and by differences, and its jump here."""
+        analytic = float(np.vdot(self.analytic[i], v))
+        if method == "central":
+            left, right = self.slopes(i, v, h)
+            return analytic, (left + right) / 2, abs(right - left)
+        along = [v if k == i else None for k in range(len(self.arrays))]
+        slope = _complex_step(self.values, self.arrays, along)
+        return analytic, float(np.vdot(self.upstream, slope)), 0.0
+
+    def rounding(self, h: float = CENTRAL_STEP) -> float:
+        """Estimate what rounding of the function's values does to a difference."""
+        return EPS * float(np.linalg.norm(self.upstream * self.value)) / h
+
+    def kink(self, i: int, v: Any) -> str:
+        """Tell a kink: slopes on both sides that do not meet in proportion to the step."""
+        (left, right), (near_left, near_right) = (
+            self.slopes(i, v, CENTRAL_STEP / finer) for finer in (1, 100)
+        )
+        jump, least = abs(right - left), 1e-3 * max(abs(left), abs(right))
+        least += 8 * self.rounding(CENTRAL_STEP / 100)
+        if not (jump > least and abs(near_right - near_left) > jump / 2):
+            return ""  # also where a slope is nan
+        return (
+            f"kink: the slope of {self.names[i]} is {left:.6g} on one side and {right:.6g} on the "
+            "other, so there is no derivative to compare with; check at another point"
+        )
+
+    def check(
+        self, method: str, tolerance: float | None, every: bool, directions: int
+    ) -> tuple[list[InputReport], str]:
+        """Check all inputs, and give the likely cause of the first failure."""
+        limit = TOLERANCE[method] if tolerance is None else tolerance
+        results, cause = [], ""
+        for i, x in enumerate(self.arrays):
+            if every or x.size <= 2 * directions + 5:  # what directions would cost as well
+                tests = list(range(x.size))
+            else:
+                rng = np.random.default_rng((self.seed, self.order, i))
+                tests = [-k for k in range(1, directions + 1)]
+                tests += [int(np.argmax(np.abs(self.analytic[i])))]
+                tests += rng.integers(x.size, size=4).tolist()
+            result, why = self.check_input(i, method, limit, tests)
+            results.append(result)
+            cause = cause or why
+        if self.order == 1 and not cause and not any(self.terms):
+            cause = "constant: the result does not depend on the inputs, so nothing was checked"
+        return results, cause
+
+    def check_input(
+        self, i: int, method: str, limit: float, tests: list[int]
+    ) -> tuple[InputReport, str]:
+        rows = np.array([self.compare(i, self.direction(i, test), method) for test in tests])
+        sizes = np.abs(rows[:, :2])
+        least = CANCELLED * self.terms[i] if math.isfinite(self.terms[i]) else 0.0
+        scale = np.max(sizes, where=np.isfinite(sizes), initial=least)
+
+        def errors(rows: Any) -> Any:
+            gap = np.abs(rows[..., 0] - rows[..., 1])
+            return np.where(np.isfinite(gap), gap / (scale or 1), np.inf)
+
+        for finer in FINER if method == "central" else ():
+            for k in np.flatnonzero(errors(rows) > limit).tolist():
+                v = self.direction(i, tests[k])
+                again = np.array(self.compare(i, v, method, CENTRAL_STEP / finer))
+                rows[k] = min(rows[k], again, key=errors)
+        error = errors(rows)
+        failing, worst = error > limit, int(np.argmax(error))
+
+        cause, suspects = "", rows[:, 2] > 1e-3 * scale
+        suspects[worst] |= failing[worst]
+        for k in np.flatnonzero(suspects).tolist():
+            if cause := self.kink(i, self.direction(i, tests[k])):
+                worst, error[k], failing[k] = k, max(error[k], rows[k, 2] / (scale or 1)), True
+                break
+        entry, (analytic, numeric, _) = tests[worst], rows[worst].tolist()
+        if entry < 0 and failing.any():
+            entry = self.locate(i, self.direction(i, entry), method)
+            analytic, numeric, _ = self.compare(i, self.direction(i, entry), method)
+        if failing.any() and not cause:
+            cause = self.cause(i, rows[:, 0], rows[:, 1], method, self.direction(i, entry))
+        shape = self.arrays[i].shape
+        result = InputReport(
+            name=self.names[i],
+            shape=shape,
+            order=self.order,
+            error=float(error[worst]),
+            index=None if entry < 0 else tuple(map(int, np.unravel_index(entry, shape))),
+            analytic=analytic,
+            numeric=numeric,
+            failing=int(np.count_nonzero(failing)),
+            checked=len(tests),
+        )
+        return result, cause
+
+    def locate(self, i: int, v: Any, method: str) -> int:
+        """Find an entry to blame for a direction that fails: one half must fail, and one of its."""
+        low, high = 0, v.size
+        while high - low > 1:
+            middle = (low + high) // 2
+            halves = (low, middle), (middle, high)
+            gaps = []
+            for start, stop in halves:
+                part = np.zeros(v.size)
+                part[start:stop] = v.ravel()[start:stop]
+                a, n, _ = self.compare(i, part.reshape(v.shape), method)
+                gaps.append(abs(a - n))
+            low, high = halves[int(np.argmax(gaps))]
+        return low
+
+    def cause(self, i: int, a: Any, n: Any, method: str, worst: Any) -> str:
+        """Tell why gradients `a` are not `n`, as far as the numbers show it."""
+        name, shape = self.names[i], self.arrays[i].shape
+        entries = a.size == math.prod(shape)
+        if not np.isfinite(a).all():
+            return f"not finite: the gradient of {name} has nan or inf where the value has none"
+        if not np.isfinite(n).all():
+            return f"not finite: a step of {CENTRAL_STEP:.0e} leaves the domain of the function"
+        if method == "complex":
+            with np.errstate(all="ignore"):
+                gap, (_, central, _) = abs(a - n).max(), self.compare(i, worst, "central")
+            if abs(np.vdot(self.analytic[i], worst) - central) < gap / 10:
+                return (
+                    "not analytic: central differences agree with the gradient, so the function "
+                    'takes a real part somewhere; use method="central"'
+                )
+        elif np.abs(a - n).max() < 8 * self.rounding():
+            return (
+                "rounding: the values of the function are too large next to their changes; "
+                'subtract a constant from them or use method="complex"'
+            )
+        if not a.any():
+            return (
+                f"missing path: no gradient arrives at {name}, although the result depends on it; "
+                "somewhere between, its plain array is used (.data, .detach(), float())"
+            )
+        factor = np.vdot(a, n) / np.vdot(n, n) if n.any() else 0.0
+        if a.size > 1 and np.abs(a - factor * n).max() <= 1e-3 * np.abs(a - n).max():
+            exact = Fraction(factor).limit_denominator(100)
+            near = abs(exact - factor) < 1e-3 * abs(exact - 1)
+            ratio = exact if near else f"{1 + float(f'{factor - 1:.4g}'):.12g}"
+            return f"factor: every entry is {ratio} times what it should be"
+        if entries:
+            a, n = a.reshape(shape), n.reshape(shape)
+            gap = n - a
+            if len(set(shape)) == 1 < len(shape) and np.allclose(a.T, n, 0, 1e-6 * np.abs(n).max()):
+                return "transposed: the transpose of the gradient is right"
+            for axis in range(len(shape)):
+                if shape[axis] > 1 and np.ptp(gap, axis).max() <= 1e-6 * np.abs(gap).max():
+                    return (
+                        f"missing path: what is missing is the same all along axis {axis}, as if "
+                        "a path through a sum or mean over that axis were lost"
+                    )
+        if self.order > 1:
+            return (
+                f"order {self.order}: the lower derivatives are right, so a rule takes something "
+                "for constant, such as an array that it saved or the .data of a tensor"
+            )
+        return ""
+
+
+def _terms(out: Tensor, inputs: Sequence[Tensor], upstream: Any, rng: Any) -> list[float]:
+    """Give the size that each input's gradient would have if no terms cancelled.
+
+    A gradient that is 0 because its terms cancel is computed as 1e-16 of them. They are seen by a
+    sweep in which every gradient on the way gets random signs, so that nothing cancels.
+    """
+    gradients = {out.index: upstream}
+    for node in reversed(reachable([out])):
+        if node.op is None or node.index not in gradients:
+            continue
+        g = gradients.pop(node.index) * random_signs(rng, node.shape)
+        operands = [plain(x) for x in node.inputs]
+        for x, rule in zip(node.inputs, node.op.rules, strict=False):
+            if rule is not None and isinstance(x, Tensor):
+                term = fit(rule(g, node.data, *operands, **node.params), x)
+                gradients[x.index] = gradients.get(x.index, 0) + term
+    return [float(np.max(np.abs(gradients.get(x.index, 0)))) for x in inputs]
+
+
+def _check_method(method: str, known: Any) -> None:
+    if method not in known:
+        raise ValueError(f"method must be one of {', '.join(known)}, not {method!r}")

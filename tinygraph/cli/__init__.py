@@ -1,0 +1,9 @@
+"""The command line: parses, calls, prints.
+
+In the order in which to read it: `inputs` (files of numbers), `targets` (a function named on the
+command line), `commands` (`main`).
+"""
+
+from tinygraph.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,233 @@
+"""A function of the user's, named on the command line, and its arguments.
+
+``FILE.py:FUNCTION x=64x100 gamma=100 eps=1e-5`` says which function to run and on what:
+
+- ``name=64x100``, ``name=100``, ``name=()``: a tensor of that shape, random from the seed;
+- ``name=1e-5``: a number with a point or an exponent is a constant;
+- ``name=data.npy``, ``name=data.csv``: an array from a file;
+- ``name:=LITERAL``: any Python literal, such as ``n:=3`` or ``axis:=(0, 2)``.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import inspect
+import math
+import re
+import sys
+import textwrap
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygraph.batchnorm.formulas import staged
+from tinygraph.cli.inputs import InputError, read_array, wine
+from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tracing import trace
+
+__all__ = ["run_target"]
+
+BUILT_IN = "batchnorm"
+MOST_NUMBERS, MOST_AXES = 10**8, 64
+
+
+def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
+    """Run the named function under `trace` and give what it returns.
+
+    Parameters
+    ----------
+    target : str
+        ``FILE.py:FUNCTION``, or ``batchnorm`` for the staged BatchNorm, by default of the Wine
+        measurements.
+    arguments : sequence of str
+        ``name=…`` and ``name:=…``, as described above.
+    seed : int, optional
+        Of the random tensors.
+
+    Returns
+    -------
+    Tensor or sequence of Tensors
+
+    Raises
+    ------
+    InputError
+        If there is no such file or function, an argument is missing, unknown, malformed or given
+        twice, or the function fails; then with file, line and function of the user's code.
+
+    Examples
+    --------
+    >>> run_target("batchnorm", ["x=8x3"])
+    Tensor(out, shape=(8, 3), dtype=float64, op=add)
+    """
+    rng = np.random.default_rng(seed)
+    values: dict[str, Any] = {}
+    for text in arguments:
+        name, value = _argument(text, rng)
+        if name in values:
+            raise InputError(f"{text}: {name} is given twice; leave one of the two out")
+        values[name] = value
+    if target == BUILT_IN:
+        x = values.setdefault("x", wine())
+        if not isinstance(x, np.ndarray):
+            raise InputError(f"{target}: x is {x!r}, but must be a tensor, such as x=64x100")
+        features = x.shape[-1:]
+        values.setdefault("gamma", rng.normal(size=features))
+        values.setdefault("beta", rng.normal(size=features))
+        function, file = staged, None
+    else:
+        function, file = _load(target)
+    values = {
+        name: Tensor(value, name=name) if _is_tensor(value) else value
+        for name, value in values.items()
+    }
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        raise InputError(
+            f"{target}: has no signature that could be read; wrap it in a function of your own"
+        ) from None
+    try:
+        bound = signature.bind(**values)
+    except TypeError as error:
+        raise InputError(f"{target}: {error}; {_usage(signature)}") from None
+    with _explaining(target, file):
+        result = trace(function)(*bound.args, **bound.kwargs)
+    return _tensors(result, target)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:
+    """Understand one ``name=…`` or ``name:=…``."""
+    name, colon, literal = text.partition(":=")
+    if colon and name.isidentifier():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of escapes in strings
+                return name, ast.literal_eval(literal.strip())
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            raise InputError(
+                f"{text}: {literal!r} is no Python literal; write for instance n:=3"
+            ) from None
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise InputError(
+            f"{text}: is no argument; write name=64x100 for a tensor, name=1e-5 for a constant, "
+            "name=data.npy for an array or name:=LITERAL"
+        )
+    if value == "()":
+        return name, np.asarray(rng.normal())
+    if re.fullmatch(r"\d+(x\d+)*", value):
+        lengths = value.split("x")
+        if len(lengths) > MOST_AXES or math.prod(max(float(n), 1) for n in lengths) > MOST_NUMBERS:
+            raise InputError(
+                f"{text}: is too large for a tensor; use at most 10⁸ numbers on {MOST_AXES} axes"
+            )
+        return name, rng.normal(size=tuple(map(int, lengths)))
+    if Path(value).suffix.lower() in (".npy", ".csv"):
+        return name, read_array(value)
+    try:
+        return name, float(value)
+    except ValueError:
+        raise InputError(
+            f"{text}: {value!r} is neither a shape (64x100), a number with a point or an exponent "
+            "(1e-5), nor a file (.npy, .csv); a Python literal is written name:=LITERAL"
+        ) from None
+
+
+def _load(target: str) -> tuple[Callable[..., Any], Path]:
+    """Import the file under a name of its own and look the function up."""
+    path, _, name = target.rpartition(":")
+    if not name or not path.endswith(".py"):
+        raise InputError(f"{target}: name a function as FILE.py:FUNCTION, or write {BUILT_IN}")
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such file; check the name and the folder")
+    file = Path(path).resolve()
+    spec = importlib.util.spec_from_file_location(f"_tinygraph_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    # As Python itself runs a file: it can be found by name, and so can what lies beside it.
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(file.parent))
+    with _explaining(path, file):
+        spec.loader.exec_module(module)
+        function = getattr(module, name, None)
+    if not callable(function):
+        known = [
+            k
+            for k, v in vars(module).items()
+            if inspect.isfunction(v) and v.__module__ == module.__name__
+        ]
+        raise InputError(f"{path}: has no function {name!r}; it has {', '.join(known) or 'none'}")
+    if inspect.iscoroutinefunction(function):
+        raise InputError(f"{target}: is asynchronous; name a function that computes when called")
+    return function, file
+
+
+@contextlib.contextmanager
+def _explaining(what: str, file: Path | None) -> Iterator[None]:
+    """Run code of the user's, and make whatever it raises one line.
+
+    Standard output is for the result, so what it prints goes to standard error. Warnings are not
+    shown: what is drawn or derived does not depend on the random values that overflowed.
+    """
+    try:
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        place, message = _place(error, file) or what, _message(error)
+        raise InputError(f"{place}: {message.replace(f'{place}: ', '', 1)}") from None
+
+
+def _place(error: BaseException, file: Path | None) -> str:
+    """Say where in the user's file, or in one beside it, an error arose."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        source = Path(frame.filename)
+        if file and source.parent == file.parent:
+            line = textwrap.shorten(frame.line or "", 80)
+            return f"{source.name}, line {frame.lineno}, in {frame.name}: `{line}`"
+    return ""
+
+
+def _message(error: BaseException) -> str:
+    text = textwrap.shorten(str(error), 500)
+    if isinstance(error, ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text or 'no message'}"
+
+
+def _usage(signature: inspect.Signature) -> str:
+    names = [
+        name if p.default is p.empty else f"[{name}]" for name, p in signature.parameters.items()
+    ]
+    return f"the arguments are {', '.join(names)}" if names else "it takes no arguments"
+
+
+def _tensors(result: Any, target: str) -> Any:
+    """Keep the Tensors of what a function returned: course code returns ``out, cache``."""
+    if isinstance(result, Tensor):
+        return result
+    if isinstance(result, tuple | list):
+        tensors = [one for one in result if isinstance(one, Tensor)]
+        if tensors:
+            return tensors
+    raise InputError(
+        f"{target}: returned {type(result).__name__} and no tensor, so there is no graph; "
+        "give at least one argument a shape, and return what is computed from it"
+    )

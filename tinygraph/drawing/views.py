@@ -1,0 +1,271 @@
+"""`draw`: a Graph becomes a picture.
+
+Values flow to the right along black arrows, gradients to the left along red, dashed ones. Red
+arrows never move a box (``constraint=false``), so that the backward pass lies exactly on the
+forward pass. Every view is written with the same few pens: `Canvas` knows how a box, an arrow, a
+frame and the legend look, and the views only say which of them there are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tinygraph.drawing.boxes import MOST_BOXES, gather
+from tinygraph.drawing.canvas import Canvas, name_of
+from tinygraph.drawing.rendering import Picture
+from tinygraph.graph.capturing import uncollected
+from tinygraph.graph.nodes import Node
+from tinygraph.graph.snapshot import Graph, capture
+
+__all__ = ["draw"]
+
+VIEWS = ("circuit", "forward", "backward", "joint")
+DETAILS = ("steps", "primitives")
+DIRECTIONS = ("LR", "TB", "RL", "BT")
+
+
+def draw(
+    out: Any,
+    *,
+    view: str = "circuit",
+    detail: str = "steps",
+    step: int | None = None,
+    values: bool = False,
+    direction: str = "LR",
+    wrt: Sequence[Any] | None = None,
+) -> Picture:
+    """Draw what `out` was computed from, and how gradients flow back through it.
+
+    Parameters
+    ----------
+    out : Tensor, sequence of Tensors, or Graph
+        What to draw. Tensors without a name are called what the caller's variables call them.
+    view : {"circuit", "forward", "backward", "joint"}, optional
+        ``forward``: values alone. ``circuit``: values, and gradients by name beside them.
+        ``backward``: the gradient graph, what the backward pass computes from what. ``joint``:
+        every primitive of both passes. What has more than 500 boxes is folded, or for these two
+        drawn as the circuit, and the picture says so.
+    detail : {"steps", "primitives"}, optional
+        One box per assignment, labelled with its formula; or every primitive, those of a step
+        inside a frame with its number and name. ``joint`` always shows primitives.
+    step : int, optional
+        Show one step alone, with what flows in and out; 0 shows what arrives at the inputs.
+    values : bool, optional
+        Write value and gradient into each box: small arrays whole, larger ones as min, mean, max
+        and norm. A gradient that does not exist yet is ``–``.
+    direction : {"LR", "TB", "RL", "BT"}, optional
+        Where values flow to.
+    wrt : sequence of Tensors, optional
+        With respect to what the backward pass is drawn; all inputs by default.
+
+    Returns
+    -------
+    graphviz.Digraph
+        Its DOT text is in ``.source`` and the same at every run; ``.save("name.svg")`` renders by
+        suffix, with or without Graphviz's programs; notebooks display it.
+
+    Raises
+    ------
+    TypeError
+        If `out` is neither Tensor nor Graph.
+    ValueError
+        If an option is none of its choices, there is no such step, or values are asked of a Graph
+        that was captured without them.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> x = Tensor([1.0, 2.0], name="x")
+    >>> picture = draw(x * x)
+    >>> [name for name in ("dx1", "dx2") if name in picture.source]
+    ['dx1', 'dx2']
+    """
+    _check("view", view, VIEWS)
+    _check("detail", detail, DETAILS)
+    _check("direction", direction, DIRECTIONS)
+    if isinstance(out, Graph):
+        graph = out
+        if wrt is not None:
+            raise ValueError("draw: a Graph has its backward pass; give wrt to Graph.capture")
+        if values and not graph.values:
+            raise ValueError("draw: this Graph holds no values; use Graph.capture(…, values=True)")
+    else:
+        backward = view != "forward" or step is not None
+        variables = sys._getframe(1).f_locals  # of the caller, whose names the reader knows
+        graph = capture(out, wrt, backward=backward, values=values, variables=variables)
+    if not graph.arrivals and (step is not None or view in ("backward", "joint")):
+        asked = f"view {view!r}" if step is None else f"step {step}"
+        raise ValueError(f"draw: {asked} needs a backward pass; use Graph.capture(…, wrt=inputs)")
+    if step is not None and type(step) is not int:
+        raise ValueError(f"draw: step is {step!r}, but must be the number of a step")
+    if step is not None and (view, detail) != ("circuit", "steps"):
+        raise ValueError(
+            f"draw: step={step} is a picture of its own, values with gradients beside them; "
+            "leave view and detail out"
+        )
+    with uncollected():
+        canvas = Canvas(graph, direction, values)
+        _draw_view(canvas, view, detail, step)
+        return canvas.finished()
+
+
+def _check(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"draw: {option} is {value!r}, but must be one of {', '.join(choices)}")
+
+
+# --------------------------------------------------------------------------- views
+
+
+def _draw_view(canvas: Canvas, view: str, detail: str, step: int | None) -> None:
+    graph = canvas.graph
+    if step == 0:
+        _draw_arrivals(canvas)
+    elif step is not None:
+        _draw_step(canvas, step)
+    elif view in ("circuit", "forward"):
+        _draw_circuit(canvas, detail, gradients=view == "circuit" and bool(graph.arrivals))
+    elif sum(node.role != "constant" for node in graph.nodes) > MOST_BOXES:
+        canvas.note = f"too large for the {view} view, so this is the circuit"
+        _draw_circuit(canvas, detail, gradients=True)
+    elif view == "joint":
+        _draw_joint(canvas)
+    else:
+        _draw_backward(canvas, detail)
+
+
+def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
+    """Draw the forward pass, and beside every use of a value the gradient that comes back."""
+    graph, boxes = canvas.graph, gather(canvas.graph, detail)
+    canvas.note = "; ".join(filter(None, (canvas.note, boxes.folded)))
+    keys: dict[int, str] = {}
+    for box in boxes.boxes:
+        key = canvas.key(box.result, "group" if box.kind == "group" else "n")
+        keys.update(dict.fromkeys((node.index for node in box.nodes), key))
+        if box.kind == "group":
+            canvas.put_group(key, box.title, box.result, box.scope)
+        elif box.kind == "input":
+            canvas.put_value(box.result, gradients)
+        elif box.kind == "step":
+            canvas.put_step(box.result, gradients, box.scope)
+        else:
+            canvas.put_primitive(box.result)
+    labelled: set[int] = set()
+    for arrow in sorted(boxes.arrows, key=lambda a: not a.main):
+        value = arrow.value
+        named = detail == "steps" and value.index not in labelled
+        labelled.add(value.index)
+        tail, head = keys[value.index], keys[arrow.head.result.index]
+        canvas.value_arrow(tail, head, value if named else None, arrow.main)
+        if gradients and arrow.gradient is not None:
+            only_path = arrow.gradient.kind == "whole" and value.role == "input"
+            with_rule = only_path and detail == "steps"
+            label = canvas.rule(arrow.gradient) if with_rule else arrow.gradient.name
+            canvas.gradient_arrow(head, tail, label)
+    differentiated = {g.via.index for g in graph.arrivals if g.via is not None}
+    for out in graph.outputs:
+        end = canvas.put_output(out, keys[out.index])
+        if gradients and (out.index in differentiated or out.role == "input"):
+            canvas.gradient_arrow(end, keys[out.index], f"d{name_of(out)}")
+    canvas.legend(
+        "input", "step" if detail == "steps" else "primitive", "value", *["gradient"] * gradients
+    )
+
+
+def _draw_joint(canvas: Canvas) -> None:
+    """Draw every primitive of both passes; a frame holds a step's part of each."""
+    graph = canvas.graph
+    nodes = [node for node in graph.nodes if node.role != "constant"]
+    for node in nodes:
+        canvas.put_primitive(node)
+    for node in nodes:
+        for x in node.inputs:
+            if x.role != "constant":
+                canvas.dependency(x, node)
+    for out in graph.outputs:
+        canvas.put_output(out, canvas.key(out))
+    canvas.legend("input", "primitive", "value", "gradient", "sum", "read")
+
+
+def _draw_backward(canvas: Canvas, detail: str) -> None:
+    """Draw the gradient graph: named gradients with their rules, or every primitive of it."""
+    primitives = detail == "primitives"
+    backward = [
+        node
+        for node in canvas.graph.nodes
+        if node.role in ("backward", "accumulate", "upstream") and (primitives or node.name)
+    ]
+    visible = {node.index for node in backward}
+    for node in backward:
+        if primitives:
+            canvas.put_primitive(node)
+        else:
+            canvas.put_gradient(node)
+    for node in backward:
+        for x in _operands(node, visible):
+            if x.index in visible:
+                canvas.dependency(x, node)
+            elif primitives:
+                canvas.put_read(x, node)
+    canvas.picture.graph_attr["ranksep"] = "0.3"
+    canvas.legend("gradient", "sum", *["read"] * primitives)
+
+
+def _operands(node: Node, visible: set[int]) -> list[Node]:
+    """Give what a node is computed from, looking through gradients that are not shown."""
+    found, stack = [], list(reversed(node.inputs))
+    while stack:
+        x = stack.pop()
+        if x.index in visible or x.role in ("forward", "input"):
+            found.append(x)
+        elif x.role != "constant":
+            stack += reversed(x.inputs)
+    return found
+
+
+def _draw_step(canvas: Canvas, number: int) -> None:
+    """Draw one step as the staged derivation does: what arrives, the local rule, what leaves."""
+    graph = canvas.graph
+    step = next((s for s in graph.steps if s.number == number), None)
+    if step is None:
+        raise ValueError(f"draw: there is no step {number}; the steps are 0 to {len(graph.steps)}")
+    result, inside = step.result, {node.index for node in step.nodes}
+    center = canvas.key(result)
+    canvas.put_step(result, gradients=True)
+    uses = [
+        x
+        for node in step.nodes
+        for x in node.inputs
+        if x.index not in inside and x.role != "constant"
+    ]
+    operands = {x.index: x for x in uses}
+    for x in operands.values():
+        canvas.put_value(x)
+    for x in uses:
+        canvas.value_arrow(canvas.key(x), center)
+    end = canvas.put_output(result, center)
+    for g in graph.gradients:
+        if g.of is result and g.kind in ("upstream", "whole", "sum"):
+            canvas.gradient_arrow(end, center, canvas.rule(g, shape=True))
+        elif g.via is not None and g.via.index in inside and g.of.index in operands:
+            canvas.gradient_arrow(center, canvas.key(g.of), canvas.rule(g, shape=True))
+    canvas.legend("input", "step", "value", "gradient")
+
+
+def _draw_arrivals(canvas: Canvas) -> None:
+    """Draw step 0: the gradients that arrive at the inputs, and what they add up to."""
+    drawn: set[int] = set()
+    for g in canvas.graph.gradients:
+        if g.of.role != "input" or g.via is None:
+            continue
+        result = canvas.results[g.step]
+        if result.index not in drawn:
+            canvas.put_step(result)
+        if g.of.index not in drawn:
+            canvas.put_value(g.of, gradients=True)
+        drawn |= {result.index, g.of.index}
+        canvas.value_arrow(canvas.key(g.of), canvas.key(result))
+        canvas.gradient_arrow(canvas.key(result), canvas.key(g.of), canvas.rule(g, shape=True))
+    canvas.legend("input", "step", "value", "gradient")

@@ -1,0 +1,25 @@
+"""The engine: build graphs of NumPy code, and differentiate them.
+
+In the order in which to read it:
+
+- `ops`: the table of primitives, one row each; everything else follows from it.
+- `functions`: NumPy's functions, composed of primitives.
+- `operators`: how a person writes an operation, turned into calls of one method.
+- `autodiff`: the sweep that carries gradients back.
+- `arrays`: what a graph may hold, and that nobody changes it.
+- `recording`: whether operations are recorded, here and now.
+- `tensor`: the node that computes.
+- `tracing`: names from the user's own variables.
+- `anomaly`: stop at the first nan or inf.
+- `pickling`: copies and pickles, without recursion.
+
+It knows of no tool that is built on it.
+"""
+
+import tinygraph.engine.pickling  # noqa: F401 - from here on tensors can be copied and pickled
+from tinygraph.engine.anomaly import detect_anomaly
+from tinygraph.engine.recording import no_grad
+from tinygraph.engine.tensor import Tensor, grad
+from tinygraph.engine.tracing import trace
+
+__all__ = ["Tensor", "detect_anomaly", "grad", "no_grad", "trace"]

@@ -1,0 +1,229 @@
+"""Reverse-mode differentiation: one sweep over anything that looks like a node.
+
+A *node* is an `Operand` with ``op`` (its primitive, or None for a leaf), ``inputs`` (nodes and
+constants, in the order of the operands), ``params``, ``index`` (its place in the order of
+creation), ``shape`` and ``dtype``. Inputs exist before outputs, so sorting by index *is* a
+topological order: no recursion, the same order at every run, and for a staged BatchNorm, walked in
+reverse, the steps 9 … 0 of the derivation.
+
+The sweep never asks what a gradient is. Seeded with arrays and told to `read` arrays it computes
+numbers; seeded with Tensors it records the backward pass as more graph; seeded with the symbols of
+a snapshot it writes the backward pass down without computing anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine import ops
+from tinygraph.engine.operators import Operand
+
+__all__ = ["reachable", "sweep"]
+
+SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
+"""Types of which two numbers are alike in shape and dtype; what is missing costs only time."""
+
+Observer = Callable[[Any, Any, Any], None]
+
+
+def reachable(outputs: Iterable[Any]) -> list[Any]:
+    """Give every node that `outputs` depend on, themselves included, in order of creation.
+
+    Parameters
+    ----------
+    outputs : iterable of nodes
+        Where to start.
+
+    Returns
+    -------
+    list of nodes
+        Sorted by index, hence topologically: inputs before what is computed from them.
+
+    Raises
+    ------
+    ValueError
+        If a leaf was given new data after a result was computed from it.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> x = Tensor(3.0, name="x")
+    >>> [node.op for node in reachable([x * x + 1])]
+    [None, mul, add]
+    """
+    found = {node.index: node for node in outputs}
+    stack = list(found.values())
+    while stack:
+        node = stack.pop()
+        for x in node.inputs:
+            if isinstance(x, Operand):
+                index = x.index
+                if index > node.index:
+                    raise ValueError(
+                        f"{x!r} was given new data after {node!r} had been computed from it, so "
+                        "the gradient would mix two points; compute the result again"
+                    )
+                if index not in found:
+                    found[index] = x
+                    stack.append(x)
+    return [found[index] for index in sorted(found)]
+
+
+def sweep(
+    nodes: Sequence[Any],
+    seeds: Iterable[tuple[Any, Any]],
+    *,
+    wrt: Collection[Any] | None = None,
+    read: Callable[[Any], Any],
+    observe: Observer | None = None,
+) -> dict[int, Any]:
+    """Carry gradients from some outputs back to everything that they were computed from.
+
+    Parameters
+    ----------
+    nodes : sequence of nodes
+        What the outputs depend on, in order of creation, as `reachable` gives it.
+    seeds : iterable of pairs
+        Each output with the gradient that arrives at it, which has the output's shape.
+    wrt : collection of nodes, optional
+        Only what lies between these and the outputs is visited, and only their gradients are
+        kept; by default everything is, and all are.
+    read : callable
+        What the rules are given for a node: its array, or the node itself.
+    observe : callable, optional
+        Told of every contribution, ``observe(node, consumer, gradient)``, where the consumer is
+        None for a seed, and of every finished sum of more than one, ``observe(node, node, sum)``.
+
+    Returns
+    -------
+    dict
+        Gradients by the index of the node.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> x = Tensor(3.0)
+    >>> y = x * x
+    >>> gradients = sweep(reachable([y]), [(y, np.float64(1.0))], read=lambda node: node.data)
+    >>> gradients[x.index]
+    np.float64(6.0)
+    """
+    wanted = None if wrt is None else {x.index for x in wrt}
+    visited = None if wanted is None else _between(nodes, wanted)
+    gradients: dict[int, Any] = {}
+    paths: Counter[int] = Counter()
+
+    for node, seed in seeds:
+        index = node.index
+        gradients[index] = _shaped(gradients[index] + seed) if index in gradients else seed
+        if observe is not None:
+            paths[index] += 1
+            observe(node, None, seed)
+
+    for node in reversed(nodes):
+        index, op = node.index, node.op
+        if index not in gradients:
+            continue
+        if observe is not None and paths[index] > 1:
+            observe(node, node, gradients[index])
+        if op is None:
+            continue
+        # The loop below is its last reader, unless it is asked for.
+        kept = wanted is None or index in wanted
+        g = gradients[index] if kept else gradients.pop(index)
+        out, inputs, params, linear = read(node), node.inputs, node.params, op.linear
+        operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
+        for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - rules may go on
+            if not isinstance(x, Operand) or rule is None:
+                continue
+            index = x.index
+            if visited is not None and index not in visited:
+                continue
+            part = g if linear else rule(g, out, *operands, **params)
+            kind = type(part)
+            # This only spares the call: `fit` leaves alone what fits.
+            if kind is not type(operand) or (
+                kind not in SCALARS
+                and (part.shape != operand.shape or part.dtype is not operand.dtype)
+            ):
+                part = fit(part, operand)
+            if linear:
+                part = _shaped(rule(part, out, *operands, **params))
+            if index not in gradients:
+                gradients[index] = part
+            else:  # popped, it is a temporary, and NumPy adds into it where nobody else holds it
+                total = gradients.pop(index) + part
+                gradients[index] = total if kind in SCALARS else _shaped(total)
+            if observe is not None:
+                paths[index] += 1
+                observe(x, node, part)
+    return gradients
+
+
+def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
+    """Give the indices of all nodes that depend on a wanted one, the wanted ones included."""
+    found = set(wanted)
+    for node in nodes:
+        for x in node.inputs:
+            if isinstance(x, Operand) and x.index in found:
+                found.add(node.index)
+                break
+    return found
+
+
+def fit(g: Any, x: Any) -> Any:
+    """Bring a gradient back to the shape and dtype of the input that it belongs to.
+
+    Broadcasting copies an input along axes that it lacks or has with length 1, and the transpose
+    of copying is adding up: the gradient is summed over those axes. For BatchNorm's gamma and beta
+    this is the staged derivation's "sum over N".
+
+    Parameters
+    ----------
+    g : array, Tensor or symbol
+        A gradient of the shape that the input was broadcast to.
+    x : node
+        The input.
+
+    Returns
+    -------
+    array, Tensor or symbol
+        A gradient of x's shape, and of its dtype where both are real or complex, except that a
+        complex one stays complex.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> beta = Tensor([0.0, 0.0, 0.0])
+    >>> fit(np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]), beta)
+    array([11., 22., 33.])
+    """
+    g = _shaped(g)
+    if g.shape != x.shape:
+        g = _summed(g, x.shape)
+    if g.dtype != x.dtype and g.dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
+        g = g.astype(x.dtype)
+    return g
+
+
+def _summed(g: Any, shape: tuple[int, ...]) -> Any:
+    """Add up along the axes that `shape` lacks or has with length 1."""
+    new = g.ndim - len(shape)
+    axis = tuple(range(new))
+    if g.shape[new:] == shape:
+        return _shaped(ops.sum(g, axis=axis, keepdims=False))
+    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != g.shape[k + new])
+    total = _shaped(ops.sum(g, axis=axis, keepdims=not new))
+    if total.size != math.prod(shape):
+        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {g.shape}")
+    return total if total.shape == shape else np.reshape(total, shape)
+
+
+def _shaped(g: Any) -> Any:
+    """Wrap an exact scalar, which NumPy hands out bare."""
+    return g if hasattr(g, "shape") else np.array(g, dtype=object)

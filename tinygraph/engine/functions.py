@@ -1,0 +1,333 @@
+"""NumPy's functions, composed of primitives.
+
+What is not itself a primitive is written here as a few of them, once, for everything that
+records: ``mean`` is a sum and a quotient, ``var`` is the mean of squared deviations, ``stack`` is
+reshape and concatenate. A few have a special case that the staged derivation needs: ``1 / x`` is
+``inverse``, ``x ** 2`` is ``square``, ``max(x, 0)`` is ``relu``.
+
+`UFUNCS` and `FUNCTIONS` are the two lists of all that NumPy may be asked to do with a tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine import ops
+
+__all__ = ["FUNCTIONS", "UFUNCS"]
+
+
+def is_node(x: Any) -> bool:
+    """Whether operations on `x` are recorded."""
+    return isinstance(x, ops.Recorder)
+
+
+def describe(x: Any) -> str:
+    """Name an operand in a message: its name if it has one, and its shape."""
+    name = getattr(x, "name", None)
+    kind = "a tensor" if is_node(x) else "an array"
+    return f"{name or kind} of shape {tuple(np.shape(x))}"
+
+
+def normalize_axes(shape: Sequence[int], axis: Any, *, of: str) -> tuple[int, ...]:
+    """Give `axis` (None, an int or several) as sorted non-negative axes of `shape`."""
+    ndim = len(shape)
+    if axis is None:
+        return tuple(range(ndim))
+    axes = []
+    for one in axis if isinstance(axis, tuple | list) else (axis,):
+        try:
+            k = one.__index__()
+        except (AttributeError, TypeError):
+            raise TypeError(f"{of}: axis must be an int, several or None, not {axis!r}") from None
+        if not -ndim <= k < ndim:
+            raise ValueError(
+                f"{of}: axis {k} does not exist in shape {tuple(shape)}; "
+                + (f"the axes are 0 to {ndim - 1}" if ndim else "a scalar has no axes")
+            )
+        axes.append(k % ndim)
+    if len(axes) == 1:
+        return (axes[0],)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{of}: axis {axis!r} names one axis twice in shape {tuple(shape)}")
+    return tuple(sorted(axes))
+
+
+# --------------------------------------------------------------------------- composed of primitives
+
+
+def divide(a: Any, b: Any) -> Any:
+    """``1 / b`` is the primitive inverse; every other quotient is rounded once, by div."""
+    if type(a) in (int, float) and a == 1:
+        return ops.inverse(b)
+    return ops.div(a, b)
+
+
+def power(x: Any, n: Any) -> Any:
+    """``x ** 2`` is the primitive square; a fixed exponent is a parameter, not an operand."""
+    if is_node(x) and type(n) in (int, float):
+        return ops.square(x) if n == 2 else ops.pow(x, n=n)
+    return ops.power(x, n)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """``max(x, 0)`` is relu, whose derivative at 0 is 0."""
+    if is_node(a) and type(b) in (int, float) and b == 0:
+        return ops.relu(a)
+    if is_node(b) and type(a) in (int, float) and a == 0:
+        return ops.relu(b)
+    return ops.maximum(a, b)
+
+
+def sum_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Add up along `axis`."""
+    axes = normalize_axes(x.shape, axis, of="sum")
+    return ops.sum(x, axis=axes, keepdims=bool(keepdims))
+
+
+def mean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Σ x / n: one rounding, so the mean of equal entries whose sum is exact is exact."""
+    axes = normalize_axes(x.shape, axis, of="mean")
+    return sum_(x, axes, keepdims=keepdims) / _count(x, axes, of="mean")
+
+
+def var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
+    """Σ (x − mean)² / (n − ddof), in two passes: the one-pass formula cancels."""
+    axes = normalize_axes(x.shape, axis, of="var")
+    squares = ops.square(x - mean(x, axes, keepdims=True))
+    count = _count(x, axes, of="var") - ddof
+    if count <= 0:
+        raise ValueError(f"var: ddof={ddof} leaves nothing of {count + ddof} values per entry")
+    return sum_(squares, axes, keepdims=keepdims) / count
+
+
+def std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
+    """√var."""
+    return ops.sqrt(var(x, axis, ddof=ddof, keepdims=keepdims))
+
+
+def max_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Largest entry along `axis`."""
+    axes = normalize_axes(x.shape, axis, of="max")
+    _count(x, axes, of="max")
+    return ops.max(x, axis=axes, keepdims=bool(keepdims))
+
+
+def min_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Smallest entry along `axis`."""
+    return -max_(-x, axis, keepdims=keepdims)
+
+
+def _count(x: Any, axes: Sequence[int], *, of: str) -> int:
+    count: int = math.prod(x.shape[k] for k in axes)
+    if count == 0:
+        raise ValueError(f"{of}: nothing to reduce along axis {tuple(axes)} of shape {x.shape}")
+    return count
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """Multiply matrices; a vector is a matrix of one row or column for the time of it."""
+    for x in (a, b):
+        if np.ndim(x) == 0:
+            raise ValueError("matmul: @ takes vectors and matrices, not scalars; use *")
+    a = a if is_node(a) else np.asarray(a)
+    b = b if is_node(b) else np.asarray(b)
+    row, column = a.ndim == 1, b.ndim == 1
+    if a.shape[-1] != b.shape[0 if column else -2]:
+        raise ValueError(
+            f"matmul: {describe(a)} @ {describe(b)}: the last axis of the first has length "
+            f"{a.shape[-1]}, the matching axis of the second {b.shape[0 if column else -2]}"
+        )
+    product = ops.matmul(
+        a.reshape(1, -1) if row else a,
+        b.reshape(-1, 1) if column else b,
+    )
+    if row or column:
+        shape = product.shape
+        kept = shape[:-2] + (() if row else shape[-2:-1]) + (() if column else shape[-1:])
+        product = product.reshape(kept)
+    return product
+
+
+def dot(a: Any, b: Any) -> Any:
+    """``np.dot``: a product for scalars, ``@`` for vectors and matrices."""
+    if 0 in (np.ndim(a), np.ndim(b)):
+        return a * b
+    if np.ndim(b) > 2:
+        raise TypeError("np.dot of more than two axes is not supported on tensors; use @")
+    return matmul(a, b)
+
+
+def reshape(x: Any, shape: Any) -> Any:
+    """Give the same entries, in row-major order, another shape."""
+    if shape == x.shape:
+        return x
+    wanted = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    known = math.prod(n for n in wanted if n != -1)
+    size = math.prod(x.shape)
+    free = wanted.count(-1)
+    if free > 1 or (known != size if not free else known == 0 or size % known):
+        raise ValueError(
+            f"reshape: {describe(x)} has {size} entries, which do not fill shape {wanted}"
+        )
+    full = tuple(size // known if n == -1 else int(n) for n in wanted)
+    return x if full == tuple(x.shape) else ops.reshape(x, shape=full)
+
+
+def transpose(x: Any, axes: Any = None) -> Any:
+    """Permute the axes."""
+    if axes is None:
+        axes = range(x.ndim)[::-1]
+    order = (axes,) if hasattr(axes, "__index__") else tuple(axes)
+    if sorted(k % x.ndim if x.ndim else k for k in order) != list(range(x.ndim)):
+        raise ValueError(f"transpose: {axes!r} is no permutation of the axes of {describe(x)}")
+    return ops.transpose(x, axes=tuple(k % x.ndim for k in order))
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """Exchange two axes."""
+    order = list(range(x.ndim))
+    (i,), (j,) = (normalize_axes(x.shape, k, of="swapaxes") for k in (axis1, axis2))
+    order[i], order[j] = j, i
+    return transpose(x, order)
+
+
+def expand_dims(x: Any, axis: Any) -> Any:
+    """Insert axes of length 1."""
+    added = (axis,) if hasattr(axis, "__index__") else tuple(axis)
+    ndim = x.ndim + len(added)
+    places = normalize_axes((1,) * ndim, added, of="expand_dims")
+    old = iter(x.shape)
+    return reshape(x, tuple(1 if k in places else next(old) for k in range(ndim)))
+
+
+def squeeze(x: Any, axis: Any = None) -> Any:
+    """Drop axes of length 1."""
+    if axis is None:
+        return reshape(x, tuple(n for n in x.shape if n != 1))
+    axes = normalize_axes(x.shape, axis, of="squeeze")
+    if any(x.shape[k] != 1 for k in axes):
+        raise ValueError(f"squeeze: axis {axis!r} of {describe(x)} is longer than 1")
+    return reshape(x, tuple(n for k, n in enumerate(x.shape) if k not in axes))
+
+
+def broadcast_to(x: Any, shape: Any) -> Any:
+    """Copy along new axes and along axes of length 1."""
+    shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    new = len(shape) - x.ndim
+    if new < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[new:], strict=False)):
+        raise ValueError(f"broadcast_to: {describe(x)} does not broadcast to {shape}")
+    stretched = tuple(k + new for k, n in enumerate(x.shape) if n == 1 and shape[k + new] != 1)
+    if not stretched:
+        return ops.spread(x, shape=shape, axis=tuple(range(new))) if new else x
+    return ops.spread(
+        reshape(x, (1,) * new + tuple(x.shape)), shape=shape, axis=tuple(range(new)) + stretched
+    )
+
+
+def concatenate(parts: Any, axis: int = 0) -> Any:
+    """Join along an axis that all parts have."""
+    parts = tuple(parts)
+    ndims = {np.ndim(part) for part in parts}
+    if len(ndims) != 1 or 0 in ndims:
+        raise ValueError(
+            "concatenate: the parts need the same number of axes, at least one; they are "
+            + ", ".join(describe(part) for part in parts)
+        )
+    if axis is None:
+        raise ValueError("concatenate: axis=None is not supported on tensors; reshape(-1) them")
+    (along,) = normalize_axes(np.shape(parts[0]), axis, of="concatenate")
+    return ops.concatenate(*parts, axis=along)
+
+
+def stack(parts: Any, axis: int = 0) -> Any:
+    """Join along a new axis."""
+    parts = [part if is_node(part) else np.asarray(part) for part in parts]
+    if len({tuple(part.shape) for part in parts}) != 1:
+        raise ValueError(
+            "stack: the parts need one shape; they are " + ", ".join(map(describe, parts))
+        )
+    return concatenate([expand_dims(part, axis) for part in parts], axis)
+
+
+def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Any:
+    """Limit to [a_min, a_max]."""
+    x = x if a_min is None else maximum(x, a_min)
+    return x if a_max is None else ops.minimum(x, a_max)
+
+
+def where(condition: Any, a: Any = None, b: Any = None) -> Any:
+    """Choose from `a` where the condition holds, else from `b`."""
+    if a is None or b is None:
+        raise TypeError("np.where on tensors takes three arguments: condition, a, b")
+    return ops.where(condition, a, b)
+
+
+# --------------------------------------------------------------------------- what NumPy is told
+
+UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: ops.add,
+    np.subtract: ops.sub,
+    np.multiply: ops.mul,
+    np.true_divide: divide,
+    np.negative: ops.neg,
+    np.positive: lambda x: x,
+    np.power: power,
+    np.float_power: power,
+    np.square: ops.square,
+    np.sqrt: ops.sqrt,
+    np.reciprocal: ops.inverse,
+    np.exp: ops.exp,
+    np.log: ops.log,
+    np.sin: ops.sin,
+    np.cos: ops.cos,
+    np.tanh: ops.tanh,
+    np.absolute: ops.abs,
+    np.fabs: ops.abs,
+    np.maximum: maximum,
+    np.minimum: ops.minimum,
+    np.matmul: matmul,
+    np.sign: ops.sign,
+    np.isfinite: ops.isfinite,
+    np.isnan: ops.isnan,
+    np.greater: ops.greater,
+    np.greater_equal: ops.greater_equal,
+    np.less: ops.less,
+    np.less_equal: ops.less_equal,
+    np.equal: ops.equal,
+    np.not_equal: ops.not_equal,
+}
+"""NumPy's elementwise functions, as they are on tensors."""
+
+FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.sum: sum_,
+    np.mean: mean,
+    np.var: var,
+    np.std: std,
+    np.max: max_,
+    np.amax: max_,
+    np.min: min_,
+    np.amin: min_,
+    np.dot: dot,
+    np.reshape: reshape,
+    np.ravel: lambda x: reshape(x, -1),
+    np.transpose: transpose,
+    np.swapaxes: swapaxes,
+    np.expand_dims: expand_dims,
+    np.squeeze: squeeze,
+    np.broadcast_to: broadcast_to,
+    np.concatenate: concatenate,
+    np.stack: stack,
+    np.clip: clip,
+    np.where: where,
+    np.shape: lambda x: tuple(x.shape),
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x: x.size,
+    np.zeros_like: lambda x, dtype=None: np.zeros(x.shape, dtype or x.dtype),
+    np.ones_like: lambda x, dtype=None: np.ones(x.shape, dtype or x.dtype),
+}
+"""NumPy's other functions, as they are on tensors."""

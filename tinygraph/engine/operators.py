@@ -1,0 +1,266 @@
+"""How a graph is written down: Python's operators and NumPy's functions, as primitives.
+
+`Operand` is what Tensors and the symbols of a snapshot have in common. It turns every way in which
+a person writes an operation (``a + b``, ``np.add(a, b)``, ``x.sum(axis=0)``, ``np.mean(x)``) into
+calls of one method, ``record(op, inputs, params)``, which each of the two answers in its own way.
+Because both understand the same notation, one rule of the table serves both.
+
+What is not itself a primitive is composed of primitives in `functions`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from tinygraph.engine import functions, ops
+from tinygraph.engine.ops import Recorder
+
+__all__ = ["Operand"]
+
+
+class Operand(Recorder):
+    """Something that can stand in a formula. Subclasses say what recording an operation means."""
+
+    __slots__ = ()
+
+    # What makes a node; Tensors and symbols each provide it.
+    op: ops.Primitive | None
+    inputs: tuple[Any, ...]
+    params: Mapping[str, Any]
+    index: int
+    shape: Any
+    dtype: Any
+
+    # ------------------------------------------------------------------ arithmetic
+
+    def __add__(self, other: Any) -> Self:
+        return self.record(ops.add, (self, other))
+
+    def __radd__(self, other: Any) -> Self:
+        return self.record(ops.add, (other, self))
+
+    def __sub__(self, other: Any) -> Self:
+        return self.record(ops.sub, (self, other))
+
+    def __rsub__(self, other: Any) -> Self:
+        return self.record(ops.sub, (other, self))
+
+    def __mul__(self, other: Any) -> Self:
+        return self.record(ops.mul, (self, other))
+
+    def __rmul__(self, other: Any) -> Self:
+        return self.record(ops.mul, (other, self))
+
+    def __truediv__(self, other: Any) -> Self:
+        return self.record(ops.div, (self, other))
+
+    def __rtruediv__(self, other: Any) -> Self:
+        return functions.divide(other, self)
+
+    def __pow__(self, n: Any) -> Self:
+        return functions.power(self, n)
+
+    def __rpow__(self, base: Any) -> Self:
+        return self.record(ops.power, (base, self))
+
+    def __matmul__(self, other: Any) -> Self:
+        return functions.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Self:
+        return functions.matmul(other, self)
+
+    def __neg__(self) -> Self:
+        return self.record(ops.neg, (self,))
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __abs__(self) -> Self:
+        return self.record(ops.abs, (self,))
+
+    # ------------------------------------------------------------------ comparisons
+
+    def __gt__(self, other: Any) -> Any:
+        return self.record(ops.greater, (self, other))
+
+    def __ge__(self, other: Any) -> Any:
+        return self.record(ops.greater_equal, (self, other))
+
+    def __lt__(self, other: Any) -> Any:
+        return self.record(ops.less, (self, other))
+
+    def __le__(self, other: Any) -> Any:
+        return self.record(ops.less_equal, (self, other))
+
+    def __eq__(self, other: object) -> Any:
+        return self.record(ops.equal, (self, other))
+
+    def __ne__(self, other: object) -> Any:
+        return self.record(ops.not_equal, (self, other))
+
+    # Comparison is elementwise, so equality cannot decide identity: a node is only itself.
+    __hash__ = object.__hash__
+
+    # ------------------------------------------------------------------ shape and indexing
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+    @property
+    def T(self) -> Self:
+        """The transpose: all axes in reverse order."""
+        return functions.transpose(self)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a scalar tensor: a tensor of shape () has no first axis")
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Self:
+        return self.record(ops.index, (self,), {"key": index_key(self, key)})
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            f"{self!r} cannot be assigned to at [{key!r}]: a graph records values, not places; "
+            "build a new tensor, for instance np.where(mask, value, t)"
+        )
+
+    def reshape(self, *shape: Any) -> Self:
+        """Give the same entries another shape; one length may be -1."""
+        return functions.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Self:
+        """Permute the axes; all in reverse order if none are given."""
+        return functions.transpose(self, axes[0] if len(axes) == 1 else axes or None)
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert to another dtype; the gradient comes back in this one."""
+        dtype = np.dtype(dtype)
+        return self if dtype == self.dtype else self.record(ops.cast, (self,), {"dtype": dtype})
+
+    # ------------------------------------------------------------------ reductions and functions
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Self:
+        """Add up along `axis` (all axes if None)."""
+        return functions.sum_(self, axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Self:
+        """Average along `axis` (all axes if None): the sum divided by the count."""
+        return functions.mean(self, axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Self:
+        """Largest entry along `axis`; entries that tie share the gradient equally."""
+        return functions.max_(self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Self:
+        """Smallest entry along `axis`; entries that tie share the gradient equally."""
+        return functions.min_(self, axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Self:
+        """Variance along `axis`: the mean of squared deviations."""
+        return functions.var(self, axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Self:
+        """Give the standard deviation along `axis`."""
+        return functions.std(self, axis, ddof=ddof, keepdims=keepdims)
+
+    def squeeze(self, axis: Any = None) -> Self:
+        """Drop axes of length 1."""
+        return functions.squeeze(self, axis)
+
+    def relu(self) -> Self:
+        """Give max(x, 0); the derivative at 0 is taken as 0."""
+        return self.record(ops.relu, (self,))
+
+    def tanh(self) -> Self:
+        """Hyperbolic tangent."""
+        return self.record(ops.tanh, (self,))
+
+    def exp(self) -> Self:
+        """Exponential."""
+        return self.record(ops.exp, (self,))
+
+    def log(self) -> Self:
+        """Natural logarithm."""
+        return self.record(ops.log, (self,))
+
+    def sqrt(self) -> Self:
+        """Square root."""
+        return self.record(ops.sqrt, (self,))
+
+    # ------------------------------------------------------------------ NumPy's protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        function = functions.UFUNCS.get(ufunc) if method == "__call__" else None
+        if function is not None and not kwargs:
+            return function(*inputs)
+        name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        if "out" in kwargs:
+            raise TypeError(
+                f"{name}: out= would overwrite an array, and a graph records values, not places; "
+                "use the result instead"
+            )
+        if function is None:
+            raise TypeError(f"{name} is not supported on tensors; {_SUPPORTED}")
+        raise TypeError(f"{name}: {', '.join(kwargs)}= is not supported on tensors")
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        function = functions.FUNCTIONS.get(func)
+        if function is None:
+            module = getattr(func, "__module__", "numpy").replace("numpy", "np", 1)
+            raise TypeError(f"{module}.{func.__name__} is not supported on tensors; {_SUPPORTED}")
+        if kwargs.get("out") is not None:
+            raise TypeError(
+                f"np.{func.__name__}: out= would overwrite an array, and a graph records values, "
+                "not places; use the result instead"
+            )
+        kwargs.pop("out", None)
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+            raise TypeError(
+                f"np.{func.__name__} on tensors: {str(error).split(') ')[-1]}"
+            ) from None
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise TypeError(
+            f"{self!r} cannot become a plain array unasked, because its gradient would be lost; "
+            "use .data for the array, or np.stack for an array of tensors"
+        )
+
+
+_SUPPORTED = "write it with operators and the functions in tinygraph.functions.UFUNCS and FUNCTIONS"
+
+
+def index_key(x: Operand, key: Any) -> Any:
+    """Give an indexing key that the graph can keep: arrays in it are copied and locked."""
+    if isinstance(key, tuple):
+        return tuple(index_key(x, part) for part in key)
+    if isinstance(key, Operand):
+        raise TypeError(f"{x!r} is indexed by a tensor; index by plain integers: t[i.data]")
+    if isinstance(key, list | np.ndarray):
+        key = np.array(key)
+        if key.size == 0:
+            key = key.astype(np.intp)
+        if key.dtype.kind not in "iub":
+            raise TypeError(f"{x!r} is indexed by an array of {key.dtype}; use integers or bools")
+        key.flags.writeable = False
+    return key

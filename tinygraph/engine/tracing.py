@@ -1,0 +1,286 @@
+"""`trace`: run a function and name every node after the local variable that it was assigned to.
+
+Pictures and equations are readable only if the nodes carry the user's own names. `trace` takes
+them from where they already stand, so that a function pasted from a course or a blog is drawn with
+``mu``, ``xmu``, ``sq`` … and without one change.
+
+Python reports each line to a trace function before it runs it. What the line before assigned is
+then to be seen among the local variables of the frame: an unnamed Tensor there gets the name of
+its variable. The same is done in every function that is called, with the path of calls kept as
+the scope of the name.
+"""
+
+from __future__ import annotations
+
+import fractions
+import functools
+import inspect
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from numbers import Number
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from tinygraph.engine.tensor import Tensor
+
+__all__ = ["Origin", "framed", "is_engine", "is_tracing", "trace"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Scope = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor was assigned, as `trace` saw it.
+
+    Attributes
+    ----------
+    scope : tuple of str
+        The calls that led there, outermost first and without the traced function itself; a
+        repeated call carries its number, as in ``("block", "norm[1]")``.
+    constants : dict
+        Names of the local variables that were operands, by the tensor's or an unnamed
+        ancestor's index and the position of the operand.
+    """
+
+    scope: Scope = ()
+    constants: dict[tuple[int, int], str] = field(default_factory=dict)
+
+
+def trace(fn: Callable[P, R]) -> Callable[P, R]:
+    """Wrap `fn` so that the graph it builds carries the names of its variables.
+
+    Arrays of floats (or complex numbers, or Fractions) that are passed to it become Tensors named
+    after its parameters; everything else, such as ``eps=1e-5`` or integer labels, is passed on
+    as it is. A Tensor that has a name keeps it. What is returned without a name is called ``out``.
+
+    Parameters
+    ----------
+    fn : callable
+        A function of arrays, written with NumPy.
+
+    Returns
+    -------
+    callable
+        Takes what `fn` takes and returns what `fn` returns.
+
+    Raises
+    ------
+    TypeError
+        If `fn` is not callable.
+
+    Notes
+    -----
+    Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
+    coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function
+    computes the same values, faster and unnamed.
+
+    Examples
+    --------
+    >>> def standardize(x):
+    ...     mu = np.mean(x)
+    ...     xmu = x - mu
+    ...     return xmu / np.sqrt(np.mean(xmu**2))
+    >>> out = trace(standardize)(np.array([1.0, 3.0]))
+    >>> out
+    Tensor(out, shape=(2,), dtype=float64, op=div)
+    >>> out.inputs[0]
+    Tensor(xmu, shape=(2,), dtype=float64, op=sub)
+    """
+    if not callable(fn):
+        raise TypeError(f"trace takes a function, not {type(fn).__name__}: trace(fn)(*args)")
+
+    @functools.wraps(fn)
+    def traced(*args: P.args, **kwargs: P.kwargs) -> R:
+        tensors = [_as_tensor(x) for x in args]
+        named = {key: _as_tensor(x) for key, x in kwargs.items()}
+        before = sys.gettrace()
+        sys.settrace(_Namer().call)
+        try:
+            result = fn(*tensors, **named)
+        finally:
+            sys.settrace(before)
+        _name_results(result)
+        return result
+
+    return traced
+
+
+def is_tracing() -> bool:
+    """Whether `trace` is naming what is computed here and now."""
+    return isinstance(getattr(sys.gettrace(), "__self__", None), _Namer)
+
+
+_frame: ContextVar[tuple[Scope, dict[Scope, int]]] = ContextVar("tinygraph.frame")
+
+
+def framed(call: Callable[P, R]) -> Callable[P, R]:
+    """Let the result of a method know which calls it came through, for pictures without `trace`.
+
+    `trace` sees that for itself, and the variables as well; this is for ``draw(model(x))``.
+
+    Parameters
+    ----------
+    call : callable
+        A method, whose call is named after the class of its object.
+
+    Returns
+    -------
+    callable
+    """
+
+    @functools.wraps(call)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if is_tracing():
+            return call(*args, **kwargs)
+        outer, calls = _frame.get(((), {}))
+        scope = _numbered((*outer, type(args[0]).__name__), calls)
+        token = _frame.set((scope, calls))
+        try:
+            result = call(*args, **kwargs)
+        finally:
+            _frame.reset(token)
+        if isinstance(result, Tensor) and result.op and not hasattr(result, "origin"):
+            result.origin = Origin(scope)
+        return result
+
+    return wrapped
+
+
+def _numbered(scope: Scope, calls: dict[Scope, int]) -> Scope:
+    """Count the calls of one name from one place: ``norm``, ``norm[1]``, ``norm[2]``."""
+    number = calls[scope] = calls.get(scope, -1) + 1
+    return (*scope[:-1], f"{scope[-1]}[{number}]") if number else scope
+
+
+def _as_tensor(x: Any) -> Any:
+    numbers = isinstance(x, np.ndarray) and (
+        x.dtype.kind in "fc" or (x.dtype.hasobject and all(isinstance(v, Number) for v in x.flat))
+    )
+    return Tensor(x) if numbers else x
+
+
+def _name_results(result: Any) -> None:
+    if isinstance(result, Tensor):
+        _give_name(result, "out", Origin())
+    elif isinstance(result, tuple | list):
+        for k, one in enumerate(result):
+            if isinstance(one, Tensor):
+                _give_name(one, f"out{k + 1}", Origin())
+
+
+def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
+    if tensor.name is None:
+        tensor.name = name
+        tensor.origin = origin
+
+
+# Code of these does arithmetic on behalf of the user's; its variables are not the user's.
+_NOBODYS = (
+    os.path.join(os.path.dirname(__file__), ""),
+    os.path.join(os.path.dirname(np.__file__), ""),
+    fractions.__file__,
+    weakref.__file__,
+    "<frozen abc",
+)
+
+
+def is_engine(frame: FrameType) -> bool:
+    """Whether the code of a frame is the engine's or NumPy's, and nobody's formula."""
+    return frame.f_code.co_filename.startswith(_NOBODYS)
+
+
+class _Namer:
+    """A trace function for one run: follows calls, and names at every line and return."""
+
+    def __init__(self) -> None:
+        self.scopes: dict[FrameType, Scope] = {}
+        self.calls: dict[Scope, int] = {}
+
+    def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        if is_engine(frame):
+            return None
+        if frame not in self.scopes:  # a generator comes back in the frame that it left
+            self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
+        self._name_locals(frame)
+        return self.line
+
+    def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        if event in ("line", "return"):
+            self._name_locals(frame, containers=event == "return")
+        if event == "return" and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+            self.scopes.pop(frame, None)
+        return self.line
+
+    def _scope_of(self, frame: FrameType) -> Scope:
+        caller = frame.f_back
+        while caller is not None and caller not in self.scopes:
+            caller = caller.f_back
+        outer = self.scopes[caller] if caller is not None else ()
+        if frame.f_code.co_name.startswith("<"):  # a comprehension or a lambda: no call by name
+            return outer
+        return _numbered((*outer, _label(frame)), self.calls)
+
+    def _name_locals(self, frame: FrameType, containers: bool = False) -> None:
+        variables = frame.f_locals
+        for name, value in tuple(variables.items()):
+            for label, tensor in _unnamed_tensors(name, value, containers):
+                if not name.startswith("."):
+                    constants = _constants_among(tensor, variables)
+                    _give_name(tensor, label, Origin(self.scopes.get(frame, ()), constants))
+
+
+def _label(frame: FrameType) -> str:
+    """Name a call: by its function, or by the class whose method it is."""
+    owner = frame.f_locals.get("self")
+    return frame.f_code.co_name if owner is None else type(owner).__name__
+
+
+def _unnamed_tensors(name: str, value: Any, containers: bool) -> Iterator[tuple[str, Tensor]]:
+    if type(value) is Tensor:
+        if value.name is None:
+            yield name, value
+    elif containers and type(value) in (list, tuple):
+        for k, one in enumerate(value):
+            if type(one) is Tensor and one.name is None:
+                yield f"{name}[{k}]", one
+    elif containers and type(value) is dict:
+        for key, one in value.items():
+            if type(one) is Tensor and one.name is None:
+                yield str(key), one
+
+
+def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], str]:
+    """Find operands of `tensor`, and of the unnamed nodes that feed it, that are variables.
+
+    A float is known by identity, an array, which is copied when it is recorded, by its value; and
+    only where one variable alone has it. Small ints are shared by all of Python and never named.
+    """
+    names: dict[tuple[int, int], str] = {}
+    stack, seen = [tensor], {tensor.index}
+    while stack:
+        node = stack.pop()
+        for position, x in enumerate(node.inputs):
+            if type(x) is Tensor:
+                if x.name is None and x.index not in seen:
+                    seen.add(x.index)
+                    stack.append(x)
+            elif type(x) is float or type(x) is np.ndarray:
+                held = [k for k, v in variables.items() if _is_variable(x, v) and k[0] != "."]
+                if len(held) == 1:
+                    names[node.index, position] = held[0]
+    return names
+
+
+def _is_variable(x: Any, value: Any) -> bool:
+    if type(x) is float or type(value) is not np.ndarray:
+        return x is value
+    return x.shape == value.shape and x.dtype == value.dtype and np.array_equal(x, value)

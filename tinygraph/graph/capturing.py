@@ -1,0 +1,437 @@
+"""Taking the snapshot: how live nodes become the immutable nodes of a Graph.
+
+In four moves. The nodes that the outputs depend on are copied to *symbols*, in order. Symbols that
+need a name get one, and every symbol gets its step. The same sweep that computes gradients is run
+over the symbols, which answer each rule by writing down one more symbol: the backward pass. Last,
+everything that is still needed is frozen, constants becoming nodes of their own.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import lru_cache
+from itertools import count, takewhile
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygraph.engine import ops
+from tinygraph.engine.autodiff import reachable, sweep
+from tinygraph.engine.operators import Operand
+from tinygraph.engine.ops import NO_PARAMS
+from tinygraph.graph.nodes import Gradient, Node, Step
+
+__all__ = ["Capture", "uncollected"]
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Hold Python's collector of cyclic garbage back while many objects are made that all stay.
+
+    It looks through them again and again as they become more, which is half of the work, and
+    finds nothing. The collector belongs to the whole process: cycles that other threads leave are
+    freed later. Of threads that overlap here, the one that turned it off turns it on again.
+    """
+    collecting = gc.isenabled()
+    try:
+        gc.disable()
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class Symbol(Operand):
+    """A node that is being written down: like a Tensor, but it has a shape and no value."""
+
+    __slots__ = (
+        "dtype",
+        "index",
+        "inputs",
+        "name",
+        "op",
+        "origin",
+        "paper",
+        "params",
+        "parents",
+        "role",
+        "shape",
+        "step",
+    )
+
+    def __init__(
+        self,
+        paper: list[Symbol],
+        op: ops.Primitive | None,
+        inputs: tuple[Any, ...],
+        params: Mapping[str, Any],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        role: str = "backward",
+        name: str | None = None,
+        origin: Any = None,
+    ) -> None:
+        self.paper = paper
+        self.op, self.inputs, self.params = op, inputs, params
+        self.shape, self.dtype = shape, dtype
+        self.role, self.name, self.origin = role, name, origin
+        self.parents = [x for x in inputs if isinstance(x, Symbol)]
+        self.step: int | None = None
+        self.index = len(paper)
+        paper.append(self)
+
+    def record(
+        self, op: ops.Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
+    ) -> Any:
+        """Write down one more symbol."""
+        if op.name in ops.ELEMENTWISE:
+            kinds = tuple([(x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in inputs])
+            shape, dtype = _elementwise_type(op, kinds, tuple(params.items()))
+        else:
+            shape, dtype = _result_type(op, [_ones(x) for x in inputs], params)
+        return Symbol(self.paper, op, tuple(inputs), params, shape, dtype)
+
+
+Type = tuple[tuple[int, ...], np.dtype[Any]]
+
+
+def _result_type(op: ops.Primitive, ones: Sequence[Any], params: Mapping[str, Any]) -> Type:
+    """Find shape and dtype of a result by computing it on ones, which serves every primitive."""
+    with np.errstate(all="ignore"):
+        value = op.forward(*ones, **params)
+    return np.shape(value), getattr(value, "dtype", np.dtype(object))
+
+
+def _ones(x: Any) -> Any:
+    return np.broadcast_to(np.ones((), x.dtype), x.shape) if hasattr(x, "dtype") else x
+
+
+@lru_cache(maxsize=1024)
+def _elementwise_type(
+    op: ops.Primitive, kinds: tuple[Type | type, ...], params: tuple[tuple[str, Any], ...]
+) -> Type:
+    """Find shape and dtype of an elementwise result from one entry of each operand.
+
+    Of a Python number only the type counts: it takes the dtype of the array that it meets.
+    """
+    ones = [kind(1) if isinstance(kind, type) else np.ones((), kind[1]) for kind in kinds]
+    shapes = [kind[0] for kind in kinds if not isinstance(kind, type)]
+    return np.broadcast_shapes(*shapes), _result_type(op, ones, dict(params))[1]
+
+
+class _Arrival(NamedTuple):
+    """A gradient `g` that arrives at `node`.
+
+    It comes from a consumer's rule, as a seed (consumer None), or is the finished sum of several
+    arrivals (the consumer is the node itself).
+    """
+
+    node: Symbol
+    consumer: Symbol | None
+    g: Symbol
+
+    @property
+    def is_sum(self) -> bool:
+        return self.node is self.consumer
+
+    @property
+    def step(self) -> int:
+        return (self.node if self.consumer is None else self.consumer).step or 0
+
+
+class Capture:
+    """One snapshot being taken.
+
+    Parameters
+    ----------
+    outputs : sequence of Tensors
+    wrt : list of Tensors or None
+        With respect to what the backward pass is written down; None for the forward pass alone.
+    names : mapping
+        Names for unnamed tensors, by their index.
+    """
+
+    def __init__(
+        self, outputs: Sequence[Any], wrt: list[Any] | None, names: Mapping[int, str]
+    ) -> None:
+        self.symbols: list[Symbol] = []
+        self.of: dict[int, Symbol] = {}
+        self.tensors = reachable(outputs)
+        self.places: dict[int, int] = {}
+        for tensor in self.tensors:
+            origin = getattr(tensor, "origin", None)
+            self.of[tensor.index] = Symbol(
+                self.symbols,
+                tensor.op,
+                tuple(self.of[x.index] if isinstance(x, Operand) else x for x in tensor.inputs),
+                tensor.params,
+                tensor.shape,
+                tensor.dtype,
+                "forward" if tensor.op else "input",
+                tensor.name or names.get(tensor.index) or (origin and "out"),  # of a layer
+                origin,
+            )
+        self.forward = tuple(self.symbols)
+        self.outputs = [self.of[out.index] for out in outputs]
+        self.arrivals: list[_Arrival] = []
+        self.gradients: list[tuple[str, str, _Arrival]] = []
+        _name(self.forward, self.outputs)
+        _number_steps(self.forward)
+        if wrt is not None:
+            self._add_backward(wrt)
+
+    def _add_backward(self, wrt: list[Any]) -> None:
+        for x in wrt:
+            if getattr(x, "index", None) not in self.of:
+                raise ValueError(f"Graph.capture: the outputs do not depend on {x!r}")
+        seeds = [
+            (out, Symbol(self.symbols, None, (), NO_PARAMS, out.shape, out.dtype, "upstream"))
+            for out in self.outputs
+        ]
+        sweep(
+            self.forward,
+            seeds,
+            wrt=[self.of[x.index] for x in wrt],
+            read=lambda node: node,
+            observe=lambda node, consumer, g: self.arrivals.append(_Arrival(node, consumer, g)),
+        )
+        self._name_gradients()
+        for arrival in self.arrivals:  # a backward node belongs to the step whose rule made it
+            stack = [arrival.g]
+            while stack:
+                symbol = stack.pop()
+                if symbol.step is None:
+                    symbol.step = arrival.step
+                    stack += symbol.parents
+
+    def _name_gradients(self) -> None:
+        paths = Counter(a.node.index for a in self.arrivals if not a.is_sum)
+        nth: dict[int, int] = defaultdict(int)
+        taken = {s.name for s in self.forward if s.name is not None}
+        seeded = {a.node.index for a in self.arrivals if a.consumer is None}
+        for a in self.arrivals:
+            k, name, ending = a.node.index, a.node.name, ""
+            if a.is_sum:
+                # "dout" is the upstream gradient, also where `out` is used again later on
+                kind, ending = "sum", "_sum" if k in seeded else ""
+                total = a.g
+                for _ in range(paths[k] - 1):
+                    total.role, total.step = "accumulate", a.step
+                    total = total.inputs[0]
+            else:
+                nth[k] += 1
+                if a.consumer is None:
+                    kind = "upstream"
+                elif paths[k] > 1:
+                    kind, ending = "part", str(nth[k])
+                else:
+                    kind = "whole"
+            label = _unique(f"d{name}{ending}", taken) if name else ""
+            self.gradients.append((label, kind, a))
+            a.g.name = a.g.name or label or None
+
+    def freeze(
+        self,
+    ) -> tuple[
+        tuple[Node, ...],
+        tuple[Node, ...],
+        tuple[Node, ...],
+        tuple[Gradient, ...],
+        tuple[Step, ...],
+    ]:
+        """Give nodes, inputs, outputs, gradients and steps of the finished snapshot."""
+        lengths = frozenset(
+            math.prod(s.inputs[0].shape[k] for k in s.params["axis"])
+            for s in self.symbols
+            if s.op is ops.sum
+        )
+        names = {
+            (self.of[tensor].index, position): name
+            for s in self.forward
+            if s.origin is not None
+            for (tensor, position), name in s.origin.constants.items()
+        }
+        scopes = _scopes(self.forward)
+        needed = _ancestors([*self.outputs, *(a.g for a in self.arrivals)])
+        nodes: list[Node] = []
+        frozen: dict[int, Node] = {}
+
+        for s in self.symbols:
+            if s.index not in needed:
+                continue
+            step, inputs = s.step or 0, []
+            for position, x in enumerate(s.inputs):
+                if isinstance(x, Symbol):
+                    inputs.append(frozen[x.index])
+                else:
+                    name = names.get((s.index, position))
+                    inputs.append(_constant(len(nodes), x, name, step, lengths))
+                    nodes.append(inputs[-1])
+            node = frozen[s.index] = Node(
+                len(nodes),
+                s.op,
+                tuple(inputs),
+                MappingProxyType(dict(s.params)) if s.params else NOTHING,
+                s.shape,
+                s.dtype,
+                s.name,
+                step,
+                s.role,
+                scope=scopes.get(s.index, ()),
+            )
+            nodes.append(node)
+        self.places = {k: node.index for k, node in frozen.items()}
+
+        gradients = tuple(
+            Gradient(
+                name,
+                of=frozen[a.node.index],
+                via=None if a.is_sum or a.consumer is None else frozen[a.consumer.index],
+                node=frozen[a.g.index],
+                step=a.step,
+                kind=kind,
+            )
+            for name, kind, a in self.gradients
+        )
+        return (
+            tuple(nodes),
+            tuple(n for n in nodes if n.role in ("input", "upstream")),
+            tuple(frozen[out.index] for out in self.outputs),
+            gradients,
+            _steps(takewhile(lambda node: node.role != "upstream", nodes)),
+        )
+
+    def values(self) -> Mapping[int, tuple[Any, Any]]:
+        """Give data and gradient of the tensors, by the index of the frozen node."""
+        return MappingProxyType(
+            {
+                self.places[self.of[tensor.index].index]: (tensor.data, tensor.grad)
+                for tensor in self.tensors
+            }
+        )
+
+
+def _ancestors(symbols: Sequence[Symbol]) -> set[int]:
+    found: set[int] = set()
+    stack = list(symbols)
+    while stack:
+        symbol = stack.pop()
+        if symbol.index not in found:
+            found.add(symbol.index)
+            stack += symbol.parents
+    return found
+
+
+# --------------------------------------------------------------------------- names and steps
+
+
+def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
+    """Name what has no name and needs one, and number names that are used twice.
+
+    Outputs and inputs need one, and so does a value that is used more than once: written out at
+    each use, it would look computed at each use.
+    """
+    uses = Counter(x.index for s in symbols for x in s.parents)
+    leaves = [s for s in symbols if s.role == "input"]
+    shared = [s for s in symbols if uses[s.index] > 1]
+    given = {s.name for s in symbols if s.name is not None}
+    for group, base in ((outputs, "out"), (leaves, "x"), (shared, "t")):
+        unnamed = [s for s in dict.fromkeys(group) if s.name is None]
+        for k, symbol in enumerate(unnamed):
+            name = base if len(unnamed) == 1 and base != "t" else f"{base}{k + 1}"
+            symbol.name = _unique(name, given)
+
+    bearers: dict[str, list[Symbol]] = defaultdict(list)
+    for symbol in symbols:
+        if symbol.name is not None:
+            bearers[symbol.name].append(symbol)
+    taken = {name for name, group in bearers.items() if len(group) == 1}
+    for base, group in bearers.items():
+        candidates = (f"{base}[{k}]" for k in count())
+        for symbol in group if len(group) > 1 else ():
+            # h, then h[1], h[2], … where h is an input; h[0], h[1], … where a loop makes them
+            name = next(candidates)
+            if symbol.role == "input" and base not in taken:
+                name = base
+            while name in taken:
+                name = next(candidates)
+            symbol.name = name
+            taken.add(name)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """Take a name, numbered if it is taken already."""
+    if name in taken:
+        name = next(c for c in (f"{name}[{k}]" for k in count(1)) if c not in taken)
+    taken.add(name)
+    return name
+
+
+def _number_steps(symbols: Sequence[Symbol]) -> None:
+    """Count the named nodes; an unnamed one belongs to the step that it feeds, its only use."""
+    number = 0
+    for symbol in symbols:
+        if symbol.role == "input":
+            symbol.step = 0
+        elif symbol.name is not None:
+            number += 1
+            symbol.step = number
+    for symbol in reversed(symbols):  # consumers before what they consume
+        for x in symbol.parents:
+            if x.name is None:
+                x.step = symbol.step
+
+
+def _scopes(symbols: Sequence[Symbol]) -> dict[int, tuple[str, ...]]:
+    """Give the calls in which each was computed; of what nobody named, those of its reader."""
+    scopes: dict[int, tuple[str, ...]] = {}
+    for symbol in reversed(symbols):
+        if symbol.origin is not None:
+            scopes[symbol.index] = symbol.origin.scope
+        for x in symbol.parents:
+            if x.role == "forward":
+                scopes[x.index] = scopes.get(symbol.index, ())
+    return scopes
+
+
+def _steps(forward: Iterable[Node]) -> tuple[Step, ...]:
+    members: dict[int, list[Node]] = defaultdict(list)
+    for node in forward:
+        if node.step:
+            members[node.step].append(node)
+    return tuple(
+        Step(number, str(group[-1].name), group[-1], tuple(group))
+        for number, group in sorted(members.items())
+    )
+
+
+# --------------------------------------------------------------------------- constants
+
+
+def _constant(index: int, x: Any, name: str | None, step: int, lengths: frozenset[int]) -> Node:
+    """Make a node of a constant; numbers that are fractions are kept exactly."""
+    dtype, value = getattr(x, "dtype", None), x
+    if isinstance(x, Fraction):
+        dtype = np.dtype(object)
+    elif isinstance(x, int):
+        value = Fraction(x)
+    elif isinstance(x, float | np.floating) and np.isfinite(x) and x != 0:  # −0 has a sign
+        kind: Any = type(x)
+        exact = x if isinstance(x, np.floating) else Fraction(x)
+        value = _reciprocals(kind, lengths).get(x, exact)
+    return Node(index, None, (), NOTHING, np.shape(x), dtype, name, step, "constant", value)
+
+
+@lru_cache(maxsize=16)
+def _reciprocals(kind: Any, lengths: frozenset[int]) -> Mapping[Any, Fraction]:
+    """Give 1/n by the number of a type that is nearest to it, for every length n of a sum."""
+    with np.errstate(over="ignore"):
+        return {kind(1) / n: Fraction(1, n) for n in sorted(lengths - {0}, reverse=True)}

@@ -1,0 +1,104 @@
+"""What a snapshot consists of: nodes, the steps they make up, and the gradients by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine import ops
+
+__all__ = ["Gradient", "Node", "Step"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Node:
+    """One value in a snapshot.
+
+    Attributes
+    ----------
+    index : int
+        Position in `Graph.nodes`.
+    op : Primitive or None
+        What computes it; None for inputs and constants.
+    inputs : tuple of Nodes
+        Its operands in order, constants included.
+    params : mapping
+        Parameters of `op`.
+    shape : tuple of int
+    dtype : dtype or None
+        None for a Python number, which takes the dtype of what it meets.
+    name : str or None
+        Unique in the graph.
+    step : int
+        Number of its step; 0 for inputs, and for what arrives at them.
+    role : str
+        ``input``, ``constant``, ``forward``, ``upstream``, ``backward`` or ``accumulate``.
+    value : Fraction, complex, float or ndarray, optional
+        Of a constant: exact. A float that is the double nearest to 1/n, where n is the number of
+        values that some sum in the graph adds up, is ``Fraction(1, n)``; every other finite
+        float is itself.
+    scope : tuple of str
+        The calls in which it was assigned, outermost first.
+    """
+
+    index: int
+    op: ops.Primitive | None
+    inputs: tuple[Node, ...]
+    params: Mapping[str, Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    name: str | None
+    step: int
+    role: str
+    value: Any = None
+    scope: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        if self.role == "constant":
+            return f"Node({self.name or self.value}, constant)"
+        op = f", op={self.op}" if self.op else f", {self.role}"
+        return f"Node({self.name or f'#{self.index}'}, shape={self.shape}, step={self.step}{op})"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One assignment: the named node `result`, and the nodes that make it up, itself last."""
+
+    number: int
+    name: str
+    result: Node
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """One gradient of the backward pass, under the name that the staged derivation gives it.
+
+    Attributes
+    ----------
+    name : str
+        ``dv`` for the gradient of `v`; ``dv1``, ``dv2``, … for the contributions of several
+        paths, in the order in which they arrive, with ``dv`` for their sum. Empty where `of` has
+        no name.
+    of : Node
+        The forward node that it is the gradient of.
+    via : Node or None
+        The consumer whose rule gives it; None for an upstream gradient and for a sum.
+    node : Node
+        The node that computes it. Two gradients may be the same node: where a value passes
+        through an addition, ``dgammax`` is ``dout``.
+    step : int
+        The step whose rule gives it; for a sum, the step of `of`.
+    kind : str
+        ``upstream``, ``whole`` (the only path), ``part`` (one of several) or ``sum``.
+    """
+
+    name: str
+    of: Node
+    via: Node | None
+    node: Node
+    step: int
+    kind: str

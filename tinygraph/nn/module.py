@@ -1,0 +1,204 @@
+"""`Module`: something with parameters, made of smaller such things.
+
+A module is an object with a ``__call__``. Its Tensors are parameters, its NumPy arrays are state
+that is kept but not trained, its modules, and those in its lists, are its parts: nothing is
+registered, they are found where they stand, in the order in which they were assigned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tracing import framed
+from tinygraph.nn.state import Stateful, fitted
+
+__all__ = ["Module"]
+
+
+class Module(Stateful):
+    """Base class of everything that has parameters.
+
+    A subclass assigns Tensors and modules to attributes and defines ``__call__``. Names are paths
+    of attributes: ``hidden.weight``, ``layers.0.bias``.
+
+    Attributes
+    ----------
+    training : bool
+        Whether it is in training mode, as it is at first; `train` and `eval` switch.
+
+    Examples
+    --------
+    >>> from tinygraph import nn
+    >>> class Residual(nn.Module):
+    ...     def __init__(self, features):
+    ...         self.inner = nn.Linear(features, features, rng=0)
+    ...         self.scale = Tensor(0.1)
+    ...
+    ...     def __call__(self, x):
+    ...         return x + self.scale * np.tanh(self.inner(x))
+    >>> model = Residual(3)
+    >>> [name for name, _ in model.named_parameters()]
+    ['scale', 'inner.weight', 'inner.bias']
+    >>> model
+    Residual()
+    └── inner: Linear(3, 3)
+    """
+
+    training: bool = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__call__" in vars(cls):
+            cls.__call__ = framed(cls.__call__)  # type: ignore[method-assign]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute; subclasses say what."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__")
+
+    # ------------------------------------------------------------------ what it consists of
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Give this module, called "", and all its parts, each once, a whole before its parts."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [("", self)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield path, module
+            parts = [(name, part) for name, part in module._members() if isinstance(part, Module)]
+            stack += [(_joined(path, name), part) for name, part in reversed(parts)]
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Give all parameters by name, each once: a shared one under its first name.
+
+        A Tensor that was computed from others is no parameter.
+        """
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, value in module._members():
+                if isinstance(value, Tensor) and value.op is None and id(value) not in seen:
+                    seen.add(id(value))
+                    yield _joined(path, name), value
+
+    def parameters(self) -> list[Tensor]:
+        """Give all parameters, each once, in the order of `named_parameters`."""
+        return [p for _, p in self.named_parameters()]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters():
+            p.grad = None
+
+    def _members(self) -> Iterator[tuple[str, Any]]:
+        """Give attributes by name, and what stands in lists and dicts."""
+        for name, value in vars(self).items():
+            if isinstance(value, list | tuple):
+                yield from ((f"{name}.{k}", one) for k, one in enumerate(value))
+            elif isinstance(value, dict):
+                yield from ((f"{name}.{key}", one) for key, one in value.items())
+            else:
+                yield name, value
+
+    def _buffers(self) -> Iterator[tuple[str, Module, str, Any]]:
+        """Give arrays that are state: the full name, whose attribute, which, and the array."""
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, np.ndarray):
+                    yield _joined(path, name), module, name, value
+
+    # ------------------------------------------------------------------ modes
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch this module and all its parts to training mode, and return it."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Switch this module and all its parts to evaluation mode, and return it."""
+        return self.train(False)
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give copies of all parameters and of all other state, such as running statistics.
+
+        Returns
+        -------
+        dict
+            Arrays by name.
+
+        Examples
+        --------
+        >>> from tinygraph import nn
+        >>> list(nn.BatchNorm(3).state_dict())
+        ['gamma', 'beta', 'running_mean', 'running_var']
+        """
+        return {
+            **{name: np.array(p.data) for name, p in self.named_parameters()},
+            **{name: np.array(array) for name, _, _, array in self._buffers()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` gave; all of it or, on an error, nothing.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            Is converted to the dtypes of this module.
+
+        Raises
+        ------
+        ValueError
+            If names are missing or unexpected or arrays have another shape; all are listed.
+        TypeError
+            If an array is not of numbers.
+        """
+        parameters = dict(self.named_parameters())
+        buffers = {name: (owner, key, array) for name, owner, key, array in self._buffers()}
+        mine: dict[str, Any] = {
+            **{name: np.asarray(p.data) for name, p in parameters.items()},
+            **{name: array for name, (_, _, array) in buffers.items()},
+        }
+        new = fitted(type(self).__name__, mine, state)
+        for name, p in parameters.items():
+            p.data = new[name]
+        for name, (owner, key, _) in buffers.items():
+            setattr(owner, key, locked(new[name]))
+
+    # ------------------------------------------------------------------ as text
+
+    def _options(self) -> str:
+        """Give what stands between the brackets when the module is printed."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__}({self._options()})"]
+        parts = [(name, part) for name, part in self._members() if isinstance(part, Module)]
+        for k, (name, part) in enumerate(parts):
+            branch, stem = ("└── ", "    ") if k == len(parts) - 1 else ("├── ", "│   ")
+            first, *rest = repr(part).split("\n")
+            lines += [f"{branch}{name}: {first}", *(stem + line for line in rest)]
+        return "\n".join(lines)
+
+
+def locked(array: Any) -> Any:
+    """Make an array read-only: state is replaced, never changed in place."""
+    array = np.asarray(array)
+    array.flags.writeable = False
+    return array
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Give `x` as it is if it is a Tensor, else as a new leaf."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
