@@ -146,14 +146,17 @@ def test_no_file_imports_relatively():
 
 
 def test_modules_are_imported_by_name_only():
-    """An import through a string would pass by the table; only the package itself is lazy."""
+    """An import through a string would pass by the table.
+
+    The package itself is lazy, and a pickle may name a primitive of a module that is not loaded.
+    """
     for name in FILES:
         calls = {
             getattr(node.func, "attr", getattr(node.func, "id", None))
             for node in ast.walk(tree_of(name))
             if isinstance(node, ast.Call)
         }
-        if name != "__init__":
+        if name not in ("__init__", "engine.primitive"):
             assert not calls & {"import_module", "__import__"}, name
 
 

@@ -1,7 +1,7 @@
 """The table of primitives under its public name; see `tinygraph.engine.ops`."""
 
 from tinygraph.engine import ops as _rows
-from tinygraph.engine.ops import TABLE, Primitive
+from tinygraph.engine.primitive import TABLE, Primitive
 
 __all__ = ["Primitive"]
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import close, same_bits, upstream
 
 from tinygraph import Tensor, grad, ops
-from tinygraph.engine.autodiff import fit, reachable, sweep
+from tinygraph.engine.autodiff import reachable, sweep, unbroadcast
 
 
 def data(node):
@@ -316,15 +316,15 @@ def result(a, b):
     ids=str,
 )
 def test_fit_is_the_transpose_of_broadcasting(shape, other):
-    """⟨g, broadcast(v)⟩ = ⟨fit(g), v⟩ for every v."""
+    """⟨g, broadcast(v)⟩ = ⟨unbroadcast(g), v⟩ for every v."""
     rng = np.random.default_rng(1)
     full = result(shape, other)
     x = Tensor(rng.normal(size=shape))
     g, v = rng.normal(size=full), rng.normal(size=shape)
-    fitted = fit(g, x)
+    fitted = unbroadcast(g, x)
     assert np.shape(fitted) == shape
     close(np.sum(fitted * v), np.sum(g * np.broadcast_to(v, full)), 1e-13)
-    recorded = fit(Tensor(g), x)
+    recorded = unbroadcast(Tensor(g), x)
     assert isinstance(recorded, Tensor)
     assert same_bits(recorded.data, fitted)
 
@@ -333,7 +333,7 @@ def test_fit_is_the_transpose_of_broadcasting(shape, other):
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3,)], ids=repr)
 def test_exact_numbers_are_fitted_exactly(shape, number):
     g = np.array([[number(k) for k in row] for row in ((1, 2, 4), (8, 16, 32))], dtype=object)
-    fitted = fit(g, Tensor(np.ones(shape, dtype=object)))
+    fitted = unbroadcast(g, Tensor(np.ones(shape, dtype=object)))
     assert (fitted.shape, fitted.dtype) == (shape, object)
     assert fitted.tolist() == (g.sum(axis=0) if shape == (3,) else np.full(shape, 63)).tolist()
 
@@ -341,9 +341,9 @@ def test_exact_numbers_are_fitted_exactly(shape, number):
 def test_fit_leaves_alone_what_fits():
     x = Tensor([1.0, 2.0])
     g = np.array([0.1, 0.2])
-    assert fit(g, x) is g
+    assert unbroadcast(g, x) is g
     t = Tensor(g)
-    assert fit(t, x) is t
+    assert unbroadcast(t, x) is t
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_fit_leaves_alone_what_fits():
     ],
 )
 def test_fit_brings_back_the_dtype(g, x, expected):
-    fitted = fit(np.array([0.5, 0.25], dtype=g), Tensor(np.array([1, 2], dtype=x)))
+    fitted = unbroadcast(np.array([0.5, 0.25], dtype=g), Tensor(np.array([1, 2], dtype=x)))
     assert fitted.dtype == expected
     assert fitted.tolist() == [0.5, 0.25]
 
@@ -373,7 +373,7 @@ def test_a_gradient_that_no_sum_brings_to_its_input_is_refused(given, shape):
     g = np.random.default_rng(5).normal(size=given)
     message = re.escape(f"a rule gave an input of shape {shape} a gradient of shape {given}")
     with pytest.raises(ValueError, match=message):
-        fit(g, Tensor(np.zeros(shape)))
+        unbroadcast(g, Tensor(np.zeros(shape)))
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3)], ids=repr)

@@ -130,8 +130,8 @@ def test_the_backward_pass_has_the_names_and_steps_of_the_staged_derivation():
     ]
     for g, (_, _, _, _, via) in zip(graph.gradients, GRADIENTS, strict=True):
         if via is not None:
-            assert g.via.name == via
-        assert (g.via is None) == (g.kind in ("upstream", "sum"))
+            assert g.consumer.name == via
+        assert (g.consumer is None) == (g.kind in ("upstream", "sum"))
         assert g.node.shape == g.of.shape
         assert g.node.dtype == g.of.dtype
     assert [node.name for node in graph.inputs] == ["x", "gamma", "beta", "dout"]
@@ -723,7 +723,9 @@ def test_the_snapshot_computes_what_the_engine_computes_bit_for_bit(program, dty
     result = graph.run(**arguments, **{f"d{graph.outputs[0].name}": g})
 
     assert unique(graph)
-    used = {x.index for n in graph.nodes for x in n.inputs} | {g.node.index for g in graph.arrivals}
+    used = {x.index for n in graph.nodes for x in n.inputs} | {
+        g.node.index for g in graph.all_gradients
+    }
     assert all(n.index in used or n in (*graph.inputs, *graph.outputs) for n in graph.nodes)
     assert [n.shape for n in graph.nodes if n.role in ("input", "forward")] == [
         node.shape for node in nodes

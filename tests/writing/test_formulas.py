@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tinygraph import Graph, Tensor, trace
 from tinygraph.batchnorm import staged
 from tinygraph.engine.autodiff import reachable
-from tinygraph.writing.formulas import LATEX, TEXT, Notation, number_text, shape_text
+from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.languages import LATEX, TEXT
 
 RNG = np.random.default_rng(5)
 
@@ -178,7 +179,7 @@ def test_shapes_are_written_as_python_does():
         (lambda x, y: x - 1e-5, "x − 1e-05", "x - 10^{-5}"),
         (lambda x, y: x * -3, "(-3) · x", "\\left(-3\\right) \\cdot x"),
         (lambda x, y: np.maximum(x, y), "maximum(x, y)", "\\max\\left(x, y\\right)"),
-        (lambda x, y: np.maximum(x, 0), "relu(x)", "\\mathrm{relu}\\left(x\\right)"),
+        (lambda x, y: np.maximum(x, 0), "relu(x)", "\\operatorname{relu}\\left(x\\right)"),
         (lambda x, y: x @ y.T, "x @ yᵀ", "x \\, y^{\\top}"),
         (lambda x, y: (x * y) @ y.T, "(x · y) @ yᵀ", None),
         (lambda x, y: (x @ y.T) * 2, "2 · (x @ yᵀ)", None),

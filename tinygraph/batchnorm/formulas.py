@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygraph.engine import ops
-from tinygraph.engine.autodiff import fit
-from tinygraph.engine.functions import normalize_axes
+from tinygraph.engine.autodiff import unbroadcast
+from tinygraph.engine.functions import is_node, normalize_axes
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["closed_form", "jacobian", "staged"]
@@ -174,13 +174,13 @@ def differentiate(dout: Any, x: Any, gamma: Any, where: Layout, eps: Any) -> tup
     scale = gamma * ivar
     one_per_feature = np.shape(scale) == np.shape(ivar)
     if not one_per_feature:
-        dgamma, dbeta = fit(dout * xmu * ivar, gamma), fit(dout, gamma)
+        dgamma, dbeta = unbroadcast(dout * xmu * ivar, gamma), unbroadcast(dout, gamma)
         dout, scale = dout * gamma, ivar
     total = ops.sum(dout, axis=axis, keepdims=keepdims)
     product = _sum_of_products(dout, xmu, axis, keepdims) * ivar
     if one_per_feature:
-        dgamma, dbeta = fit(product, gamma), fit(total, gamma)
-    records = any(isinstance(a, ops.Recorder) for a in (dout, x, gamma))
+        dgamma, dbeta = unbroadcast(product, gamma), unbroadcast(total, gamma)
+    records = any(map(is_node, (dout, x, gamma)))
     into = {} if records else {"out": xmu}
     dx = np.multiply(xmu, -per_n * product * ivar, **into)
     dx = np.add(dx, dout, **into)

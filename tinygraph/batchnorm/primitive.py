@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.batchnorm.formulas import Axis, differentiate, layout, standardize
-from tinygraph.engine import ops
+from tinygraph.engine.primitive import JointRules, Primitive
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["batchnorm", "normalize"]
@@ -37,8 +37,14 @@ def _rules(
     return differentiate(g, x, gamma, layout(x, gamma, beta, eps, axis), eps)
 
 
-batchnorm = ops.Primitive("batchnorm", "BN", _forward)
-batchnorm.rules = ops.Together(_rules, 3)
+batchnorm = Primitive(
+    "batchnorm",
+    "BN",
+    _forward,
+    JointRules(_rules, 3),
+    elementwise=False,
+    numpy="batchnorm({0}, {1}, {2}, {axis}, {eps})",
+)
 
 
 def normalize(x: Any, gamma: Any, beta: Any, *, eps: Any = 1e-5, axis: Axis = 0) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygraph.batchnorm.formulas import Layout
 from tinygraph.engine import ops
-from tinygraph.engine.autodiff import fit, reachable
+from tinygraph.engine.autodiff import reachable, unbroadcast
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation
 
@@ -114,7 +114,7 @@ class Derivation:
         }  # fmt: skip
         by_gamma = {"dgamma": dgamma, "dbeta": dbeta}
         return found | {
-            name: fit(g, gamma).reshape(self.gamma_shape) for name, g in by_gamma.items()
+            name: unbroadcast(g, gamma).reshape(self.gamma_shape) for name, g in by_gamma.items()
         }
 
 

@@ -42,7 +42,7 @@ from tinygraph.checks.guarding import (
     random_signs,
     unsteady,
 )
-from tinygraph.engine.autodiff import fit, reachable
+from tinygraph.engine.autodiff import reachable, unbroadcast
 from tinygraph.engine.tensor import Tensor, grad
 
 __all__ = [
@@ -509,7 +509,7 @@ def _terms(out: Tensor, inputs: Sequence[Tensor], upstream: Any, rng: Any) -> li
         operands = [plain(x) for x in node.inputs]
         for x, rule in zip(node.inputs, node.op.rules, strict=False):
             if rule is not None and isinstance(x, Tensor):
-                term = fit(rule(g, node.data, *operands, **node.params), x)
+                term = unbroadcast(rule(g, node.data, *operands, **node.params), x)
                 gradients[x.index] = gradients.get(x.index, 0) + term
     return [float(np.max(np.abs(gradients.get(x.index, 0)))) for x in inputs]
 

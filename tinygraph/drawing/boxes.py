@@ -112,9 +112,9 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
     boxes = tuple(_box(key, group, scopes) for key, group in groups.items())
     of = {node.index: box for box in boxes for node in box.nodes}
     gradients: dict[tuple[int, int], list[Gradient]] = defaultdict(list)
-    for g in graph.arrivals:
-        if g.via is not None:
-            gradients[g.of.index, g.via.index].append(g)
+    for g in graph.all_gradients:
+        if g.consumer is not None:
+            gradients[g.of.index, g.consumer.index].append(g)
     main, arrows = _main_line(graph), []
     joined: set[tuple[Box, Box]] = set()
     for node in forward:

@@ -101,7 +101,7 @@ class Canvas:
         self.notation = Notation(graph)
         self.results = {step.number: step.result for step in graph.steps}
         self.outputs = {node.index for node in graph.outputs}
-        self.sums = {g.of.index: g for g in graph.arrivals if g.kind == "sum"}
+        self.sums = {g.of.index: g for g in graph.all_gradients if g.kind == "sum"}
         self.terms = _terms(graph)
         self.names_of: dict[int, list[Gradient]] = {}
         for g in graph.gradients:

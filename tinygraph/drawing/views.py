@@ -17,7 +17,7 @@ from tinygraph.drawing.canvas import Canvas, name_of
 from tinygraph.drawing.rendering import Picture
 from tinygraph.graph.capturing import uncollected
 from tinygraph.graph.nodes import Node
-from tinygraph.graph.snapshot import Graph, capture
+from tinygraph.graph.snapshot import Graph
 
 __all__ = ["draw"]
 
@@ -94,8 +94,11 @@ def draw(
     else:
         backward = view != "forward" or step is not None
         variables = sys._getframe(1).f_locals  # of the caller, whose names the reader knows
-        graph = capture(out, wrt, backward=backward, values=values, variables=variables)
-    if not graph.arrivals and (step is not None or view in ("backward", "joint")):
+        if backward:
+            graph = Graph.joint(out, wrt, values=values, variables=variables)
+        else:
+            graph = Graph.capture(out, values=values, variables=variables)
+    if not graph.all_gradients and (step is not None or view in ("backward", "joint")):
         asked = f"view {view!r}" if step is None else f"step {step}"
         raise ValueError(f"draw: {asked} needs a backward pass; use Graph.capture(…, wrt=inputs)")
     if step is not None and type(step) is not int:
@@ -126,7 +129,7 @@ def _draw_view(canvas: Canvas, view: str, detail: str, step: int | None) -> None
     elif step is not None:
         _draw_step(canvas, step)
     elif view in ("circuit", "forward"):
-        _draw_circuit(canvas, detail, gradients=view == "circuit" and bool(graph.arrivals))
+        _draw_circuit(canvas, detail, gradients=view == "circuit" and bool(graph.all_gradients))
     elif sum(node.role != "constant" for node in graph.nodes) > MOST_BOXES:
         canvas.note = f"too large for the {view} view, so this is the circuit"
         _draw_circuit(canvas, detail, gradients=True)
@@ -164,7 +167,7 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
             with_rule = only_path and detail == "steps"
             label = canvas.rule(arrow.gradient) if with_rule else arrow.gradient.name
             canvas.gradient_arrow(head, tail, label)
-    differentiated = {g.via.index for g in graph.arrivals if g.via is not None}
+    differentiated = {g.consumer.index for g in graph.all_gradients if g.consumer is not None}
     for out in graph.outputs:
         end = canvas.put_output(out, keys[out.index])
         if gradients and (out.index in differentiated or out.role == "input"):
@@ -249,7 +252,7 @@ def _draw_step(canvas: Canvas, number: int) -> None:
     for g in graph.gradients:
         if g.of is result and g.kind in ("upstream", "whole", "sum"):
             canvas.gradient_arrow(end, center, canvas.rule(g, shape=True))
-        elif g.via is not None and g.via.index in inside and g.of.index in operands:
+        elif g.consumer is not None and g.consumer.index in inside and g.of.index in operands:
             canvas.gradient_arrow(center, canvas.key(g.of), canvas.rule(g, shape=True))
     canvas.legend("input", "step", "value", "gradient")
 
@@ -258,7 +261,7 @@ def _draw_arrivals(canvas: Canvas) -> None:
     """Draw step 0: the gradients that arrive at the inputs, and what they add up to."""
     drawn: set[int] = set()
     for g in canvas.graph.gradients:
-        if g.of.role != "input" or g.via is None:
+        if g.of.role != "input" or g.consumer is None:
             continue
         result = canvas.results[g.step]
         if result.index not in drawn:

@@ -2,7 +2,8 @@
 
 In the order in which to read it:
 
-- `ops`: the table of primitives, one row each; everything else follows from it.
+- `primitive`: what a row of the table of primitives says; everything else follows from the rows.
+- `ops`: the rows.
 - `functions`: NumPy's functions, composed of primitives.
 - `operators`: how a person writes an operation, turned into calls of one method.
 - `autodiff`: the sweep that carries gradients back.

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine import ops
 from tinygraph.engine.functions import describe
 from tinygraph.engine.operators import Operand
+from tinygraph.engine.primitive import Primitive
 from tinygraph.engine.recording import changed
 from tinygraph.engine.tracing import is_engine
 
@@ -54,17 +54,17 @@ def detect_anomaly() -> Iterator[None]:
         ...
     FloatingPointError: the gradient of x of shape (2,) is inf at [1], given by the rule of sqrt...
     """
-    with changed(watch=_Watch()):
+    with changed(hook=_NonfiniteHook()):
         yield
 
 
-class _Watch:
+class _NonfiniteHook:
     """Looks at results and gradients; knows the lines that computed what was computed inside."""
 
     def __init__(self) -> None:
         self.lines: dict[int, str] = {}
 
-    def computed(self, out: Any, op: ops.Primitive, inputs: Sequence[Any]) -> None:
+    def computed(self, out: Any, op: Primitive, inputs: Sequence[Any]) -> None:
         """Look at a result."""
         self.lines[out.index] = _users_line()
         weakref.finalize(out, self.lines.pop, out.index, None)

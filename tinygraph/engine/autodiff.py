@@ -23,7 +23,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.operators import Operand
 
-__all__ = ["reachable", "sweep"]
+__all__ = ["reachable", "sweep", "unbroadcast"]
 
 SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
 """Types of which two numbers are alike in shape and dtype; what is missing costs only time."""
@@ -31,13 +31,15 @@ SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
 Observer = Callable[[Any, Any, Any], None]
 
 
-def reachable(outputs: Iterable[Any]) -> list[Any]:
+def reachable(outputs: Iterable[Any], enter: Callable[[Any], bool] | None = None) -> list[Any]:
     """Give every node that `outputs` depend on, themselves included, in order of creation.
 
     Parameters
     ----------
     outputs : iterable of nodes
-        Where to start.
+        Where to start: Tensors, symbols, or nodes of a snapshot.
+    enter : callable, optional
+        Whether to go on to an operand; by default all are followed.
 
     Returns
     -------
@@ -61,14 +63,14 @@ def reachable(outputs: Iterable[Any]) -> list[Any]:
     while stack:
         node = stack.pop()
         for x in node.inputs:
-            if isinstance(x, Operand):
+            if hasattr(x, "inputs"):  # constants have none
                 index = x.index
                 if index > node.index:
                     raise ValueError(
                         f"{x!r} was given new data after {node!r} had been computed from it, so "
                         "the gradient would mix two points; compute the result again"
                     )
-                if index not in found:
+                if index not in found and (enter is None or enter(x)):
                     found[index] = x
                     stack.append(x)
     return [found[index] for index in sorted(found)]
@@ -118,50 +120,41 @@ def sweep(
     gradients: dict[int, Any] = {}
     paths: Counter[int] = Counter()
 
-    for node, seed in seeds:
+    def arrive(node: Any, consumer: Any, g: Any) -> None:
+        """Add what a consumer's rule gives to what has arrived at a node before."""
         index = node.index
-        gradients[index] = _shaped(gradients[index] + seed) if index in gradients else seed
+        if index in gradients:  # popped, it is a temporary, into which NumPy adds in place
+            gradients[index] = _shaped(gradients.pop(index) + g)
+        else:
+            gradients[index] = g
         if observe is not None:
             paths[index] += 1
-            observe(node, None, seed)
+            observe(node, consumer, g)
 
+    for node, seed in seeds:
+        arrive(node, None, seed)
     for node in reversed(nodes):
         index, op = node.index, node.op
         if index not in gradients:
             continue
-        if observe is not None and paths[index] > 1:
+        if paths[index] > 1 and observe is not None:
             observe(node, node, gradients[index])
         if op is None:
             continue
-        # The loop below is its last reader, unless it is asked for.
-        kept = wanted is None or index in wanted
-        g = gradients[index] if kept else gradients.pop(index)
-        out, inputs, params, linear = read(node), node.inputs, node.params, op.linear
-        operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
-        for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - rules may go on
-            if not isinstance(x, Operand) or rule is None:
+        # The rules are its last readers, unless it is asked for.
+        g = gradients[index] if wanted is None or index in wanted else gradients.pop(index)
+        out, params = read(node), node.params
+        operands = [read(x) if isinstance(x, Operand) else x for x in node.inputs]
+        for x, operand, rule in zip(node.inputs, operands, op.rules):  # noqa: B905 - may go on
+            if rule is None or not isinstance(x, Operand):
                 continue
-            index = x.index
-            if visited is not None and index not in visited:
+            if visited is not None and x.index not in visited:
                 continue
-            part = g if linear else rule(g, out, *operands, **params)
-            kind = type(part)
-            # This only spares the call: `fit` leaves alone what fits.
-            if kind is not type(operand) or (
-                kind not in SCALARS
-                and (part.shape != operand.shape or part.dtype is not operand.dtype)
-            ):
-                part = fit(part, operand)
-            if linear:
-                part = _shaped(rule(part, out, *operands, **params))
-            if index not in gradients:
-                gradients[index] = part
-            else:  # popped, it is a temporary, and NumPy adds into it where nobody else holds it
-                total = gradients.pop(index) + part
-                gradients[index] = total if kind in SCALARS else _shaped(total)
-            if observe is not None:
-                paths[index] += 1
-                observe(x, node, part)
+            if op.additive:
+                part = _shaped(rule(unbroadcast(g, operand), out, *operands, **params))
+            else:
+                part = unbroadcast(rule(g, out, *operands, **params), operand)
+            arrive(x, node, part)
     return gradients
 
 
@@ -176,7 +169,7 @@ def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
     return found
 
 
-def fit(g: Any, x: Any) -> Any:
+def unbroadcast(g: Any, x: Any) -> Any:
     """Bring a gradient back to the shape and dtype of the input that it belongs to.
 
     Broadcasting copies an input along axes that it lacks or has with length 1, and the transpose
@@ -200,9 +193,11 @@ def fit(g: Any, x: Any) -> Any:
     --------
     >>> from tinygraph import Tensor
     >>> beta = Tensor([0.0, 0.0, 0.0])
-    >>> fit(np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]), beta)
+    >>> unbroadcast(np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]), beta)
     array([11., 22., 33.])
     """
+    if type(g) is type(x) and type(g) in SCALARS:
+        return g
     g = _shaped(g)
     if g.shape != x.shape:
         g = _summed(g, x.shape)

@@ -5,25 +5,27 @@ records: ``mean`` is a sum and a quotient, ``var`` is the mean of squared deviat
 reshape and concatenate. A few have a special case that the staged derivation needs: ``1 / x`` is
 ``inverse``, ``x ** 2`` is ``square``, ``max(x, 0)`` is ``relu``.
 
-`UFUNCS` and `FUNCTIONS` are the two lists of all that NumPy may be asked to do with a tensor.
+What NumPy may be asked to do with a tensor stands in `primitive.NUMPY`: the rows that say so
+themselves, and what is composed here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.primitive import NUMPY, Tracer
 
-__all__ = ["FUNCTIONS", "UFUNCS"]
+__all__ = ["describe", "is_node", "normalize_axes"]
 
 
 def is_node(x: Any) -> bool:
     """Whether operations on `x` are recorded."""
-    return isinstance(x, ops.Recorder)
+    return isinstance(x, Tracer)
 
 
 def describe(x: Any) -> str:
@@ -269,65 +271,38 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
 
 # --------------------------------------------------------------------------- what NumPy is told
 
-UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
-    np.add: ops.add,
-    np.subtract: ops.sub,
-    np.multiply: ops.mul,
-    np.true_divide: divide,
-    np.negative: ops.neg,
-    np.positive: lambda x: x,
-    np.power: power,
-    np.float_power: power,
-    np.square: ops.square,
-    np.sqrt: ops.sqrt,
-    np.reciprocal: ops.inverse,
-    np.exp: ops.exp,
-    np.log: ops.log,
-    np.sin: ops.sin,
-    np.cos: ops.cos,
-    np.tanh: ops.tanh,
-    np.absolute: ops.abs,
-    np.fabs: ops.abs,
-    np.maximum: maximum,
-    np.minimum: ops.minimum,
-    np.matmul: matmul,
-    np.sign: ops.sign,
-    np.isfinite: ops.isfinite,
-    np.isnan: ops.isnan,
-    np.greater: ops.greater,
-    np.greater_equal: ops.greater_equal,
-    np.less: ops.less,
-    np.less_equal: ops.less_equal,
-    np.equal: ops.equal,
-    np.not_equal: ops.not_equal,
-}
-"""NumPy's elementwise functions, as they are on tensors."""
-
-FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    np.sum: sum_,
-    np.mean: mean,
-    np.var: var,
-    np.std: std,
-    np.max: max_,
-    np.amax: max_,
-    np.min: min_,
-    np.amin: min_,
-    np.dot: dot,
-    np.reshape: reshape,
-    np.ravel: lambda x: reshape(x, -1),
-    np.transpose: transpose,
-    np.swapaxes: swapaxes,
-    np.expand_dims: expand_dims,
-    np.squeeze: squeeze,
-    np.broadcast_to: broadcast_to,
-    np.concatenate: concatenate,
-    np.stack: stack,
-    np.clip: clip,
-    np.where: where,
-    np.shape: lambda x: tuple(x.shape),
-    np.ndim: lambda x: x.ndim,
-    np.size: lambda x: x.size,
-    np.zeros_like: lambda x, dtype=None: np.zeros(x.shape, dtype or x.dtype),
-    np.ones_like: lambda x, dtype=None: np.ones(x.shape, dtype or x.dtype),
-}
-"""NumPy's other functions, as they are on tensors."""
+NUMPY.update(
+    {
+        np.true_divide: divide,
+        np.positive: lambda x: x,
+        np.power: power,
+        np.float_power: power,
+        np.maximum: maximum,
+        np.matmul: matmul,
+        np.sum: sum_,
+        np.mean: mean,
+        np.var: var,
+        np.std: std,
+        np.max: max_,
+        np.amax: max_,
+        np.min: min_,
+        np.amin: min_,
+        np.dot: dot,
+        np.reshape: reshape,
+        np.ravel: lambda x: reshape(x, -1),
+        np.transpose: transpose,
+        np.swapaxes: swapaxes,
+        np.expand_dims: expand_dims,
+        np.squeeze: squeeze,
+        np.broadcast_to: broadcast_to,
+        np.concatenate: concatenate,
+        np.stack: stack,
+        np.clip: clip,
+        np.where: where,
+        np.shape: lambda x: tuple(x.shape),
+        np.ndim: lambda x: x.ndim,
+        np.size: lambda x: x.size,
+        np.zeros_like: lambda x, dtype=None: np.zeros(x.shape, dtype or x.dtype),
+        np.ones_like: lambda x, dtype=None: np.ones(x.shape, dtype or x.dtype),
+    }
+)

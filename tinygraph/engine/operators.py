@@ -17,18 +17,18 @@ from typing import Any, Self
 import numpy as np
 
 from tinygraph.engine import functions, ops
-from tinygraph.engine.ops import Recorder
+from tinygraph.engine.primitive import NUMPY, Primitive, Tracer
 
 __all__ = ["Operand"]
 
 
-class Operand(Recorder):
+class Operand(Tracer):
     """Something that can stand in a formula. Subclasses say what recording an operation means."""
 
     __slots__ = ()
 
     # What makes a node; Tensors and symbols each provide it.
-    op: ops.Primitive | None
+    op: Primitive | None
     inputs: tuple[Any, ...]
     params: Mapping[str, Any]
     index: int
@@ -205,7 +205,7 @@ class Operand(Recorder):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        function = functions.UFUNCS.get(ufunc) if method == "__call__" else None
+        function = NUMPY.get(ufunc) if method == "__call__" else None
         if function is not None and not kwargs:
             return function(*inputs)
         name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
@@ -221,7 +221,7 @@ class Operand(Recorder):
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
-        function = functions.FUNCTIONS.get(func)
+        function = NUMPY.get(func)
         if function is None:
             module = getattr(func, "__module__", "numpy").replace("numpy", "np", 1)
             raise TypeError(f"{module}.{func.__name__} is not supported on tensors; {_SUPPORTED}")

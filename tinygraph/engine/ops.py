@@ -1,167 +1,27 @@
 """The table of primitives: every operation that a graph is made of, one row each.
 
-A row holds four things, and nothing about the operation stands anywhere else in the engine:
+What a row holds, and why its rules are ordinary NumPy, stands in `primitive`. A row may use the
+output where that is cheaper: the derivative of ``1/x`` is ``-out²``, which costs one
+multiplication where ``-1/x²`` costs a division as well.
 
-- its ``name``;
-- its ``symbol``, for pictures;
-- ``forward``, which computes it on arrays;
-- one vector-Jacobian rule per input: what the gradient ``g`` that arrives at the output becomes
-  on its way to that input, given ``(g, out, *inputs, **params)``.
-
-**A rule is ordinary NumPy, and the same rule runs on three kinds of operand.** On arrays it gives
-numbers; on Tensors it gives more graph, so that the backward pass can be drawn and differentiated
-again; on the symbols of a snapshot it gives the gradient graph without computing anything. That is
-why a rule may use operators, NumPy functions and primitives, and must not save anything on the
-side: a backward pass that reads a cached array is a constant to the next differentiation, and its
-second derivatives are silently wrong.
-
-**No rule mentions broadcasting.** `autodiff` sums each gradient back to the shape of its input.
-
-**Rules use the output where it is cheaper**: the derivative of ``1/x`` is ``-out²``, which costs
-one multiplication where ``-1/x²`` costs a division as well.
-
-A row with no rules (a comparison, a sign) is constant almost everywhere: on Tensors its result is
-a plain array, which no gradient flows through.
+Operations that are not elementwise, and work on shapes, come last.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import partial
-from itertools import count
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ELEMENTWISE", "TABLE", "Primitive", "Recorder"]
+from tinygraph.engine.primitive import TABLE, JointRules, Primitive, Tracer, VariadicRules
 
-Rule = Callable[..., Any]
+__all__ = ["TABLE", "JointRules", "Primitive", "Tracer", "VariadicRules", "rational_root"]
 
-NO_PARAMS: Mapping[str, Any] = {}
-
-TABLE: dict[str, Primitive] = {}
-"""All primitives by name, in the order of this file."""
-
-
-class Recorder:
-    """What operations are recorded on and not just computed: a Tensor, a symbol of a snapshot."""
-
-    __slots__ = ()
-
-    def record(
-        self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
-    ) -> Any:
-        """Apply `op` to `inputs`, of which at least one is of this class."""
-        raise NotImplementedError
-
-
-class Primitive:
-    """One row of the table: an operation, and how gradients pass back through it.
-
-    Calling a primitive computes it on arrays, and records it on a `Recorder`.
-
-    Parameters
-    ----------
-    name : str
-        Unique; also the name that pictures and messages give to the operation.
-    symbol : str
-        A short mark for pictures, such as ``·``.
-    forward : callable
-        ``forward(*inputs, **params) -> array``.
-    *rules : callable or None
-        One per input, ``rule(g, out, *inputs, **params) -> gradient of that input``, where `g`
-        has the shape of `out`. ``None`` marks an input that no gradient flows to.
-    linear : bool, optional
-        Whether the operation is elementwise and each rule is g or −g. A gradient is then summed
-        back to the shape of its input before the rule: −Σ g goes over a large array once, Σ (−g)
-        twice.
-
-    Attributes
-    ----------
-    rules : iterable
-        The rules in the order of the inputs; empty where no gradient flows at all.
-
-    Raises
-    ------
-    ValueError
-        If the table has a primitive of that name.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygraph import ops
-    >>> ops.square(np.array([1.0, -3.0]))
-    array([1., 9.])
-    >>> (rule,) = ops.square.rules
-    >>> float(rule(1.0, 9.0, np.float64(-3.0)))     # the derivative of x² at -3
-    -6.0
-    """
-
-    __slots__ = ("forward", "linear", "name", "rules", "symbol")
-
-    def __init__(
-        self,
-        name: str,
-        symbol: str,
-        forward: Callable[..., Any],
-        *rules: Rule | None,
-        linear: bool = False,
-    ) -> None:
-        if name in TABLE:
-            raise ValueError(f"primitive {name!r} is already in the table")
-        self.name, self.symbol, self.forward, self.linear = name, symbol, forward, linear
-        self.rules: Iterable[Rule | None] = rules
-        TABLE[name] = self
-
-    def __call__(self, *inputs: Any, **params: Any) -> Any:
-        """Compute on arrays; record on anything that records."""
-        for x in inputs:
-            if isinstance(x, Recorder):
-                return x.record(self, inputs, params)
-        return self.forward(*inputs, **params)
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _primitive, (self.name,)
-
-
-def _primitive(name: str) -> Primitive:
-    return TABLE[name]
-
-
-class EveryInput:
-    """The rules of an operation that takes any number of inputs: one rule, told the position."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-
-    def __iter__(self) -> Iterator[Rule]:
-        return (partial(self.rule, position) for position in count())
-
-
-class Together:
-    """The rules of an operation whose gradients have work in common: one call gives them all."""
-
-    def __init__(self, rule: Callable[..., Sequence[Any]], inputs: int) -> None:
-        self.rule, self.inputs = rule, inputs
-
-    def __iter__(self) -> Iterator[Rule]:
-        given: tuple[Any, ...] = ()
-        gradients: Sequence[Any] = ()
-
-        def part(position: int, *args: Any, **params: Any) -> Any:
-            nonlocal given, gradients
-            if not given or not all(map(operator.is_, given, args)):
-                given, gradients = args, self.rule(*args, **params)
-            return gradients[position]
-
-        return (partial(part, position) for position in range(self.inputs))
-
+# What is a sign in a formula is a call in NumPy.
+IN_FORMULAS = {binds: {"text": binds, "latex": binds} for binds in ("power", "sigma")}
 
 # --------------------------------------------------------------------------- arithmetic
 
@@ -171,7 +31,12 @@ add = Primitive(
     operator.add,
     lambda g, out, a, b: g,
     lambda g, out, a, b: g,
-    linear=True,
+    of=np.add,
+    additive=True,
+    text="{0:sum} + {1:matmul}",
+    latex="{0:sum} + {1:matmul}",
+    numpy="{0:sum} + {1:matmul}",
+    binds="sum",
 )
 
 sub = Primitive(
@@ -180,7 +45,12 @@ sub = Primitive(
     operator.sub,
     lambda g, out, a, b: g,
     lambda g, out, a, b: -g,
-    linear=True,
+    of=np.subtract,
+    additive=True,
+    text="{0:sum} − {1:matmul}",
+    latex="{0:sum} - {1:matmul}",
+    numpy="{0:sum} - {1:matmul}",
+    binds="sum",
 )
 
 mul = Primitive(
@@ -189,6 +59,11 @@ mul = Primitive(
     operator.mul,
     lambda g, out, a, b: g * b,
     lambda g, out, a, b: g * a,
+    of=np.multiply,
+    text="{0:minus} · {1:sigma}",
+    latex=r"{0:minus} \cdot {1:sigma}",
+    numpy="{0:product} * {1:minus}",
+    binds="product",
 )
 
 # Not a · 1/b: a quotient is rounded once, and 49 · (1/49) is not 1.
@@ -198,21 +73,67 @@ div = Primitive(
     operator.truediv,
     lambda g, out, a, b: g / b,
     lambda g, out, a, b: -g * out / b,
+    text="{0:minus} / {1:power}",
+    latex=r"\frac{{{0}}}{{{1}}}",
+    numpy="{0:product} / {1:minus}",
+    binds="product",
 )
 
-neg = Primitive("neg", "−", operator.neg, lambda g, out, x: -g)
+neg = Primitive(
+    "neg",
+    "−",
+    operator.neg,
+    lambda g, out, x: -g,
+    of=np.negative,
+    text="−{0:sigma}",
+    latex="-{0:sigma}",
+    numpy="-{0:minus}",
+    binds="minus",
+)
 
-# Not g · out², which overflows in float16 where √var is small, and 0 · ∞ is no number.
-inverse = Primitive("inverse", "1/", lambda x: 1 / x, lambda g, out, x: -g * out * out)
+# The derivation's word; NumPy calls it reciprocal. Its rule is not g · out², which overflows in
+# float16 where √var is small, and 0 · ∞ is no number.
+inverse = Primitive(
+    "inverse",
+    "1/",
+    lambda x: 1 / x,
+    lambda g, out, x: -g * out * out,
+    of=np.reciprocal,
+    text="1/{0:power}",
+    latex=r"\frac{{1}}{{{0}}}",
+    numpy="1 / {0:minus}",
+    binds="product",
+)
 
-square = Primitive("square", "²", np.square, lambda g, out, x: 2 * x * g)
+square = Primitive(
+    "square",
+    "²",
+    np.square,
+    lambda g, out, x: 2 * x * g,
+    of=np.square,
+    text="{0:call}²",
+    latex="{0:call}^{{2}}",
+    binds=IN_FORMULAS["power"],
+)
+
+
+def rational_root(q: Fraction) -> Fraction | None:
+    """Give the square root of a fraction, or None where it is no fraction.
+
+    Examples
+    --------
+    >>> rational_root(Fraction(4, 9)), rational_root(Fraction(1, 2))
+    (Fraction(2, 3), None)
+    """
+    if q < 0:
+        return None
+    root = Fraction(math.isqrt(q.numerator), math.isqrt(q.denominator))
+    return root if root * root == q else None
 
 
 def _exact_sqrt(x: Any) -> Fraction:
-    x = Fraction(x)
-    if x >= 0:
-        root = Fraction(math.isqrt(x.numerator), math.isqrt(x.denominator))
-    if x < 0 or root * root != x:
+    root = rational_root(Fraction(x))
+    if root is None:
         raise ValueError(
             f"sqrt: {x} has no rational square root, so it cannot be taken exactly; "
             "choose eps so that var + eps is the square of a fraction, or use floats"
@@ -223,18 +144,36 @@ def _exact_sqrt(x: Any) -> Fraction:
 _exact_sqrts = np.frompyfunc(_exact_sqrt, 1, 1)
 
 
-def _sqrt(x: Any) -> Any:
-    return _exact_sqrts(x) if np.asarray(x).dtype.hasobject else np.sqrt(x)
+def _is_exact(x: Any) -> bool:
+    return x.dtype is not None and x.dtype.hasobject
 
 
-sqrt = Primitive("sqrt", "√", _sqrt, lambda g, out, x: g / (2 * out))
+sqrt = Primitive(
+    "sqrt",
+    "√",
+    lambda x: _exact_sqrts(x) if np.asarray(x).dtype.hasobject else np.sqrt(x),
+    lambda g, out, x: g / (2 * out),
+    of=np.sqrt,
+    text="√{0:call}",
+    latex=r"\sqrt{{{0}}}",
+    numpy=lambda node: "exact_sqrt({0})" if _is_exact(node.inputs[0]) else "np.sqrt({0})",
+)
 
 
 def _pow_rule(g: Any, out: Any, x: Any, n: Any) -> Any:
     return g * (n * x ** (n - 1)) if n else g * 0  # x**0 is constant, also at x = 0
 
 
-pow = Primitive("pow", "^", lambda x, n: x**n, _pow_rule)
+pow = Primitive(
+    "pow",
+    "^",
+    lambda x, n: x**n,
+    _pow_rule,
+    text="{0:call}^{n}",
+    latex="{0:call}^{{{n}}}",
+    numpy="{0:call} ** {n}",
+    binds="power",
+)
 
 # At a = b = 0 the base has no influence, but b·a^(b-1) would be 0·∞; where a = 0 the exponent has
 # none, but log a would be −∞.
@@ -244,17 +183,46 @@ power = Primitive(
     operator.pow,
     lambda g, out, a, b: g * (b * np.where((a == 0) * (b == 0), 1, a) ** (b - 1)),
     lambda g, out, a, b: g * (out * np.log(np.where(a == 0, 1, a).astype(out.dtype))),
+    text="{0:call}^{1:call}",
+    latex="{0:call}^{{{1}}}",
+    numpy="{0:call} ** {1:call}",
+    binds="power",
 )
 
 # --------------------------------------------------------------------------- elementwise functions
 
-exp = Primitive("exp", "exp", np.exp, lambda g, out, x: g * out)
-log = Primitive("log", "log", np.log, lambda g, out, x: g / x)
-sin = Primitive("sin", "sin", np.sin, lambda g, out, x: g * np.cos(x))
-cos = Primitive("cos", "cos", np.cos, lambda g, out, x: -g * np.sin(x))
-tanh = Primitive("tanh", "tanh", np.tanh, lambda g, out, x: g * (1 - np.square(out)))
+exp = Primitive(
+    "exp",
+    "exp",
+    np.exp,
+    lambda g, out, x: g * out,
+    of=np.exp,
+    latex="e^{{{0}}}",
+    binds={"latex": "power"},
+)
+log = Primitive(
+    "log", "log", np.log, lambda g, out, x: g / x, of=np.log, latex=r"\log\left({0}\right)"
+)
+sin = Primitive(
+    "sin", "sin", np.sin, lambda g, out, x: g * np.cos(x), of=np.sin, latex=r"\sin\left({0}\right)"
+)
+cos = Primitive(
+    "cos", "cos", np.cos, lambda g, out, x: -g * np.sin(x), of=np.cos, latex=r"\cos\left({0}\right)"
+)
+tanh = Primitive(
+    "tanh",
+    "tanh",
+    np.tanh,
+    lambda g, out, x: g * (1 - np.square(out)),
+    of=np.tanh,
+    latex=r"\tanh\left({0}\right)",
+)
 relu = Primitive(
-    "relu", "relu", lambda x: np.maximum(x, 0), lambda g, out, x: np.where(x > 0, g, 0)
+    "relu",
+    "relu",
+    lambda x: np.maximum(x, 0),
+    lambda g, out, x: np.where(x > 0, g, 0),
+    numpy="np.maximum({0}, 0)",
 )
 
 
@@ -266,7 +234,15 @@ def _real_abs(x: Any) -> Any:
     return np.abs(x)
 
 
-abs = Primitive("abs", "abs", _real_abs, lambda g, out, x: g * np.sign(x))
+abs = Primitive(
+    "abs",
+    "abs",
+    _real_abs,
+    lambda g, out, x: g * np.sign(x),
+    of=(np.abs, np.fabs),
+    latex=r"\left|{0}\right|",
+    numpy="np.abs({0})",
+)
 
 # Ties share the gradient equally, as the mean of the two one-sided derivatives. What is not a
 # number is neither smaller nor greater, so that the gradient passes: 0 would hide it.
@@ -276,6 +252,8 @@ maximum = Primitive(
     np.maximum,
     lambda g, out, a, b: np.where(a < b, 0, np.where(a == b, g / 2, g)),
     lambda g, out, a, b: np.where(b < a, 0, np.where(a == b, g / 2, g)),
+    of=np.maximum,
+    latex=r"\max\left({0}, {1}\right)",
 )
 minimum = Primitive(
     "minimum",
@@ -283,6 +261,8 @@ minimum = Primitive(
     np.minimum,
     lambda g, out, a, b: np.where(a > b, 0, np.where(a == b, g / 2, g)),
     lambda g, out, a, b: np.where(b > a, 0, np.where(a == b, g / 2, g)),
+    of=np.minimum,
+    latex=r"\min\left({0}, {1}\right)",
 )
 
 where = Primitive(
@@ -292,6 +272,7 @@ where = Primitive(
     None,
     lambda g, out, condition, a, b: np.where(condition, g, 0),
     lambda g, out, condition, a, b: np.where(condition, 0, g),
+    of=np.where,
 )
 
 cast = Primitive(
@@ -299,22 +280,38 @@ cast = Primitive(
     "as",
     lambda x, dtype: x.astype(dtype),
     lambda g, out, x, dtype: g * 0 if dtype.kind in "iub" else g,  # rounding is constant a.e.
+    text="{dtype}({0})",
+    latex=r"\operatorname{{{dtype}}}\left({0}\right)",
+    numpy="{0:call}.astype({dtype})",
 )
 
 # --------------------------------------------------------------------------- no gradient flows
 
-greater = Primitive("greater", ">", operator.gt)
-greater_equal = Primitive("greater_equal", "≥", operator.ge)
-less = Primitive("less", "<", operator.lt)
-less_equal = Primitive("less_equal", "≤", operator.le)
-equal = Primitive("equal", "=", operator.eq)
-not_equal = Primitive("not_equal", "≠", operator.ne)
-sign = Primitive("sign", "sign", np.sign)
-isfinite = Primitive("isfinite", "isfinite", np.isfinite)
-isnan = Primitive("isnan", "isnan", np.isnan)
 
-ELEMENTWISE = frozenset(TABLE)
-"""Names of the primitives above, whose result has the shape that their inputs broadcast to."""
+def _comparison(name: str, symbol: str, of: Any, latex: str, numpy: str) -> Primitive:
+    return Primitive(
+        name,
+        symbol,
+        getattr(operator, numpy),
+        of=of,
+        text=f"{{0:sum}} {symbol} {{1:sum}}",
+        latex=f"{{0:sum}} {latex} {{1:sum}}",
+        numpy=f"{{0:sum}} {PYTHON[numpy]} {{1:sum}}",
+        binds="comparison",
+    )
+
+
+PYTHON = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
+
+greater = _comparison("greater", ">", np.greater, ">", "gt")
+greater_equal = _comparison("greater_equal", "≥", np.greater_equal, r"\geq", "ge")
+less = _comparison("less", "<", np.less, "<", "lt")
+less_equal = _comparison("less_equal", "≤", np.less_equal, r"\leq", "le")
+equal = _comparison("equal", "=", np.equal, "=", "eq")
+not_equal = _comparison("not_equal", "≠", np.not_equal, r"\neq", "ne")
+sign = Primitive("sign", "sign", np.sign, of=np.sign)
+isfinite = Primitive("isfinite", "isfinite", np.isfinite, of=np.isfinite)
+isnan = Primitive("isnan", "isnan", np.isnan, of=np.isnan)
 
 # --------------------------------------------------------------------------- sum and its adjoint
 
@@ -326,7 +323,7 @@ FEW = 1024  # entries that are copied sooner than NumPy has made a view of them
 
 def _spread(x: Any, shape: Shape, axis: Axes) -> Any:
     x = np.asarray(x)  # an exact scalar comes bare
-    if x.ndim < len(shape) and axis != tuple(range(len(axis))):
+    if x.ndim < len(shape) and not _leads(axis):
         x = np.expand_dims(x, axis)
     if math.prod(shape) > FEW:
         return np.broadcast_to(x, shape)
@@ -335,10 +332,27 @@ def _spread(x: Any, shape: Shape, axis: Axes) -> Any:
     return out
 
 
+def _leads(axis: Axes) -> bool:
+    """Whether these are the first axes, which broadcasting puts in front by itself."""
+    return axis == tuple(range(len(axis)))
+
+
+def _spread_source(node: Any) -> str:
+    inner = len(node.inputs[0].shape) < len(node.shape) and not _leads(node.params["axis"])
+    x = "np.expand_dims({0}, {axis})" if inner else "{0}"
+    return f"np.broadcast_to({x}, {{shape}})"
+
+
 def _sum(x: Any, axis: Axes, keepdims: Any) -> Any:
     if x.dtype.char == "e":  # float16: three digits, which a few dozen rows would use up
         return np.sum(x, axis, np.float32, keepdims=keepdims).astype(x.dtype)
     return np.add.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _sum_source(node: Any) -> str:
+    if node.inputs[0].dtype == np.float16:
+        return "np.sum({0}{along}, dtype=np.float32).astype(np.float16)"
+    return "np.sum({0}{along})"
 
 
 # Σ adds up along axes, spread copies along them: each one is the other's transpose, so each one is
@@ -348,12 +362,19 @@ sum: Primitive = Primitive(
     "Σ",
     _sum,
     lambda g, out, x, axis, keepdims: spread(g, shape=x.shape, axis=axis),
+    elementwise=False,
+    text="Σ{axes} {0:product}",
+    latex=r"\sum{axes} {0:product}",
+    numpy=_sum_source,
+    binds=IN_FORMULAS["sigma"],
 )
 spread: Primitive = Primitive(
     "spread",
     "spread",
     _spread,
     lambda g, out, x, shape, axis: sum(g, axis=axis, keepdims=x.ndim == len(shape)),
+    elementwise=False,
+    numpy=_spread_source,
 )
 
 
@@ -368,6 +389,10 @@ max = Primitive(
     "max",
     lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims),
     _max_rule,
+    elementwise=False,
+    text="max{axes}({0})",
+    latex=r"\max{axes}\left({0}\right)",
+    numpy="np.max({0}{along})",
 )
 
 # --------------------------------------------------------------------------- products and shapes
@@ -378,6 +403,11 @@ matmul = Primitive(
     operator.matmul,
     lambda g, out, a, b: g @ np.swapaxes(b, -1, -2),
     lambda g, out, a, b: np.swapaxes(a, -1, -2) @ g,
+    elementwise=False,
+    text="{0:power} @ {1:power}",
+    latex=r"{0:power} \, {1:power}",
+    numpy="{0:minus} @ {1:minus}",
+    binds="matmul",
 )
 
 reshape = Primitive(
@@ -385,13 +415,26 @@ reshape = Primitive(
     "reshape",
     lambda x, shape: np.reshape(x, shape),
     lambda g, out, x, shape: np.reshape(g, x.shape),
+    elementwise=False,
+    numpy="np.reshape({0}, {shape})",
 )
+
+
+def _transposed(form: str, otherwise: str) -> Any:
+    """Write the transpose of a matrix by its sign, and any other as a call."""
+    return lambda node: form if len(node.shape) == 2 else otherwise
+
 
 transpose = Primitive(
     "transpose",
     "ᵀ",
     lambda x, axes: np.transpose(x, axes),
     lambda g, out, x, axes: np.transpose(g, _inverse_permutation(axes)),
+    elementwise=False,
+    text=_transposed("{0:call}ᵀ", "transpose({0})"),
+    latex=_transposed(r"{0:call}^{{\top}}", r"\operatorname{{transpose}}\left({0}\right)"),
+    numpy=_transposed("{0:call}.T", "np.transpose({0}, {axes})"),
+    binds=IN_FORMULAS["power"],
 )
 
 
@@ -410,12 +453,20 @@ index = Primitive(
     "[]",
     lambda x, key: x[key],
     lambda g, out, x, key: scatter(g, key=key, shape=x.shape),
+    elementwise=False,
+    text="{0:call}[{key}]",
+    latex="{0:call}[{key}]",
+    numpy="{0:call}[{key}]",
 )
 scatter: Primitive = Primitive(
     "scatter",
     "scatter",
     _scatter,
     lambda g, out, x, key, shape: g[key],
+    elementwise=False,
+    text="scatter({0} → [{key}])",
+    latex=r"\operatorname{{scatter}}\left({0} \to [{key}]\right)",
+    numpy="scatter({0}, np.s_[{key}], {shape})",
 )
 
 
@@ -429,5 +480,7 @@ concatenate = Primitive(
     "concatenate",
     "concat",
     lambda *parts, axis: np.concatenate(parts, axis=axis),
+    VariadicRules(_concatenate_rule),
+    elementwise=False,
+    numpy="np.concatenate([{operands}], axis={axis})",
 )
-concatenate.rules = EveryInput(_concatenate_rule)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tinygraph.engine.arrays import locked, relocked
 from tinygraph.engine.autodiff import reachable
-from tinygraph.engine.ops import NO_PARAMS, Primitive
+from tinygraph.engine.primitive import NO_PARAMS, Primitive
 from tinygraph.engine.tensor import UNRECORDED, Tensor
 from tinygraph.engine.tracing import Origin
 

@@ -1,4 +1,4 @@
-"""Whether, here and now, operations are recorded, and whether someone watches them.
+"""Whether, here and now, operations are recorded, and whether a hook is called for each.
 
 The state belongs to the thread, or the asynchronous task, that sets it, and to no other.
 """
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
-from tinygraph.engine import ops
+from tinygraph.engine.primitive import Primitive
 
 __all__ = ["no_grad"]
 
 
-class Watch(Protocol):
-    """Someone who is told of every result and of every gradient, and may raise."""
+class Hook(Protocol):
+    """Called with every result and with every gradient; it may raise."""
 
-    def computed(self, out: Any, op: ops.Primitive, inputs: Sequence[Any]) -> None:
+    def computed(self, out: Any, op: Primitive, inputs: Sequence[Any]) -> None:
         """Be told of a result, as soon as it has been computed."""
 
     def observer(self) -> Callable[[Any, Any, Any], None]:
@@ -29,7 +29,7 @@ class Mode(NamedTuple):
     """How operations are recorded."""
 
     recording: bool = True
-    watch: Watch | None = None
+    hook: Hook | None = None
 
 
 NORMAL = Mode()

@@ -24,12 +24,11 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import arrays as values
-from tinygraph.engine import ops
 from tinygraph.engine.arrays import locked
 from tinygraph.engine.autodiff import SCALARS, reachable, sweep
 from tinygraph.engine.functions import describe
 from tinygraph.engine.operators import Operand
-from tinygraph.engine.ops import NO_PARAMS
+from tinygraph.engine.primitive import NO_PARAMS, Primitive
 from tinygraph.engine.recording import mode
 
 __all__ = ["Tensor", "grad"]
@@ -116,7 +115,7 @@ class Tensor(Operand):
     origin: Any
 
     def record(
-        self, op: ops.Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
+        self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
     ) -> Any:
         """Apply a primitive to Tensors and constants.
 
@@ -169,8 +168,8 @@ class Tensor(Operand):
         else:
             out.op, out.inputs, out.params = None, (), UNRECORDED
         out.index = _next_index()
-        if here.watch is not None:
-            here.watch.computed(out, op, inputs)
+        if here.hook is not None:
+            here.hook.computed(out, op, inputs)
         return out
 
     # ------------------------------------------------------------------ the value
@@ -397,11 +396,11 @@ _fractions = np.frompyfunc(lambda x: Fraction(x) if isinstance(x, int) else x, 1
 
 
 def _observer() -> Callable[[Any, Any, Any], None] | None:
-    watch = mode.get().watch
-    return None if watch is None else watch.observer()
+    hook = mode.get().hook
+    return None if hook is None else hook.observer()
 
 
-def _explained(error: Exception, op: ops.Primitive, inputs: Sequence[Any]) -> Exception:
+def _explained(error: Exception, op: Primitive, inputs: Sequence[Any]) -> Exception:
     """Say which operands an operation failed on."""
     text = str(error)
     if text.startswith(op.name):

@@ -9,7 +9,6 @@ everything that is still needed is frozen, constants becoming nodes of their own
 from __future__ import annotations
 
 import gc
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,8 +23,8 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.autodiff import reachable, sweep
 from tinygraph.engine.operators import Operand
-from tinygraph.engine.ops import NO_PARAMS
-from tinygraph.graph.nodes import Gradient, Node, Step
+from tinygraph.engine.primitive import NO_PARAMS, Primitive
+from tinygraph.graph.nodes import Gradient, Node, Step, length_of_sum
 
 __all__ = ["Capture", "uncollected"]
 
@@ -70,7 +69,7 @@ class Symbol(Operand):
     def __init__(
         self,
         paper: list[Symbol],
-        op: ops.Primitive | None,
+        op: Primitive | None,
         inputs: tuple[Any, ...],
         params: Mapping[str, Any],
         shape: tuple[int, ...],
@@ -89,10 +88,10 @@ class Symbol(Operand):
         paper.append(self)
 
     def record(
-        self, op: ops.Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
+        self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
     ) -> Any:
         """Write down one more symbol."""
-        if op.name in ops.ELEMENTWISE:
+        if op.elementwise:
             kinds = tuple([(x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in inputs])
             shape, dtype = _elementwise_type(op, kinds, tuple(params.items()))
         else:
@@ -103,7 +102,7 @@ class Symbol(Operand):
 Type = tuple[tuple[int, ...], np.dtype[Any]]
 
 
-def _result_type(op: ops.Primitive, ones: Sequence[Any], params: Mapping[str, Any]) -> Type:
+def _result_type(op: Primitive, ones: Sequence[Any], params: Mapping[str, Any]) -> Type:
     """Find shape and dtype of a result by computing it on ones, which serves every primitive."""
     with np.errstate(all="ignore"):
         value = op.forward(*ones, **params)
@@ -116,7 +115,7 @@ def _ones(x: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _elementwise_type(
-    op: ops.Primitive, kinds: tuple[Type | type, ...], params: tuple[tuple[str, Any], ...]
+    op: Primitive, kinds: tuple[Type | type, ...], params: tuple[tuple[str, Any], ...]
 ) -> Type:
     """Find shape and dtype of an elementwise result from one entry of each operand.
 
@@ -127,11 +126,11 @@ def _elementwise_type(
     return np.broadcast_shapes(*shapes), _result_type(op, ones, dict(params))[1]
 
 
-class _Arrival(NamedTuple):
+class _Contribution(NamedTuple):
     """A gradient `g` that arrives at `node`.
 
     It comes from a consumer's rule, as a seed (consumer None), or is the finished sum of several
-    arrivals (the consumer is the node itself).
+    contributions (the consumer is the node itself).
     """
 
     node: Symbol
@@ -145,6 +144,16 @@ class _Arrival(NamedTuple):
     @property
     def step(self) -> int:
         return (self.node if self.consumer is None else self.consumer).step or 0
+
+
+class Parts(NamedTuple):
+    """What a Graph is made of, under the names of its attributes."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    all_gradients: tuple[Gradient, ...]
+    steps: tuple[Step, ...]
 
 
 class Capture:
@@ -181,8 +190,8 @@ class Capture:
             )
         self.forward = tuple(self.symbols)
         self.outputs = [self.of[out.index] for out in outputs]
-        self.arrivals: list[_Arrival] = []
-        self.gradients: list[tuple[str, str, _Arrival]] = []
+        self.contributions: list[_Contribution] = []
+        self.gradients: list[tuple[str, str, _Contribution]] = []
         _name(self.forward, self.outputs)
         _number_steps(self.forward)
         if wrt is not None:
@@ -201,23 +210,23 @@ class Capture:
             seeds,
             wrt=[self.of[x.index] for x in wrt],
             read=lambda node: node,
-            observe=lambda node, consumer, g: self.arrivals.append(_Arrival(node, consumer, g)),
+            observe=lambda *given: self.contributions.append(_Contribution(*given)),
         )
         self._name_gradients()
-        for arrival in self.arrivals:  # a backward node belongs to the step whose rule made it
-            stack = [arrival.g]
+        for one in self.contributions:  # a backward node belongs to the step whose rule made it
+            stack = [one.g]
             while stack:
                 symbol = stack.pop()
                 if symbol.step is None:
-                    symbol.step = arrival.step
+                    symbol.step = one.step
                     stack += symbol.parents
 
     def _name_gradients(self) -> None:
-        paths = Counter(a.node.index for a in self.arrivals if not a.is_sum)
+        paths = Counter(a.node.index for a in self.contributions if not a.is_sum)
         nth: dict[int, int] = defaultdict(int)
         taken = {s.name for s in self.forward if s.name is not None}
-        seeded = {a.node.index for a in self.arrivals if a.consumer is None}
-        for a in self.arrivals:
+        seeded = {a.node.index for a in self.contributions if a.consumer is None}
+        for a in self.contributions:
             k, name, ending = a.node.index, a.node.name, ""
             if a.is_sum:
                 # "dout" is the upstream gradient, also where `out` is used again later on
@@ -238,21 +247,9 @@ class Capture:
             self.gradients.append((label, kind, a))
             a.g.name = a.g.name or label or None
 
-    def freeze(
-        self,
-    ) -> tuple[
-        tuple[Node, ...],
-        tuple[Node, ...],
-        tuple[Node, ...],
-        tuple[Gradient, ...],
-        tuple[Step, ...],
-    ]:
-        """Give nodes, inputs, outputs, gradients and steps of the finished snapshot."""
-        lengths = frozenset(
-            math.prod(s.inputs[0].shape[k] for k in s.params["axis"])
-            for s in self.symbols
-            if s.op is ops.sum
-        )
+    def freeze(self) -> Parts:
+        """Make everything immutable."""
+        lengths = frozenset(length_of_sum(s) for s in self.symbols if s.op is ops.sum)
         names = {
             (self.of[tensor].index, position): name
             for s in self.forward
@@ -260,7 +257,7 @@ class Capture:
             for (tensor, position), name in s.origin.constants.items()
         }
         scopes = _scopes(self.forward)
-        needed = _ancestors([*self.outputs, *(a.g for a in self.arrivals)])
+        needed = {s.index for s in reachable([*self.outputs, *(a.g for a in self.contributions)])}
         nodes: list[Node] = []
         frozen: dict[int, Node] = {}
 
@@ -294,19 +291,19 @@ class Capture:
             Gradient(
                 name,
                 of=frozen[a.node.index],
-                via=None if a.is_sum or a.consumer is None else frozen[a.consumer.index],
+                consumer=None if a.is_sum or a.consumer is None else frozen[a.consumer.index],
                 node=frozen[a.g.index],
                 step=a.step,
                 kind=kind,
             )
             for name, kind, a in self.gradients
         )
-        return (
-            tuple(nodes),
-            tuple(n for n in nodes if n.role in ("input", "upstream")),
-            tuple(frozen[out.index] for out in self.outputs),
-            gradients,
-            _steps(takewhile(lambda node: node.role != "upstream", nodes)),
+        return Parts(
+            nodes=tuple(nodes),
+            inputs=tuple(n for n in nodes if n.role in ("input", "upstream")),
+            outputs=tuple(frozen[out.index] for out in self.outputs),
+            all_gradients=gradients,
+            steps=_steps(takewhile(lambda node: node.role != "upstream", nodes)),
         )
 
     def values(self) -> Mapping[int, tuple[Any, Any]]:
@@ -317,17 +314,6 @@ class Capture:
                 for tensor in self.tensors
             }
         )
-
-
-def _ancestors(symbols: Sequence[Symbol]) -> set[int]:
-    found: set[int] = set()
-    stack = list(symbols)
-    while stack:
-        symbol = stack.pop()
-        if symbol.index not in found:
-            found.add(symbol.index)
-            stack += symbol.parents
-    return found
 
 
 # --------------------------------------------------------------------------- names and steps

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from tinygraph.engine import ops
+from tinygraph.engine.primitive import Primitive
 
-__all__ = ["Gradient", "Node", "Step"]
+__all__ = ["Gradient", "Node", "Step", "length_of_sum"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -45,7 +46,7 @@ class Node:
     """
 
     index: int
-    op: ops.Primitive | None
+    op: Primitive | None
     inputs: tuple[Node, ...]
     params: Mapping[str, Any]
     shape: tuple[int, ...]
@@ -85,7 +86,7 @@ class Gradient:
         no name.
     of : Node
         The forward node that it is the gradient of.
-    via : Node or None
+    consumer : Node or None
         The consumer whose rule gives it; None for an upstream gradient and for a sum.
     node : Node
         The node that computes it. Two gradients may be the same node: where a value passes
@@ -98,7 +99,12 @@ class Gradient:
 
     name: str
     of: Node
-    via: Node | None
+    consumer: Node | None
     node: Node
     step: int
     kind: str
+
+
+def length_of_sum(total: Any) -> int:
+    """Count the values that a node, whose primitive is a sum, adds up for each of its entries."""
+    return prod(total.inputs[0].shape[k] for k in total.params["axis"])

@@ -12,7 +12,7 @@ the step whose rule it comes from; what arrives at the inputs is step 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from tinygraph.engine.arrays import relocked
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture, uncollected
-from tinygraph.graph.nodes import Gradient, Node, Step
+from tinygraph.graph.nodes import Gradient, Node, Step, length_of_sum
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
 
@@ -40,11 +40,11 @@ class Graph:
     inputs : tuple of Nodes
         Leaves, and the upstream gradients of a joint graph.
     outputs : tuple of Nodes
-    arrivals : tuple of Gradients
+    all_gradients : tuple of Gradients
         Every gradient that arrives at a node, in the order of the backward sweep; empty without a
         backward pass.
     gradients : tuple of Gradients
-        The arrivals that have a name.
+        Those that have a name.
     steps : tuple of Steps
         The forward steps, in order.
     values : mapping
@@ -65,7 +65,7 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
-    arrivals: tuple[Gradient, ...]
+    all_gradients: tuple[Gradient, ...]
     steps: tuple[Step, ...]
     values: Mapping[int, tuple[Any, Any]] = field(default_factory=dict)
 
@@ -120,9 +120,43 @@ class Graph:
         }
         with uncollected():
             snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
-            graph = cls(*snapshot.freeze(), snapshot.values() if values else {})
+            parts = snapshot.freeze()._asdict()
+            graph = cls(**parts, values=snapshot.values() if values else {})
             snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
         return graph
+
+    @classmethod
+    def joint(
+        cls,
+        outputs: Any,
+        wrt: Iterable[Any] | None = None,
+        *,
+        values: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Graph:
+        """Take the snapshot of both passes, with respect to all leaves unless told otherwise.
+
+        Parameters
+        ----------
+        outputs, wrt, values, variables
+            As in `capture`.
+
+        Returns
+        -------
+        Graph
+
+        Examples
+        --------
+        >>> from tinygraph import Tensor
+        >>> x, w = Tensor([1.0, 2.0], name="x"), Tensor(3.0, name="w")
+        >>> [g.name for g in Graph.joint(x * w).gradients]
+        ['dout', 'dx', 'dw']
+        """
+        if wrt is None:
+            several = outputs if isinstance(outputs, list | tuple) else [outputs]
+            tensors = [x for x in several if isinstance(x, Operand)]
+            wrt = [node for node in reachable(tensors) if node.op is None]
+        return cls.capture(outputs, wrt, values=values, variables=variables)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle flat, however deep the graph is: nodes are written as their positions."""
@@ -134,8 +168,8 @@ class Graph:
             for node in self.nodes
         ]
         places = [
-            (g.name, g.of.index, g.via and g.via.index, g.node.index, g.step, g.kind)
-            for g in self.arrivals
+            (g.name, g.of.index, g.consumer and g.consumer.index, g.node.index, g.step, g.kind)
+            for g in self.all_gradients
         ]
         return _restored, (
             rows,
@@ -156,7 +190,13 @@ class Graph:
     @property
     def gradients(self) -> tuple[Gradient, ...]:
         """The gradients that have a name, in the order of the backward sweep."""
-        return tuple(g for g in self.arrivals if g.name)
+        return tuple(g for g in self.all_gradients if g.name)
+
+    @property
+    def lengths(self) -> frozenset[int]:
+        """How many values the sums in the graph add up: 64 of a batch of 64."""
+        sums = (node for node in self.nodes if node.op is not None and node.op.name == "sum")
+        return frozenset(map(length_of_sum, sums))
 
     def __repr__(self) -> str:
         names = ", ".join(str(node.name) for node in self.outputs)
@@ -222,22 +262,6 @@ class Graph:
         return named | {g.name: values[g.node.index] for g in self.gradients}
 
 
-def capture(
-    out: Any,
-    wrt: Sequence[Any] | None,
-    *,
-    backward: bool,
-    values: bool = False,
-    variables: Mapping[str, Any] | None = None,
-) -> Graph:
-    """Take the snapshot that a tool needs, with respect to all leaves unless told otherwise."""
-    if backward and wrt is None:
-        outputs = out if isinstance(out, list | tuple) else [out]
-        if all(isinstance(x, Operand) for x in outputs):
-            wrt = [node for node in reachable(outputs) if node.op is None]
-    return Graph.capture(out, wrt if backward else None, values=values, variables=variables)
-
-
 def _restored(
     rows: list[tuple[Any, ...]],
     inputs: list[int],
@@ -257,9 +281,9 @@ def _restored(
         nodes=tuple(nodes),
         inputs=tuple(nodes[k] for k in inputs),
         outputs=tuple(nodes[k] for k in outputs),
-        arrivals=tuple(
-            Gradient(name, nodes[of], None if via is None else nodes[via], nodes[node], step, kind)
-            for name, of, via, node, step, kind in places
+        all_gradients=tuple(
+            Gradient(name, nodes[of], None if by is None else nodes[by], nodes[node], step, kind)
+            for name, of, by, node, step, kind in places
         ),
         steps=tuple(
             Step(number, name, nodes[result], tuple(nodes[k] for k in members))

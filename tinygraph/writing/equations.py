@@ -21,7 +21,8 @@ from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import uncollected
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.formulas import LATEX, TEXT, Language, Notation, number_text, shape_text
+from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.languages import LATEX, TEXT, Formulary
 from tinygraph.writing.numpy_module import emit
 
 __all__ = ["derive"]
@@ -108,9 +109,9 @@ def _snapshot(
             )
     if isinstance(wrt, Operand):
         raise TypeError("derive: wrt must be a list of Tensors; write wrt=[x]")
+    graph = Graph.joint(outputs, wrt, variables=variables)
     tensors = reachable(outputs)
-    wrt = [t for t in tensors if t.op is None] if wrt is None else list(wrt)
-    graph = Graph.capture(outputs, wrt, variables=variables)
+    wrt = [t for t in tensors if t.op is None] if wrt is None else wrt
     nodes = (node for node in graph.nodes if node.role in ("input", "forward"))  # one per tensor
     wanted = {t.index for t in wrt}
     return graph, [n for t, n in zip(tensors, nodes, strict=True) if t.index in wanted]
@@ -118,10 +119,10 @@ def _snapshot(
 
 def _ends(graph: Graph) -> list[Node] | None:
     """Find what the backward pass of a graph leads to: where gradients arrive and do not go on."""
-    if not graph.arrivals:
+    if not graph.all_gradients:
         return None
-    passed_on = {g.via.index for g in graph.arrivals if g.via is not None}
-    arrived = {g.of.index: g.of for g in graph.arrivals}
+    passed_on = {g.consumer.index for g in graph.all_gradients if g.consumer is not None}
+    arrived = {g.of.index: g.of for g in graph.all_gradients}
     ends = [node for node in arrived.values() if node.index not in passed_on]
     return sorted(ends, key=lambda node: node.index)
 
@@ -147,7 +148,7 @@ class _Pass(NamedTuple):
     rows: list[_Row]
 
 
-def _passes(graph: Graph, language: Language) -> list[_Pass]:
+def _passes(graph: Graph, language: Formulary) -> list[_Pass]:
     notation = Notation(graph, language)
     rows = [
         _Row(str(s.number), notation.name(s.name), notation.formula(s.result), _shape(s.result))
@@ -155,7 +156,7 @@ def _passes(graph: Graph, language: Language) -> list[_Pass]:
     ]
     given = _given(graph, "input", notation)
     passes = [_Pass("forward", given, _symbols(graph, notation), rows)]
-    if graph.arrivals:
+    if graph.all_gradients:
         rows = [
             _Row(
                 str(g.step),

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["axes", "exact_name", "gradient", "name", "number"]
+__all__ = ["axes", "exact_name", "gradient", "name", "number", "operator"]
 
 GREEK = {
     "α": "alpha",
@@ -116,6 +116,17 @@ def exact_name(name: str) -> str:
         else:
             written.append(f"U{{+}}{ord(c):04X}")
     return rf"\mathrm{{{''.join(written)}}}" if written else r"\mathrm{?}"
+
+
+def operator(name: str) -> str:
+    r"""Write the name of an operation, as in a call.
+
+    Examples
+    --------
+    >>> print(operator("relu"), operator("greater_equal"))
+    \operatorname{relu} \operatorname{greater\_equal}
+    """
+    return exact_name(name).replace(r"\mathrm", r"\operatorname", 1)
 
 
 def gradient(of: str, part: str) -> str:

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["array_text", "dtype_text", "key_parts", "number_text"]
+__all__ = ["array_text", "dtype_text", "key_parts", "literal"]
 
 LARGEST = 4096
 
 
-def number_text(value: Any) -> str:
+def literal(value: Any) -> str:
     """Write a number as Python source.
 
     Examples
     --------
     >>> from fractions import Fraction
-    >>> print(*map(number_text, (2, 1e-5, -np.inf, Fraction(1, 3), np.float32(0.1), 1j)))
+    >>> print(*map(literal, (2, 1e-5, -np.inf, Fraction(1, 3), np.float32(0.1), 1j)))
     2 1e-05 -np.inf Fraction(1, 3) np.float32(0.1) complex(0.0, 1.0)
     """
     if isinstance(value, np.generic):

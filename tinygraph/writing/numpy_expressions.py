@@ -1,7 +1,7 @@
 """Source: the nodes of a Graph as assignments of NumPy expressions, bit for bit what they compute.
 
-A table gives each primitive its source. No expression is rearranged, and brackets stand wherever
-they decide what is computed first, so that the same operations are done in the same order.
+No expression is rearranged, and brackets stand wherever they decide what is computed first, so that
+the same operations are done in the same order.
 
 Unnamed nodes are written out inside their consumer. One becomes a temporary variable where it is
 used again, or where the line would get too long. That bounds the depth of an expression, too:
@@ -24,72 +24,13 @@ from typing import Any
 import numpy as np
 
 from tinygraph.graph.nodes import Node
-from tinygraph.writing.literals import array_text, dtype_text, key_parts, number_text
+from tinygraph.writing.languages import NUMPY, Printer, Written
+from tinygraph.writing.literals import array_text, dtype_text, key_parts, literal
 
-__all__ = ["HELPERS", "IMPORTS", "SOURCES", "WIDTH", "Names", "Statement", "Writer"]
-
-# How tightly an expression binds, loosest first.
-LOOSE, SUM, MATMUL, PRODUCT, UNARY, POWER, ATOM = range(7)
+__all__ = ["HELPERS", "IMPORTS", "WIDTH", "Names", "Statement", "Writer"]
 
 WIDTH = 100
 LONGEST = 80
-
-Source = tuple[str, int, tuple[int, ...]]
-
-SOURCES: dict[str, Source] = {
-    "add": ("{0} + {1}", SUM, (SUM, MATMUL)),
-    "sub": ("{0} - {1}", SUM, (SUM, MATMUL)),
-    "mul": ("{0} * {1}", PRODUCT, (PRODUCT, UNARY)),
-    "div": ("{0} / {1}", PRODUCT, (PRODUCT, UNARY)),
-    "neg": ("-{0}", UNARY, (UNARY,)),
-    "inverse": ("1 / {0}", PRODUCT, (UNARY,)),
-    "square": ("np.square({0})", ATOM, (LOOSE,)),
-    "sqrt": ("np.sqrt({0})", ATOM, (LOOSE,)),
-    "pow": ("{0} ** {n}", POWER, (ATOM,)),
-    "power": ("{0} ** {1}", POWER, (ATOM, ATOM)),
-    "exp": ("np.exp({0})", ATOM, (LOOSE,)),
-    "log": ("np.log({0})", ATOM, (LOOSE,)),
-    "sin": ("np.sin({0})", ATOM, (LOOSE,)),
-    "cos": ("np.cos({0})", ATOM, (LOOSE,)),
-    "tanh": ("np.tanh({0})", ATOM, (LOOSE,)),
-    "relu": ("np.maximum({0}, 0)", ATOM, (LOOSE,)),
-    "abs": ("np.abs({0})", ATOM, (LOOSE,)),
-    "maximum": ("np.maximum({0}, {1})", ATOM, (LOOSE, LOOSE)),
-    "minimum": ("np.minimum({0}, {1})", ATOM, (LOOSE, LOOSE)),
-    "where": ("np.where({0}, {1}, {2})", ATOM, (LOOSE, LOOSE, LOOSE)),
-    "cast": ("{0}.astype({dtype})", ATOM, (ATOM,)),
-    "greater": ("{0} > {1}", LOOSE, (SUM, SUM)),
-    "greater_equal": ("{0} >= {1}", LOOSE, (SUM, SUM)),
-    "less": ("{0} < {1}", LOOSE, (SUM, SUM)),
-    "less_equal": ("{0} <= {1}", LOOSE, (SUM, SUM)),
-    "equal": ("{0} == {1}", LOOSE, (SUM, SUM)),
-    "not_equal": ("{0} != {1}", LOOSE, (SUM, SUM)),
-    "sign": ("np.sign({0})", ATOM, (LOOSE,)),
-    "isfinite": ("np.isfinite({0})", ATOM, (LOOSE,)),
-    "isnan": ("np.isnan({0})", ATOM, (LOOSE,)),
-    "sum": ("np.sum({0}{axis}{keepdims})", ATOM, (LOOSE,)),
-    "spread": ("np.broadcast_to({0}, {shape})", ATOM, (LOOSE,)),
-    "max": ("np.max({0}{axis}{keepdims})", ATOM, (LOOSE,)),
-    "matmul": ("{0} @ {1}", MATMUL, (UNARY, UNARY)),
-    "reshape": ("np.reshape({0}, {shape})", ATOM, (LOOSE,)),
-    "transpose": ("np.transpose({0}, {axes})", ATOM, (LOOSE,)),
-    "index": ("{0}[{key}]", ATOM, (ATOM,)),
-    "scatter": ("scatter({0}, np.s_[{key}], {shape})", ATOM, (LOOSE,)),
-    "concatenate": ("np.concatenate(({operands}), axis={axis})", ATOM, ()),
-    "batchnorm": ("batchnorm({0}, {1}, {2}, {axis}, {eps})", ATOM, (LOOSE, LOOSE, LOOSE)),
-}
-"""By primitive: its source, how tightly that binds, and how tightly each operand must."""
-
-SPECIAL: dict[str, Source] = {
-    "exact sqrt": ("exact_sqrt({0})", ATOM, (LOOSE,)),
-    "half sum": (
-        "np.sum({0}{axis}{keepdims}, dtype=np.float32).astype(np.float16)",
-        ATOM,
-        (LOOSE,),
-    ),
-    "matrix transpose": ("{0}.T", ATOM, (ATOM,)),
-    "inner spread": ("np.broadcast_to(np.expand_dims({0}, {axis}), {shape})", ATOM, (LOOSE,)),
-}
 
 HELPERS = {
     "batchnorm": '''\
@@ -183,7 +124,7 @@ class Statement:
     is_alias: bool = False
 
 
-class Writer:
+class Writer(Printer):
     """Writes assignments.
 
     Parameters
@@ -212,6 +153,7 @@ class Writer:
     """
 
     def __init__(self, names: Names, kept: Set[int], lengths: Set[int]) -> None:
+        super().__init__(NUMPY)
         self.names, self.kept, self.lengths = names, kept, lengths
         self.statements: list[Statement] = []
         self.variables: dict[int, str] = {}
@@ -219,19 +161,21 @@ class Writer:
         self.step = 0
         self.constants: dict[Any, tuple[str, str]] = {}
         self.used: set[str] = set()
-        self._inlined: dict[int, tuple[str, int]] = {}
         self._names_of: dict[tuple[int, Any], str] = {}  # of numbers, by step and value
 
     def assign(self, node: Node, target: str) -> None:
         """Assign a node, after the temporaries that its expression needs."""
-        for one in self._unwritten(node):
-            text, level = self._compose(one, _room(target) if one is node else LONGEST)
+        for one in self.expression(node):
+            written = self._compose(one, _room(target) if one is node else LONGEST)
             if one is node or one.index in self.kept:
                 name = target if one is node else self.names.number("t")
-                self.statements.append(Statement(self.step, name, text))
-                self.variables[one.index] = name
+                self._store(one, name, written.text)
             else:
-                self._inlined[one.index] = text, level
+                self._inlined[one.index] = written
+
+    def _store(self, node: Node, name: str, text: str) -> None:
+        self.statements.append(Statement(self.step, name, text))
+        self.variables[node.index] = name
 
     def give_another_name(self, node: Node, target: str) -> None:
         """Assign what is assigned already."""
@@ -257,51 +201,40 @@ class Writer:
 
     # ------------------------------------------------------------------ expressions
 
-    def _unwritten(self, node: Node) -> list[Node]:
-        """Give a node and the unnamed nodes that are part of its expression, in their order."""
-        found, stack = {node.index: node}, [node]
-        while stack:
-            for x in stack.pop().inputs:
-                if not (x.op is None or x.index in self.variables or x.index in found):
-                    found[x.index] = x
-                    stack.append(x)
-        return [found[index] for index in sorted(found)]
+    def stands_alone(self, node: Node) -> bool:
+        """Whether a node has a variable, or is none."""
+        return node.op is None or node.index in self.variables
 
-    def _compose(self, node: Node, longest: int) -> tuple[str, int]:
+    def _compose(self, node: Node, longest: int) -> Written:
         """Write an expression; while it is too long, its longest operand becomes a temporary."""
-        template, level, needs = _source(node)
-        params = self._params(node)
+        try:
+            form, binds = self.language.written(node.op, node)
+        except ValueError as error:
+            raise ValueError(
+                f"derive: step {node.step}: {error}, or derive another format"
+            ) from None
         while True:
-            texts = [
-                self._operand(x, node, need)
-                for x, need in zip(node.inputs, needs or (LOOSE,) * len(node.inputs), strict=True)
-            ]
-            text = template.format(*texts, operands=_listed(texts), **params)
+            text = self.fill(form, node, node.inputs)
             inlined = [x for x in node.inputs if x.index in self._inlined]
-            if len(text) <= longest or not inlined or not needs:  # any number of parts has commas
-                return text, level
-            largest = max(inlined, key=lambda x: len(self._inlined[x.index][0]))
-            name = self.variables[largest.index] = self.names.number("t")
-            source, _ = self._inlined.pop(largest.index)
-            self.statements.append(Statement(self.step, name, source))
+            if len(text) <= longest or not inlined or form.lists:  # which breaks at its commas
+                return Written(text, binds)
+            largest = max(inlined, key=lambda x: len(self._inlined[x.index].text))
+            self._store(largest, self.names.number("t"), self._inlined.pop(largest.index).text)
 
-    def _operand(self, node: Node, consumer: Node, need: int) -> str:
+    def operand(self, node: Node, consumer: Node) -> Written:
+        """Read a variable, or give what was written out."""
         if node.role == "constant":
-            text, level = self._constant(node, consumer)
-        elif node.index in self._inlined:
-            text, level = self._inlined[node.index]
-        else:
-            return self.read(node)
-        return text if level >= need else f"({text})"
+            return self._constant(node, consumer)
+        return self._inlined.get(node.index) or Written(self.read(node), "call")
 
-    def _params(self, node: Node) -> dict[str, str]:
+    def params(self, node: Node) -> dict[str, str]:
         """Write the parameters of a primitive as its source mentions them."""
         params = node.params
         if not params:
             return {}
         texts = {name: str(value) for name, value in params.items()}
         for name in params.keys() & {"n", "eps"}:
-            texts[name] = number_text(params[name])
+            texts[name] = literal(params[name])
         if "dtype" in params:
             texts["dtype"] = dtype_text(params["dtype"])
         if "key" in params:
@@ -310,51 +243,51 @@ class Writer:
             texts["axis"] = str(params["axis"][0])
         if "keepdims" in params:
             everything = len(params["axis"]) == len(node.inputs[0].shape)
-            texts["axis"] = "" if everything else f", axis={texts['axis']}"
-            texts["keepdims"] = ", keepdims=True" if params["keepdims"] else ""
+            texts["along"] = "" if everything else f", axis={texts['axis']}"
+            texts["along"] += ", keepdims=True" if params["keepdims"] else ""
         return texts
 
     def _key(self, key: Any, node: Node) -> str:
-        parts = [p if isinstance(p, str) else self._array(p, node)[0] for p in key_parts(key)]
+        parts = [p if isinstance(p, str) else self._array(p, node).text for p in key_parts(key)]
         return _listed(parts) if isinstance(key, tuple) and key else parts[0]
 
     # ------------------------------------------------------------------ constants
 
-    def _constant(self, node: Node, consumer: Node) -> tuple[str, int]:
+    def _constant(self, node: Node, consumer: Node) -> Written:
         value, dtype = node.value, node.dtype
         if isinstance(value, np.ndarray):
             return self._array(value, consumer, node.name)
         if not isinstance(value, Fraction) or (dtype is not None and dtype.hasobject):
-            text = number_text(value)
+            text = literal(value)
         elif value.numerator == 1 and value.denominator in self.lengths:
             one = "1" if dtype is None else f"{dtype_text(dtype)}(1)"
-            return f"{one} / {value.denominator}", PRODUCT
+            return Written(f"{one} / {value.denominator}", "product")
         elif dtype is not None:
-            text = number_text(dtype.type(value.numerator) / dtype.type(value.denominator))
+            text = literal(dtype.type(value.numerator) / dtype.type(value.denominator))
         elif value.denominator > 1:
             return self._named_number(node)
         elif 1e16 <= abs(value) <= sys.float_info.max or _chooses_numbers(consumer):
-            text = number_text(float(value))
+            text = literal(float(value))
         else:
             text = str(value.numerator)
-        return text, UNARY if text.startswith("-") else ATOM
+        return _number(text)
 
-    def _named_number(self, node: Node) -> tuple[str, int]:
+    def _named_number(self, node: Node) -> Written:
         """Write a number by its name, also where a rule of the same step takes it.
 
         Whole numbers have no name, because a rule may have brought in the same one.
         """
-        text, key = number_text(float(node.value)), (node.step, node.value)
+        text, key = literal(float(node.value)), (node.step, node.value)
         if node.name:
             named = node.name, node.value
             if named not in self.constants:
                 self.constants[named] = self.names.give(node.name), text
             self._names_of[key] = self.constants[named][0]
         if key in self._names_of:
-            return self._names_of[key], ATOM
-        return text, UNARY if text.startswith("-") else ATOM
+            return Written(self._names_of[key], "call")
+        return _number(text)
 
-    def _array(self, array: Any, consumer: Node, name: str | None = None) -> tuple[str, int]:
+    def _array(self, array: Any, consumer: Node, name: str | None = None) -> Written:
         """Write an array by a name; its memory order counts, because sums follow it."""
         order = list(range(array.ndim))
         if not array.flags.c_contiguous:
@@ -375,31 +308,14 @@ class Writer:
             self.constants[key] = given, text
         text = self.constants[key][0]
         if order == sorted(order):
-            return text, ATOM
+            return Written(text, "call")
         if len(order) == 2:
-            return f"{text}.T", ATOM
-        return f"np.transpose({text}, {tuple(np.argsort(order).tolist())})", ATOM
+            return Written(f"{text}.T", "call")
+        return Written(f"np.transpose({text}, {tuple(np.argsort(order).tolist())})", "call")
 
 
-def _source(node: Node) -> Source:
-    """Look a primitive up; some have a form of their own for some operands."""
-    name, x = str(node.op), node.inputs[0]
-    if name == "sum" and x.dtype == np.float16:
-        return SPECIAL["half sum"]
-    if name == "sqrt" and x.dtype is not None and x.dtype.hasobject:
-        return SPECIAL["exact sqrt"]
-    if name == "transpose" and len(node.shape) == 2:
-        return SPECIAL["matrix transpose"]
-    if name == "spread" and len(x.shape) < len(node.shape):
-        axis = node.params["axis"]
-        if axis != tuple(range(len(axis))):  # new axes in front come by themselves
-            return SPECIAL["inner spread"]
-    if name not in SOURCES:
-        raise ValueError(
-            f"derive: step {node.step} computes {name}, which has no NumPy source; "
-            "give it one in tinygraph.sources.SOURCES, or derive another format"
-        )
-    return SOURCES[name]
+def _number(text: str) -> Written:
+    return Written(text, "minus" if text.startswith("-") else "call")
 
 
 def _chooses_numbers(node: Node) -> bool:

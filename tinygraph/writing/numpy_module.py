@@ -7,12 +7,12 @@ engine gives.
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.numpy_expressions import HELPERS, IMPORTS, WIDTH, Names, Statement, Writer
@@ -61,10 +61,10 @@ class _Module:
 
     def __init__(self, graph: Graph, wanted: Sequence[Node] | None) -> None:
         self.graph, self.wanted = graph, wanted
-        final = {g.of.index: g for g in graph.arrivals}  # a sum comes after its parts
+        final = {g.of.index: g for g in graph.all_gradients}  # a sum comes after its parts
         self.results = [(node, final.get(node.index)) for node in wanted or ()]
-        forward = _ancestors(graph.outputs)
-        self.backward = _ancestors(g.node for _, g in self.results if g) - forward
+        forward = _places(graph.outputs)
+        self.backward = _places(g.node for _, g in self.results if g) - forward
 
         # Forward values that a rule reads, or whose shape a gradient of zeros takes.
         read = {x.index for k in self.backward for x in graph.nodes[k].inputs}
@@ -73,14 +73,9 @@ class _Module:
         self.cached = [n for n in graph.nodes if n.index in read and n.role != "constant"]
         uses = Counter(x.index for k in forward | self.backward for x in graph.nodes[k].inputs)
         again = {k for k, times in uses.items() if times > 1}
-        lengths = {
-            math.prod(node.inputs[0].shape[k] for k in node.params["axis"])
-            for node in graph.nodes
-            if node.op is not None and node.op.name == "sum"
-        }
         self.names = Names(["np", "forward", "backward", "cache", *IMPORTS, *HELPERS])
         kept = again | {node.index for node in self.cached}
-        self.writer = Writer(self.names, kept, lengths - {1})
+        self.writer = Writer(self.names, kept, graph.lengths - {1})
         self._give_names()
 
     def _give_names(self) -> None:
@@ -206,15 +201,9 @@ class _Module:
         return self.writer.read(g.node)
 
 
-def _ancestors(nodes: Iterable[Node]) -> set[int]:
-    found: set[int] = set()
-    stack = list(nodes)
-    while stack:
-        node = stack.pop()
-        if node.index not in found:
-            found.add(node.index)
-            stack += node.inputs
-    return found
+def _places(nodes: Iterable[Node]) -> set[int]:
+    """Give the indices of nodes and of all that they are computed from."""
+    return {node.index for node in reachable(nodes)}
 
 
 def _adds_up(total: Node, parts: list[Gradient]) -> bool:

@@ -1,0 +1,253 @@
+"""Languages: how operations, names and numbers are written, and one printer for all of them.
+
+A row of the table says how its operation is written in each language (see
+`tinygraph.engine.primitive.Primitive`); what a language adds is how tightly operations bind, what
+brackets look like, and how names and numbers are written. A further language is one more
+`Language` and, where its rows differ from those of the others, one more template per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from string import Formatter
+from typing import Any, NamedTuple
+
+from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.primitive import BINDINGS, Primitive
+from tinygraph.graph.nodes import Node
+from tinygraph.writing import latex
+
+__all__ = ["LATEX", "NUMPY", "TEXT", "Form", "Formulary", "Language", "Printer", "Written"]
+
+
+class Written(NamedTuple):
+    """An expression, and how tightly it binds: one of `Language.levels`."""
+
+    text: str
+    binds: str
+
+
+class Form(NamedTuple):
+    """A template taken apart: literal text, operands with what they need, parameters.
+
+    Attributes
+    ----------
+    parts : tuple
+        Of each part: text in front of it, position of an operand or name of a parameter (None at
+        the end), and how tightly the operand must bind to stand there without brackets.
+    """
+
+    parts: tuple[tuple[str, int | str | None, str], ...]
+
+    def need(self, position: int) -> str:
+        """Give what an operand needs; empty where anything will do."""
+        return next((need for _, field, need in self.parts if field == position), "")
+
+    @property
+    def lists(self) -> bool:
+        """Whether it takes any number of operands, with commas between them."""
+        return any(field == "operands" for _, field, _ in self.parts)
+
+    def fill(self, operand: Callable[[int, str], str], params: Mapping[str, str]) -> str:
+        """Write the parts one after the other."""
+        text = ""
+        for literal, field, need in self.parts:
+            text += literal
+            if isinstance(field, int):
+                text += operand(field, need)
+            elif field is not None:
+                text += params[field]
+        return text
+
+
+@cache
+def form(template: str) -> Form:
+    """Take a template apart.
+
+    Examples
+    --------
+    >>> form("{0:sum} + {1:matmul}").need(1)
+    'matmul'
+    """
+    return Form(
+        tuple(
+            (literal, int(field) if field and field.isdecimal() else field, need or "")
+            for literal, field, need, _ in Formatter().parse(template)
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language:
+    """How one language writes operations.
+
+    Attributes
+    ----------
+    key : str
+        Under which rows of the table hold their templates for it.
+    levels : tuple of str
+        How tightly expressions bind, loosest first.
+    brackets : str
+        Template that holds an expression together.
+    default : callable
+        Gives the template of an operation whose row has none, or nothing.
+    """
+
+    key: str
+    levels: tuple[str, ...]
+    brackets: str
+    default: Callable[[Primitive], str]
+
+    def written(self, op: Any, node: Any) -> tuple[Form, str]:
+        """Give the form of an operation, and how tightly it binds.
+
+        Raises
+        ------
+        ValueError
+            If it has none.
+        """
+        template = op.written.get(self.key)
+        if template is None:
+            template = self.default(op)
+            if not template:
+                raise ValueError(
+                    f"{op.name} has no {self.key} form; give the primitive one: "
+                    f'Primitive({op.name!r}, …, {self.key}="…")'
+                )
+            return form(template), "call"
+        template = template if isinstance(template, str) else template(node)
+        return form(template), op.binds.get(self.key, "call")
+
+    def bracketed(self, written: Written, need: str) -> str:
+        """Put brackets around what binds less tightly than it must."""
+        if not need or self.levels.index(written.binds) >= self.levels.index(need):
+            return written.text
+        return self.brackets.format(written.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formulary(Language):
+    """A language of mathematics, for eyes.
+
+    Attributes
+    ----------
+    name, number : callable
+        How a variable and a number are written.
+    exact_name : callable
+        How a variable is written that `name` writes like another one.
+    operator : callable
+        How the name of an operation is written in a call.
+    gradient : callable
+        How the gradient of a written variable is written, given also what its own name ends in.
+    axes : callable
+        How the axes are written that a sum runs along.
+    ellipsis : str
+        Stands for what is too long.
+    call : str
+        A call, with ``{name}`` and ``{operands}``.
+    scaled_sum : str
+        1/n · Σ, with ``{n}``, ``{axes}`` and ``{0}``.
+    ratio : str
+        1/n, with ``{n}``.
+    sum_along, sum_along_means : str
+        The sign of a sum, with ``{}`` for its axes, and what it means, with ``{}`` for their list.
+    """
+
+    name: Callable[[str], str]
+    number: Callable[[str], str]
+    exact_name: Callable[[str], str]
+    operator: Callable[[str], str]
+    gradient: Callable[[str, str], str]
+    axes: Callable[[Iterable[int]], str]
+    ellipsis: str
+    call: str
+    scaled_sum: str
+    ratio: str
+    sum_along: str
+    sum_along_means: str
+
+
+TEXT = Formulary(
+    key="text",
+    levels=BINDINGS,
+    brackets="({})",
+    default=lambda op: "{name}({operands})",
+    call="{name}({operands})",
+    name=str,
+    number=str,
+    exact_name=str,
+    operator=str,
+    gradient="d{}{}".format,
+    axes=lambda axes: "".join("₀₁₂₃₄₅₆₇₈₉"[int(c)] for c in "".join(map(str, axes))),
+    ellipsis="…",
+    scaled_sum="1/{n} Σ{axes} {0:product}",
+    ratio="1/{n}",
+    sum_along="Σ{}",
+    sum_along_means="sum along axis {}",
+)
+LATEX = Formulary(
+    key="latex",
+    levels=BINDINGS,
+    brackets=r"\left({}\right)",
+    default=lambda op: r"{name}\left({operands}\right)",
+    call=r"{name}\left({operands}\right)",
+    name=latex.name,
+    number=latex.number,
+    exact_name=latex.exact_name,
+    operator=latex.operator,
+    gradient=latex.gradient,
+    axes=latex.axes,
+    ellipsis=r"\ldots",
+    scaled_sum=r"\frac{{1}}{{{n}}} \sum{axes} {0:product}",
+    ratio=r"\frac{{1}}{{{n}}}",
+    sum_along=r"\sum{}",
+    sum_along_means=r"\mathrm{{sum\ along\ axis}}\ {}",
+)
+NUMPY = Language(
+    key="numpy",
+    # Python's minus binds more tightly than its product: -a * b is (-a) * b.
+    levels=("comparison", "sum", "matmul", "product", "minus", "power", "call"),
+    brackets="({})",
+    default=lambda op: f"np.{op.of[0].__name__}({{operands}})" if op.of else "",
+)
+
+
+class Printer:
+    """Writes nodes in one language; unnamed nodes are written out inside their consumer.
+
+    Subclasses say how what is not composed is written: variables, constants, parameters.
+    """
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self._inlined: dict[int, Written] = {}
+
+    def operand(self, node: Node, consumer: Node) -> Written:
+        """Write what stands in an expression of `consumer`."""
+        raise NotImplementedError
+
+    def params(self, node: Node) -> dict[str, str]:
+        """Write the parameters of an operation, as its template mentions them."""
+        raise NotImplementedError
+
+    def stands_alone(self, node: Node) -> bool:
+        """Whether a node is referred to and not written out."""
+        return node.op is None or node.name is not None or node.index in self._inlined
+
+    def expression(self, node: Node) -> list[Node]:
+        """Give a node and what is to be written out inside it, in their order; no recursion."""
+        return reachable([node], enter=lambda x: not self.stands_alone(x))
+
+    def bracketed(self, node: Node, consumer: Node, need: str, position: int = 0) -> str:
+        """Write an operand, in brackets where it would fall apart."""
+        return self.language.bracketed(self.operand(node, consumer), need)
+
+    def fill(self, form: Form, node: Node, inputs: Iterable[Node]) -> str:
+        """Write a form with its operands and parameters."""
+        operands = tuple(inputs)
+        params = self.params(node)
+        if form.lists:
+            params["operands"] = ", ".join(self.bracketed(x, node, "") for x in operands)
+        return form.fill(lambda k, need: self.bracketed(operands[k], node, need, k), params)
