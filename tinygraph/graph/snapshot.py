@@ -23,7 +23,7 @@ import numpy as np
 from tinygraph.engine.arrays import relocked
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.operators import Operand
-from tinygraph.graph.capturing import Capture, uncollected
+from tinygraph.graph.capturing import Capture
 from tinygraph.graph.nodes import Gradient, Node, Step
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
@@ -118,10 +118,9 @@ class Graph:
             for name, value in (variables or {}).items()
             if isinstance(value, Operand) and not name.startswith("_")
         }
-        with uncollected():
-            snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
-            graph = cls(*snapshot.freeze(), snapshot.values() if values else {})
-            snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
+        snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
+        graph = cls(*snapshot.freeze(), snapshot.values() if values else {})
+        snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
         return graph
 
     def __reduce__(self) -> tuple[Any, ...]:
