@@ -25,7 +25,7 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["InputError", "describe_nonfinite", "read_array", "wine"]
+__all__ = ["InputError", "describe_nonfinite", "printable", "read_array", "wine"]
 
 
 class InputError(ValueError):
@@ -35,8 +35,12 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        shown = (c if c.isprintable() else ascii(c)[1:-1] for c in message)
-        super().__init__("".join(shown))
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Give the text as one line that no terminal takes for a command."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def read_array(path: str | os.PathLike[str], *, dtype: str | None = None) -> npt.NDArray[Any]:
