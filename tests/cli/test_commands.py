@@ -497,11 +497,11 @@ def write_inputs(folder):
 
 
 MISTAKES = {
-    "missing file": (["nowhere.npy"], ["nowhere.npy", "no such file"]),
+    "missing file": (["nowhere.npy"], ["nowhere.npy", "No such file"]),
     "empty name": ([""], ["file"]),
     "wrong suffix": (["batch.txt"], ["batch.txt", ".npy", ".csv"]),
     "a directory": (["pictures"], ["pictures", "directory"]),
-    "ragged": (["ragged.csv"], ["ragged.csv", "line 3", "1 value", "2"]),
+    "ragged": (["ragged.csv"], ["ragged.csv", "line 3", "from 2 to 1"]),
     "text": (["text.csv"], ["text.csv", "line 3, column 2", "'four'"]),
     "empty csv": (["empty.csv"], ["empty.csv", "empty"]),
     "empty npy": (["empty.npy"], ["empty.npy", "empty"]),

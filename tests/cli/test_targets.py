@@ -92,7 +92,7 @@ def test_the_built_in_function():
 @pytest.mark.parametrize(
     ("target", "arguments", "words"),
     [
-        ("nowhere.py:f", [], ["nowhere.py", "no such file"]),
+        ("nowhere.py:f", [], ["nowhere.py", "o such file"]),
         ("model.py", [], ["FILE.py:FUNCTION"]),
         ("model.txt:f", [], ["FILE.py:FUNCTION"]),
         ("model.py:nothing", [], ["nothing", "forward", "power"]),
@@ -109,7 +109,7 @@ def test_the_built_in_function():
         ("model.py:power", ["x=3", "x=4"], ["x=4", "x is given twice"]),
         ("model.py:power", ["x=3", "n:=2", "n=4"], ["n=4", "n is given twice"]),
         ("model.py:power", ["x=3", "n:={[]: 1}"], ["n:={[]: 1}", "literal"]),
-        ("model.py:power", ["x=NO.NPY"], ["NO.NPY", "no such file"]),
+        ("model.py:power", ["x=NO.NPY"], ["NO.NPY", "o such file"]),
         ("model.py:", ["x=3"], ["model.py:", "FILE.py:FUNCTION"]),
         ("batchnorm", ["x:=3"], ["batchnorm", "x is 3", "x=64x100"]),
         ("model.py:power", ["x=3", "axis:=5"], ["line 13", "axis 5", "(3,)"]),

@@ -1,7 +1,6 @@
 """The snapshot: names, order, steps, roles, exact constants, and the staged BatchNorm."""
 
 import dataclasses
-import gc
 import math
 import time
 from fractions import Fraction
@@ -860,22 +859,6 @@ def test_what_an_operation_costs_does_not_grow_with_the_graph(tool, make):
         return (time.process_time() - start) / n
 
     assert cost(40_000) < 2.5 * max(cost(10_000), cost(10_000))
-
-
-@pytest.mark.parametrize("collecting", [True, False])
-@pytest.mark.parametrize("tool", [captured, draw, derive])
-def test_the_garbage_collector_is_left_as_it_was(tool, collecting):
-    x = Tensor(0.5, name="x")
-    before = gc.isenabled()
-    (gc.enable if collecting else gc.disable)()
-    try:
-        tool(x * x)
-        assert gc.isenabled() is collecting
-        with pytest.raises(ValueError, match="do not depend on"):
-            Graph.capture(x * x, wrt=[Tensor(1.0)])
-        assert gc.isenabled() is collecting
-    finally:
-        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize("number", [1, 1.0, True, 1j])

@@ -1,7 +1,7 @@
 """The command line: parses, calls, prints.
 
-In the order in which to read it: `inputs` (files of numbers), `targets` (a function named on the
-command line), `commands` (`main`).
+In the order in which to read it: `inputs` (files of numbers), `files` (what may be written over),
+`targets` (a function named on the command line), `commands` (`main`).
 """
 
 from tinygraph.cli.commands import main

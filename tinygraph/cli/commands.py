@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tinygraph.cli.files import check_targets, say, write
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
 
 __all__ = ["main"]
@@ -58,13 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough, as in `tinygraph batchnorm | head`
         return AGREE
     except (InputError, ValueError, TypeError, OSError) as error:
-        _say(f"tinygraph: {_one_line(error)}")
+        say(f"tinygraph: {_one_line(error)}")
         return MISTAKE
     except MemoryError as error:
-        _say(f"tinygraph: {_one_line(error) or 'out of memory'}; take smaller arrays")
+        say(f"tinygraph: {_one_line(error) or 'out of memory'}; take smaller arrays")
         return MISTAKE
     except KeyboardInterrupt:
-        _say("tinygraph: interrupted")
+        say("tinygraph: interrupted")
         return 130
     finally:
         _drop_unwritten()
@@ -90,7 +91,7 @@ def _drop_unwritten() -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        _say(f"{self.prog}: {message}; see {self.prog} --help")
+        say(f"{self.prog}: {message}; see {self.prog} --help")
         raise SystemExit(MISTAKE)
 
 
@@ -232,14 +233,14 @@ def _axis(text: str) -> int | tuple[int, ...]:
 
 def _run_batchnorm(options: argparse.Namespace) -> int:
     targets = [Path(options.output, f"batchnorm.{suffix}") for suffix in ("dot", "svg")]
-    _check_targets(targets, options.force)
+    check_targets(targets, options.force)
     source, _, report = _compare(options)
     written, failure = _write_pictures(report.graph, targets)
     _print_report(options, source, report, {"pictures": written})
     for path in written:
-        _say(f"wrote {path}")
+        say(f"wrote {path}")
     if failure:
-        _say(f"tinygraph: {failure}")
+        say(f"tinygraph: {failure}")
     return AGREE if report.passed else DISAGREE
 
 
@@ -259,7 +260,7 @@ def _compare(options: argparse.Namespace) -> tuple[str, Any, Any]:
     source = options.file if given else "the UCI Wine measurements"
     x = read_array(options.file, dtype=options.dtype) if given else wine(options.dtype)
     if x.ndim == 2 and len(x) and x.shape[1] > 1 and np.array_equal(x[0], np.arange(x.shape[1])):
-        _say(f"tinygraph: {source}: the first row is 0, 1, 2, … and is taken as data")
+        say(f"tinygraph: {source}: the first row is 0, 1, 2, … and is taken as data")
     if x.ndim < 2:
         raise InputError(f"{source}: has shape {x.shape}, but a batch has at least (N, D)")
     dout = None
@@ -277,7 +278,7 @@ def _compare(options: argparse.Namespace) -> tuple[str, Any, Any]:
                 raise InputError(f"{problem}, which is no fraction; leave the feature out")
             if not options.allow_nonfinite:
                 raise InputError(f"{problem}; --allow-nonfinite leaves such features out")
-            _say(f"tinygraph: {problem}")
+            say(f"tinygraph: {problem}")
 
     from tinygraph.checks.comparison import compare
 
@@ -385,7 +386,7 @@ def _run_draw(options: argparse.Namespace) -> int:
             f"the formats are {', '.join(FORMATS)}"
         )
     if output != "-":
-        _check_targets([Path(output)], options.force)
+        check_targets([Path(output)], options.force)
 
     from tinygraph.cli.targets import run_target
     from tinygraph.drawing.views import draw
@@ -401,7 +402,7 @@ def _run_draw(options: argparse.Namespace) -> int:
         values=options.values,
         direction=options.direction,
     )
-    _write(picture.content(suffix), output)
+    write(picture.content(suffix), output)
     return AGREE
 
 
@@ -431,67 +432,18 @@ def _add_derive(commands: Any) -> None:
 
 def _run_derive(options: argparse.Namespace) -> int:
     if options.output != "-":
-        _check_targets([Path(options.output)], options.force)
+        check_targets([Path(options.output)], options.force)
 
     from tinygraph.cli.targets import run_target
     from tinygraph.writing.equations import derive
 
     out = run_target(options.target, options.arguments, options.seed)
     text = derive(out, format=options.format)
-    _write((text.rstrip("\n") + "\n").encode(), options.output)
+    write((text.rstrip("\n") + "\n").encode(), options.output)
     return AGREE
 
 
-# --------------------------------------------------------------------------- files and messages
-
-
-def _check_targets(paths: Sequence[Path], force: bool) -> None:
-    """Refuse to overwrite what somebody else made, before anything is computed."""
-    for path in paths:
-        for folder in path.parents:
-            if folder.exists() and not folder.is_dir():
-                raise InputError(f"{folder}: is a file, but the pictures need a directory there")
-        if path.exists() and not path.is_file():
-            found = "a directory" if path.is_dir() else "no regular file"
-            raise InputError(f"{path}: is {found}, but a picture is to be written there")
-        if path.exists() and not force and not _made_by_tinygraph(path):
-            raise InputError(
-                f"{path}: exists and was not made by tinygraph; "
-                "choose another place with -o, or overwrite it with --force"
-            )
-
-
-def _made_by_tinygraph(path: Path) -> bool:
-    """Look for the mark that tinygraph leaves in a file, where it leaves it."""
-    content = path.read_bytes()
-    first = content.partition(b"\n")[0]
-    match path.suffix.lower():
-        case ".dot" | ".gv":
-            return first == b"// made by tinygraph"
-        case ".svg":
-            return b'class="graph tinygraph"' in content
-        case ".json":
-            return b'"class": "tinygraph"' in content
-        case ".png":
-            return b"tEXtSoftware\0tinygraph" in content
-        case ".pdf":
-            return content.endswith(b"% made by tinygraph\n")
-        case ".py":
-            return first.startswith(b'"""') and b"written by tinygraph" in first
-    return False
-
-
-def _write(content: bytes, output: str) -> None:
-    if output == "-":
-        if sys.stdout is None:
-            raise InputError("standard output is closed; name a file with -o")
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-        return
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    _say(f"wrote {path}")
+# --------------------------------------------------------------------------- messages
 
 
 def _version() -> str:
@@ -499,12 +451,6 @@ def _version() -> str:
         return version("tinygraph")
     except PackageNotFoundError:
         return "from a checkout that is not installed"
-
-
-def _say(message: str) -> None:
-    """Print one line that no terminal takes for a command."""
-    shown = (c if c.isprintable() else ascii(c)[1:-1] for c in message)
-    print("".join(shown), file=sys.stderr)
 
 
 def _one_line(error: BaseException) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 from tinygraph.drawing.boxes import MOST_BOXES, gather
 from tinygraph.drawing.canvas import Canvas, name_of
 from tinygraph.drawing.rendering import Picture
-from tinygraph.graph.capturing import uncollected
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
@@ -108,10 +107,9 @@ def draw(
             f"draw: step={step} is a picture of its own, values with gradients beside them; "
             "leave view and detail out"
         )
-    with uncollected():
-        canvas = Canvas(graph, direction, values)
-        _draw_view(canvas, view, detail, step)
-        return canvas.finished()
+    canvas = Canvas(graph, direction, values)
+    _draw_view(canvas, view, detail, step)
+    return canvas.finished()
 
 
 def _check(option: str, value: str, choices: Sequence[str]) -> None:

@@ -8,10 +8,8 @@ everything that is still needed is frozen, constants becoming nodes of their own
 
 from __future__ import annotations
 
-import gc
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import count, takewhile
@@ -26,26 +24,9 @@ from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
 from tinygraph.graph.nodes import Gradient, Node, Step, length_of_sum
 
-__all__ = ["Capture", "uncollected"]
+__all__ = ["Capture"]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Hold Python's collector of cyclic garbage back while many objects are made that all stay.
-
-    It looks through them again and again as they become more, which is half of the work, and
-    finds nothing. The collector belongs to the whole process: cycles that other threads leave are
-    freed later. Of threads that overlap here, the one that turned it off turns it on again.
-    """
-    collecting = gc.isenabled()
-    try:
-        gc.disable()
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 class Symbol(Operand):

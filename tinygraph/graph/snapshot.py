@@ -23,7 +23,7 @@ import numpy as np
 from tinygraph.engine.arrays import relocked
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.operators import Operand
-from tinygraph.graph.capturing import Capture, uncollected
+from tinygraph.graph.capturing import Capture
 from tinygraph.graph.nodes import Gradient, Node, Step, length_of_sum
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
@@ -118,11 +118,10 @@ class Graph:
             for name, value in (variables or {}).items()
             if isinstance(value, Operand) and not name.startswith("_")
         }
-        with uncollected():
-            snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
-            parts = snapshot.freeze()._asdict()
-            graph = cls(**parts, values=snapshot.values() if values else {})
-            snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
+        snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
+        parts = snapshot.freeze()._asdict()
+        graph = cls(**parts, values=snapshot.values() if values else {})
+        snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
         return graph
 
     @classmethod

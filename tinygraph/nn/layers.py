@@ -1,4 +1,8 @@
-"""Layers: a product, two activations and dropout, each a line or two of primitives."""
+"""Layers: a product, two activations and dropout, each a line or two of primitives.
+
+A local variable that is returned at once (``a = np.maximum(…); return a``) names the box of the
+step in a picture, as the variables of every traced function do.
+"""
 
 from __future__ import annotations
 

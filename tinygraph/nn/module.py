@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygraph.engine.arrays import locked
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import framed
 from tinygraph.nn.state import Stateful, fitted
@@ -186,13 +187,6 @@ class Module(Stateful):
             first, *rest = repr(part).split("\n")
             lines += [f"{branch}{name}: {first}", *(stem + line for line in rest)]
         return "\n".join(lines)
-
-
-def locked(array: Any) -> Any:
-    """Make an array read-only: state is replaced, never changed in place."""
-    array = np.asarray(array)
-    array.flags.writeable = False
-    return array
 
 
 def as_tensor(x: Any) -> Tensor:

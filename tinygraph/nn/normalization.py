@@ -9,10 +9,11 @@ import numpy as np
 
 from tinygraph.batchnorm import primitive as fused
 from tinygraph.batchnorm.formulas import staged
+from tinygraph.engine.arrays import locked
 from tinygraph.engine.functions import normalize_axes
 from tinygraph.engine.tensor import Tensor
 from tinygraph.nn.layers import Linear, count
-from tinygraph.nn.module import Module, as_tensor, locked
+from tinygraph.nn.module import Module, as_tensor
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
@@ -235,7 +236,7 @@ class BatchNorm(Module):
             var = var * (n / (n - 1))
         stays = self.momentum
         if stays is None:
-            self.batches = locked(self.batches + 1)
+            self.batches = locked(np.array(self.batches + 1))
             stays = 1 - 1 / int(self.batches)
         dtype = self.running_mean.dtype
         self.running_mean = locked((stays * self.running_mean + (1 - stays) * mean).astype(dtype))

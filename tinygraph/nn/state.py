@@ -1,8 +1,8 @@
-"""State: arrays by name, checked when they come back, and files of them that survive a crash.
+"""State: arrays by name, checked when they come back, and files of them that are whole.
 
-A file that a crash or a full disk interrupts must not destroy the state that it was to replace. The
-arrays are therefore written to a new file beside the old one, brought to the disk, and only then
-moved into its place, which a file system does in one step.
+What interrupts the writing of a file, such as a full disk, must not destroy the state that it was
+to replace. The arrays are therefore written to a new file beside the old one, which is then moved
+into its place: a file system does that in one step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -157,16 +157,19 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Non
     target = Path(os.path.realpath(_checked(path)))  # a link stays a link
     new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with open(new, "xb") as file:
-            _write_zip(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
+        with zipfile.ZipFile(new, "x") as archive:
+            for name, value in arrays.items():
+                array = np.asarray(value)
+                if array.dtype.hasobject:
+                    raise ValueError(f"{name} holds Python objects, which need pickle; convert it")
+                # A plain ZipInfo is dated 1980, whatever the time is.
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
+                    np.lib.format.write_array(part, array, allow_pickle=False)
         if target.exists():
             shutil.copymode(target, new)
         os.replace(new, target)
     finally:
         new.unlink(missing_ok=True)
-    _sync_folder(target.parent)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -206,25 +209,3 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     if checked.suffix != ".npz":
         raise ValueError(f"{checked}: the name of a state's file must end in .npz")
     return checked
-
-
-def _write_zip(file: IO[bytes], arrays: Mapping[str, Any]) -> None:
-    """Write what `numpy.savez` writes, but also under names that are its own parameters'."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, value in arrays.items():
-            array = np.asarray(value)
-            if array.dtype.hasobject:
-                raise ValueError(f"{name} holds Python objects, which need pickle; convert it")
-            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980: the time does not matter
-            with archive.open(entry, "w", force_zip64=True) as part:
-                np.lib.format.write_array(part, array, allow_pickle=False)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk too, where folders can be opened for that."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

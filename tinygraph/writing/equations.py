@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.operators import Operand
-from tinygraph.graph.capturing import uncollected
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation, number_text, shape_text
@@ -89,8 +88,7 @@ def derive(out: Any, *, format: str = "text", wrt: Sequence[Any] | None = None) 
     if format not in FORMATS:
         raise ValueError(f"derive: format is {format!r}, but must be one of {', '.join(FORMATS)}")
     variables = sys._getframe(1).f_locals  # of the caller, whose names the reader knows
-    with uncollected():
-        return FORMATS[format](*_snapshot(out, wrt, variables))
+    return FORMATS[format](*_snapshot(out, wrt, variables))
 
 
 def _snapshot(
