@@ -4,7 +4,8 @@ What a row holds, and why its rules are ordinary NumPy, stands in `primitive`. A
 output where that is cheaper: the derivative of ``1/x`` is ``-out²``, which costs one
 multiplication where ``-1/x²`` costs a division as well.
 
-Operations that are not elementwise, and work on shapes, come last.
+Operations that are not elementwise, and work on shapes, come last. A row is laid out as the row of
+a table: what is computed, a rule a line, and below them how it is written.
 """
 
 from __future__ import annotations
@@ -23,98 +24,45 @@ __all__ = ["TABLE", "JointRules", "Primitive", "Tracer", "VariadicRules", "ratio
 # What is a sign in a formula is a call in NumPy.
 IN_FORMULAS = {binds: {"text": binds, "latex": binds} for binds in ("power", "sigma")}
 
+# fmt: off
 # --------------------------------------------------------------------------- arithmetic
 
-add = Primitive(
-    "add",
-    "+",
-    operator.add,
+add = Primitive("add", "+", operator.add,
     lambda g, out, a, b: g,
     lambda g, out, a, b: g,
-    of=np.add,
-    additive=True,
-    text="{0:sum} + {1:matmul}",
-    latex="{0:sum} + {1:matmul}",
-    numpy="{0:sum} + {1:matmul}",
-    binds="sum",
-)
+    of=np.add, additive=True, text="{0:sum} + {1:matmul}", latex="{0:sum} + {1:matmul}",
+    numpy="{0:sum} + {1:matmul}", binds="sum")
 
-sub = Primitive(
-    "sub",
-    "−",
-    operator.sub,
+sub = Primitive("sub", "−", operator.sub,
     lambda g, out, a, b: g,
     lambda g, out, a, b: -g,
-    of=np.subtract,
-    additive=True,
-    text="{0:sum} − {1:matmul}",
-    latex="{0:sum} - {1:matmul}",
-    numpy="{0:sum} - {1:matmul}",
-    binds="sum",
-)
+    of=np.subtract, additive=True, text="{0:sum} − {1:matmul}", latex="{0:sum} - {1:matmul}",
+    numpy="{0:sum} - {1:matmul}", binds="sum")
 
-mul = Primitive(
-    "mul",
-    "·",
-    operator.mul,
+mul = Primitive("mul", "·", operator.mul,
     lambda g, out, a, b: g * b,
     lambda g, out, a, b: g * a,
-    of=np.multiply,
-    text="{0:minus} · {1:sigma}",
-    latex=r"{0:minus} \cdot {1:sigma}",
-    numpy="{0:product} * {1:minus}",
-    binds="product",
-)
+    of=np.multiply, text="{0:minus} · {1:sigma}", latex=r"{0:minus} \cdot {1:sigma}",
+    numpy="{0:product} * {1:minus}", binds="product")
 
 # Not a · 1/b: a quotient is rounded once, and 49 · (1/49) is not 1.
-div = Primitive(
-    "div",
-    "/",
-    operator.truediv,
+div = Primitive("div", "/", operator.truediv,
     lambda g, out, a, b: g / b,
     lambda g, out, a, b: -g * out / b,
-    text="{0:minus} / {1:power}",
-    latex=r"\frac{{{0}}}{{{1}}}",
-    numpy="{0:product} / {1:minus}",
-    binds="product",
-)
+    text="{0:minus} / {1:power}", latex=r"\frac{{{0}}}{{{1}}}", numpy="{0:product} / {1:minus}",
+    binds="product")
 
-neg = Primitive(
-    "neg",
-    "−",
-    operator.neg,
-    lambda g, out, x: -g,
-    of=np.negative,
-    text="−{0:sigma}",
-    latex="-{0:sigma}",
-    numpy="-{0:minus}",
-    binds="minus",
-)
+neg = Primitive("neg", "−", operator.neg, lambda g, out, x: -g,
+    of=np.negative, text="−{0:sigma}", latex="-{0:sigma}", numpy="-{0:minus}", binds="minus")
 
 # The derivation's word; NumPy calls it reciprocal. Its rule is not g · out², which overflows in
 # float16 where √var is small, and 0 · ∞ is no number.
-inverse = Primitive(
-    "inverse",
-    "1/",
-    lambda x: 1 / x,
-    lambda g, out, x: -g * out * out,
-    of=np.reciprocal,
-    text="1/{0:power}",
-    latex=r"\frac{{1}}{{{0}}}",
-    numpy="1 / {0:minus}",
-    binds="product",
-)
+inverse = Primitive("inverse", "1/", lambda x: 1 / x, lambda g, out, x: -g * out * out,
+    of=np.reciprocal, text="1/{0:power}", latex=r"\frac{{1}}{{{0}}}", numpy="1 / {0:minus}",
+    binds="product")
 
-square = Primitive(
-    "square",
-    "²",
-    np.square,
-    lambda g, out, x: 2 * x * g,
-    of=np.square,
-    text="{0:call}²",
-    latex="{0:call}^{{2}}",
-    binds=IN_FORMULAS["power"],
-)
+square = Primitive("square", "²", np.square, lambda g, out, x: 2 * x * g,
+    of=np.square, text="{0:call}²", latex="{0:call}^{{2}}", binds=IN_FORMULAS["power"])
 
 
 def rational_root(q: Fraction) -> Fraction | None:
@@ -148,82 +96,44 @@ def _is_exact(x: Any) -> bool:
     return x.dtype is not None and x.dtype.hasobject
 
 
-sqrt = Primitive(
-    "sqrt",
-    "√",
-    lambda x: _exact_sqrts(x) if np.asarray(x).dtype.hasobject else np.sqrt(x),
-    lambda g, out, x: g / (2 * out),
-    of=np.sqrt,
-    text="√{0:call}",
-    latex=r"\sqrt{{{0}}}",
-    numpy=lambda node: "exact_sqrt({0})" if _is_exact(node.inputs[0]) else "np.sqrt({0})",
-)
+def _sqrt(x: Any) -> Any:
+    return _exact_sqrts(x) if np.asarray(x).dtype.hasobject else np.sqrt(x)
+
+
+sqrt = Primitive("sqrt", "√", _sqrt, lambda g, out, x: g / (2 * out),
+    of=np.sqrt, text="√{0:call}", latex=r"\sqrt{{{0}}}",
+    numpy=lambda node: "exact_sqrt({0})" if _is_exact(node.inputs[0]) else "np.sqrt({0})")
 
 
 def _pow_rule(g: Any, out: Any, x: Any, n: Any) -> Any:
     return g * (n * x ** (n - 1)) if n else g * 0  # x**0 is constant, also at x = 0
 
 
-pow = Primitive(
-    "pow",
-    "^",
-    lambda x, n: x**n,
-    _pow_rule,
-    text="{0:call}^{n}",
-    latex="{0:call}^{{{n}}}",
-    numpy="{0:call} ** {n}",
-    binds="power",
-)
+pow = Primitive("pow", "^", lambda x, n: x**n, _pow_rule,
+    text="{0:call}^{n}", latex="{0:call}^{{{n}}}", numpy="{0:call} ** {n}", binds="power")
 
 # At a = b = 0 the base has no influence, but b·a^(b-1) would be 0·∞; where a = 0 the exponent has
 # none, but log a would be −∞.
-power = Primitive(
-    "power",
-    "^",
-    operator.pow,
+power = Primitive("power", "^", operator.pow,
     lambda g, out, a, b: g * (b * np.where((a == 0) * (b == 0), 1, a) ** (b - 1)),
     lambda g, out, a, b: g * (out * np.log(np.where(a == 0, 1, a).astype(out.dtype))),
-    text="{0:call}^{1:call}",
-    latex="{0:call}^{{{1}}}",
-    numpy="{0:call} ** {1:call}",
-    binds="power",
-)
+    text="{0:call}^{1:call}", latex="{0:call}^{{{1}}}", numpy="{0:call} ** {1:call}", binds="power")
 
 # --------------------------------------------------------------------------- elementwise functions
 
-exp = Primitive(
-    "exp",
-    "exp",
-    np.exp,
-    lambda g, out, x: g * out,
-    of=np.exp,
-    latex="e^{{{0}}}",
-    binds={"latex": "power"},
-)
-log = Primitive(
-    "log", "log", np.log, lambda g, out, x: g / x, of=np.log, latex=r"\log\left({0}\right)"
-)
-sin = Primitive(
-    "sin", "sin", np.sin, lambda g, out, x: g * np.cos(x), of=np.sin, latex=r"\sin\left({0}\right)"
-)
-cos = Primitive(
-    "cos", "cos", np.cos, lambda g, out, x: -g * np.sin(x), of=np.cos, latex=r"\cos\left({0}\right)"
-)
-tanh = Primitive(
-    "tanh",
-    "tanh",
-    np.tanh,
-    lambda g, out, x: g * (1 - np.square(out)),
-    of=np.tanh,
-    latex=r"\tanh\left({0}\right)",
-)
-relu = Primitive(
-    "relu",
-    "relu",
-    lambda x: np.maximum(x, 0),
+exp = Primitive("exp", "exp", np.exp, lambda g, out, x: g * out,
+    of=np.exp, latex="e^{{{0}}}", binds={"latex": "power"})
+log = Primitive("log", "log", np.log, lambda g, out, x: g / x,
+    of=np.log, latex=r"\log\left({0}\right)")
+sin = Primitive("sin", "sin", np.sin, lambda g, out, x: g * np.cos(x),
+    of=np.sin, latex=r"\sin\left({0}\right)")
+cos = Primitive("cos", "cos", np.cos, lambda g, out, x: -g * np.sin(x),
+    of=np.cos, latex=r"\cos\left({0}\right)")
+tanh = Primitive("tanh", "tanh", np.tanh, lambda g, out, x: g * (1 - np.square(out)),
+    of=np.tanh, latex=r"\tanh\left({0}\right)")
+relu = Primitive("relu", "relu", lambda x: np.maximum(x, 0),
     lambda g, out, x: np.where(x > 0, g, 0),
-    numpy="np.maximum({0}, 0)",
-)
+    numpy="np.maximum({0}, 0)")
 
 
 def _real_abs(x: Any) -> Any:
@@ -234,56 +144,30 @@ def _real_abs(x: Any) -> Any:
     return np.abs(x)
 
 
-abs = Primitive(
-    "abs",
-    "abs",
-    _real_abs,
-    lambda g, out, x: g * np.sign(x),
-    of=(np.abs, np.fabs),
-    latex=r"\left|{0}\right|",
-    numpy="np.abs({0})",
-)
+abs = Primitive("abs", "abs", _real_abs, lambda g, out, x: g * np.sign(x),
+    of=(np.abs, np.fabs), latex=r"\left|{0}\right|", numpy="np.abs({0})")
 
 # Ties share the gradient equally, as the mean of the two one-sided derivatives. What is not a
 # number is neither smaller nor greater, so that the gradient passes: 0 would hide it.
-maximum = Primitive(
-    "maximum",
-    "max",
-    np.maximum,
+maximum = Primitive("maximum", "max", np.maximum,
     lambda g, out, a, b: np.where(a < b, 0, np.where(a == b, g / 2, g)),
     lambda g, out, a, b: np.where(b < a, 0, np.where(a == b, g / 2, g)),
-    of=np.maximum,
-    latex=r"\max\left({0}, {1}\right)",
-)
-minimum = Primitive(
-    "minimum",
-    "min",
-    np.minimum,
+    of=np.maximum, latex=r"\max\left({0}, {1}\right)")
+minimum = Primitive("minimum", "min", np.minimum,
     lambda g, out, a, b: np.where(a > b, 0, np.where(a == b, g / 2, g)),
     lambda g, out, a, b: np.where(b > a, 0, np.where(a == b, g / 2, g)),
-    of=np.minimum,
-    latex=r"\min\left({0}, {1}\right)",
-)
+    of=np.minimum, latex=r"\min\left({0}, {1}\right)")
 
-where = Primitive(
-    "where",
-    "where",
-    np.where,
+where = Primitive("where", "where", np.where,
     None,
     lambda g, out, condition, a, b: np.where(condition, g, 0),
     lambda g, out, condition, a, b: np.where(condition, 0, g),
-    of=np.where,
-)
+    of=np.where)
 
-cast = Primitive(
-    "cast",
-    "as",
-    lambda x, dtype: x.astype(dtype),
-    lambda g, out, x, dtype: g * 0 if dtype.kind in "iub" else g,  # rounding is constant a.e.
-    text="{dtype}({0})",
-    latex=r"\operatorname{{{dtype}}}\left({0}\right)",
-    numpy="{0:call}.astype({dtype})",
-)
+cast = Primitive("cast", "as", lambda x, dtype: x.astype(dtype),
+    lambda g, out, x, dtype: g * 0 if dtype.kind in "iub" else g,
+    text="{dtype}({0})", latex=r"\operatorname{{{dtype}}}\left({0}\right)",
+    numpy="{0:call}.astype({dtype})")
 
 # --------------------------------------------------------------------------- no gradient flows
 
@@ -309,9 +193,12 @@ less = _comparison("less", "<", np.less, "<", "lt")
 less_equal = _comparison("less_equal", "≤", np.less_equal, r"\leq", "le")
 equal = _comparison("equal", "=", np.equal, "=", "eq")
 not_equal = _comparison("not_equal", "≠", np.not_equal, r"\neq", "ne")
-sign = Primitive("sign", "sign", np.sign, of=np.sign)
-isfinite = Primitive("isfinite", "isfinite", np.isfinite, of=np.isfinite)
-isnan = Primitive("isnan", "isnan", np.isnan, of=np.isnan)
+sign = Primitive("sign", "sign", np.sign,
+    of=np.sign)
+isfinite = Primitive("isfinite", "isfinite", np.isfinite,
+    of=np.isfinite)
+isnan = Primitive("isnan", "isnan", np.isnan,
+    of=np.isnan)
 
 # --------------------------------------------------------------------------- sum and its adjoint
 
@@ -357,25 +244,13 @@ def _sum_source(node: Any) -> str:
 
 # Σ adds up along axes, spread copies along them: each one is the other's transpose, so each one is
 # the other's rule.
-sum: Primitive = Primitive(
-    "sum",
-    "Σ",
-    _sum,
+sum: Primitive = Primitive("sum", "Σ", _sum,
     lambda g, out, x, axis, keepdims: spread(g, shape=x.shape, axis=axis),
-    elementwise=False,
-    text="Σ{axes} {0:product}",
-    latex=r"\sum{axes} {0:product}",
-    numpy=_sum_source,
-    binds=IN_FORMULAS["sigma"],
-)
-spread: Primitive = Primitive(
-    "spread",
-    "spread",
-    _spread,
+    elementwise=False, text="Σ{axes} {0:product}", latex=r"\sum{axes} {0:product}",
+    numpy=_sum_source, binds=IN_FORMULAS["sigma"])
+spread: Primitive = Primitive("spread", "spread", _spread,
     lambda g, out, x, shape, axis: sum(g, axis=axis, keepdims=x.ndim == len(shape)),
-    elementwise=False,
-    numpy=_spread_source,
-)
+    elementwise=False, numpy=_spread_source)
 
 
 def _max_rule(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
@@ -384,40 +259,22 @@ def _max_rule(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
     return np.where(less, 0, spread(g / ties, shape=x.shape, axis=axis))
 
 
-max = Primitive(
-    "max",
-    "max",
-    lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims),
+max = Primitive("max", "max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims),
     _max_rule,
-    elementwise=False,
-    text="max{axes}({0})",
-    latex=r"\max{axes}\left({0}\right)",
-    numpy="np.max({0}{along})",
-)
+    elementwise=False, text="max{axes}({0})", latex=r"\max{axes}\left({0}\right)",
+    numpy="np.max({0}{along})")
 
 # --------------------------------------------------------------------------- products and shapes
 
-matmul = Primitive(
-    "matmul",
-    "@",
-    operator.matmul,
+matmul = Primitive("matmul", "@", operator.matmul,
     lambda g, out, a, b: g @ np.swapaxes(b, -1, -2),
     lambda g, out, a, b: np.swapaxes(a, -1, -2) @ g,
-    elementwise=False,
-    text="{0:power} @ {1:power}",
-    latex=r"{0:power} \, {1:power}",
-    numpy="{0:minus} @ {1:minus}",
-    binds="matmul",
-)
+    elementwise=False, text="{0:power} @ {1:power}", latex=r"{0:power} \, {1:power}",
+    numpy="{0:minus} @ {1:minus}", binds="matmul")
 
-reshape = Primitive(
-    "reshape",
-    "reshape",
-    lambda x, shape: np.reshape(x, shape),
+reshape = Primitive("reshape", "reshape", lambda x, shape: np.reshape(x, shape),
     lambda g, out, x, shape: np.reshape(g, x.shape),
-    elementwise=False,
-    numpy="np.reshape({0}, {shape})",
-)
+    elementwise=False, numpy="np.reshape({0}, {shape})")
 
 
 def _transposed(form: str, otherwise: str) -> Any:
@@ -425,17 +282,11 @@ def _transposed(form: str, otherwise: str) -> Any:
     return lambda node: form if len(node.shape) == 2 else otherwise
 
 
-transpose = Primitive(
-    "transpose",
-    "ᵀ",
-    lambda x, axes: np.transpose(x, axes),
+transpose = Primitive("transpose", "ᵀ", lambda x, axes: np.transpose(x, axes),
     lambda g, out, x, axes: np.transpose(g, _inverse_permutation(axes)),
-    elementwise=False,
-    text=_transposed("{0:call}ᵀ", "transpose({0})"),
+    elementwise=False, text=_transposed("{0:call}ᵀ", "transpose({0})"),
     latex=_transposed(r"{0:call}^{{\top}}", r"\operatorname{{transpose}}\left({0}\right)"),
-    numpy=_transposed("{0:call}.T", "np.transpose({0}, {axes})"),
-    binds=IN_FORMULAS["power"],
-)
+    numpy=_transposed("{0:call}.T", "np.transpose({0}, {axes})"), binds=IN_FORMULAS["power"])
 
 
 def _inverse_permutation(axes: Axes) -> Axes:
@@ -448,26 +299,13 @@ def _scatter(x: Any, key: Any, shape: Shape) -> Any:
     return out
 
 
-index = Primitive(
-    "index",
-    "[]",
-    lambda x, key: x[key],
+index = Primitive("index", "[]", lambda x, key: x[key],
     lambda g, out, x, key: scatter(g, key=key, shape=x.shape),
-    elementwise=False,
-    text="{0:call}[{key}]",
-    latex="{0:call}[{key}]",
-    numpy="{0:call}[{key}]",
-)
-scatter: Primitive = Primitive(
-    "scatter",
-    "scatter",
-    _scatter,
-    lambda g, out, x, key, shape: g[key],
-    elementwise=False,
-    text="scatter({0} → [{key}])",
+    elementwise=False, text="{0:call}[{key}]", latex="{0:call}[{key}]", numpy="{0:call}[{key}]")
+scatter: Primitive = Primitive("scatter", "scatter", _scatter, lambda g, out, x, key, shape: g[key],
+    elementwise=False, text="scatter({0} → [{key}])",
     latex=r"\operatorname{{scatter}}\left({0} \to [{key}]\right)",
-    numpy="scatter({0}, np.s_[{key}], {shape})",
-)
+    numpy="scatter({0}, np.s_[{key}], {shape})")
 
 
 def _concatenate_rule(position: int, g: Any, out: Any, *parts: Any, axis: int) -> Any:
@@ -476,11 +314,7 @@ def _concatenate_rule(position: int, g: Any, out: Any, *parts: Any, axis: int) -
     return g[(slice(None),) * axis + (along,)]
 
 
-concatenate = Primitive(
-    "concatenate",
-    "concat",
+concatenate = Primitive("concatenate", "concat",
     lambda *parts, axis: np.concatenate(parts, axis=axis),
     VariadicRules(_concatenate_rule),
-    elementwise=False,
-    numpy="np.concatenate([{operands}], axis={axis})",
-)
+    elementwise=False, numpy="np.concatenate([{operands}], axis={axis})")

@@ -12,57 +12,19 @@ from collections.abc import Iterable
 
 __all__ = ["axes", "exact_name", "gradient", "name", "number", "operator"]
 
-GREEK = {
-    "α": "alpha",
-    "β": "beta",
-    "γ": "gamma",
-    "δ": "delta",
-    "ϵ": "epsilon",
-    "ε": "varepsilon",
-    "ζ": "zeta",
-    "η": "eta",
-    "θ": "theta",
-    "ϑ": "vartheta",
-    "ι": "iota",
-    "κ": "kappa",
-    "λ": "lambda",
-    "μ": "mu",
-    "ν": "nu",
-    "ξ": "xi",
-    "π": "pi",
-    "ρ": "rho",
-    "σ": "sigma",
-    "ς": "varsigma",
-    "τ": "tau",
-    "υ": "upsilon",
-    "φ": "varphi",
-    "ϕ": "phi",
-    "χ": "chi",
-    "ψ": "psi",
-    "ω": "omega",
-    "Γ": "Gamma",
-    "Δ": "Delta",
-    "Θ": "Theta",
-    "Λ": "Lambda",
-    "Ξ": "Xi",
-    "Π": "Pi",
-    "Σ": "Sigma",
-    "Υ": "Upsilon",
-    "Φ": "Phi",
-    "Ψ": "Psi",
-    "Ω": "Omega",
-}
+GREEK = dict(
+    zip(
+        "αβγδϵεζηθϑικλμνξπρσςτυφϕχψωΓΔΘΛΞΠΣΥΦΨΩ",
+        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
+        "pi rho sigma varsigma tau upsilon varphi phi chi psi omega Gamma Delta Theta Lambda Xi Pi "
+        "Sigma Upsilon Phi Psi Omega".split(),
+        strict=True,
+    )
+)
 ACCENTS = {
-    "\u0302": "hat",
-    "\u0304": "bar",
-    "\u0303": "tilde",
-    "\u0307": "dot",
-    "\u0308": "ddot",
-    "\u0301": "acute",
-    "\u0300": "grave",
-    "\u030c": "check",
-    "\u0306": "breve",
-}
+    "\u0302": "hat", "\u0304": "bar", "\u0303": "tilde", "\u0307": "dot", "\u0308": "ddot",
+    "\u0301": "acute", "\u0300": "grave", "\u030c": "check", "\u0306": "breve",
+}  # fmt: skip
 SIGNS = {c: c for c in map(chr, range(33, 127)) if c not in '"&`'}  # those mathtext does not know
 SIGNS |= {c: rf"\{c}" for c in "{}$%_"}
 SIGNS |= {"\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "#": r"\# ", " ": r"\ "}
