@@ -12,15 +12,13 @@ from collections.abc import Iterable
 
 __all__ = ["axes", "exact_name", "gradient", "name", "number", "operator"]
 
-GREEK = dict(
-    zip(
-        "αβγδϵεζηθϑικλμνξπρσςτυφϕχψωΓΔΘΛΞΠΣΥΦΨΩ",
-        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
-        "pi rho sigma varsigma tau upsilon varphi phi chi psi omega Gamma Delta Theta Lambda Xi Pi "
-        "Sigma Upsilon Phi Psi Omega".split(),
-        strict=True,
-    )
-)
+LETTERS = "αβγδϵεζηθϑικλμνξπρσςτυφϕχψωΓΔΘΛΞΠΣΥΦΨΩ"
+COMMANDS = """
+    alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi
+    rho sigma varsigma tau upsilon varphi phi chi psi omega
+    Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega
+"""
+GREEK = dict(zip(LETTERS, COMMANDS.split(), strict=True))
 ACCENTS = {
     "\u0302": "hat", "\u0304": "bar", "\u0303": "tilde", "\u0307": "dot", "\u0308": "ddot",
     "\u0301": "acute", "\u0300": "grave", "\u030c": "check", "\u0306": "breve",
