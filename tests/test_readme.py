@@ -1,18 +1,32 @@
 """The README: its commands, its code, its links, its table of modules."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "graphs" / "README.md"]
-README = PAGES[0].read_text(encoding="utf-8")
+FOLDERS = (".", "examples", "graphs", "tests", "tests/bench")
+PAGES = [ROOT / folder / "README.md" for folder in FOLDERS]
+README, EXAMPLES = (page.read_text(encoding="utf-8") for page in PAGES[:2])
+LONGEST = 180
 PACKAGE = ROOT / "tinygraph"
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```$", README + EXAMPLES, re.DOTALL | re.MULTILINE)
+
+
+def test_the_page_is_short():
+    assert len(README.splitlines()) <= LONGEST
+
+
+def test_the_table_of_known_functions_is_that_of_the_engine():
+    script = ROOT / "examples" / "known_functions.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, check=True)
+    assert done.stdout.decode() in EXAMPLES
 
 
 # --- commands -----------------------------------------------------------------------------------
@@ -120,9 +134,7 @@ def links(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_every_relative_link_leads_somewhere(page):
-    found = links(page)
-    assert found
-    for link in found:
+    for link in links(page):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
@@ -132,6 +144,10 @@ def test_every_relative_link_leads_somewhere(page):
             assert anchor in {
                 re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
             }
+
+
+def test_there_are_links():
+    assert sum(len(links(page)) for page in PAGES) > 20
 
 
 def test_every_file_that_is_mentioned_exists():

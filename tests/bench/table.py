@@ -92,7 +92,7 @@ def time_table(quick):
                 piece.check(calls[engine]())
         took = medians(calls, 2 if quick else 15)
         took = {engine: t / piece.count for engine, t in took.items()}
-        rows.append([piece.title, piece.size, *cells(took, piece.goals, in_seconds)])
+        rows.append([piece.title, piece.size, *cells(took, in_seconds)])
     return table(["forward and backward", "size", *COLUMNS], rows)
 
 
@@ -139,8 +139,7 @@ def memory_table(quick):
             for engine in piece.runs
             if work.installed(engine)
         }
-        goals = {"MyGrad": 0.6, "PyTorch": 1.5 if size[0] > 4 else None}
-        rows.append([method, piece.size, *cells(peaks, goals, in_bytes)])
+        rows.append([method, piece.size, *cells(peaks, in_bytes)])
     return table(["peak memory", "size", *COLUMNS], rows)
 
 
@@ -156,29 +155,22 @@ def import_table(quick):
         for name, times in took.items():
             times.append(child("-c", IMPORT.format(name)))
     numpy, ours = (median(times) for times in took.values())
-    row = ["import", in_seconds(ours), f"{in_seconds(numpy)} ({share(ours, numpy, 1.3)})"]
+    row = ["import", in_seconds(ours), f"{in_seconds(numpy)} (**{ours / numpy:.2f}**)"]
     return table(["in a new process", "tinygraph", "NumPy"], [row])
 
 
 # --------------------------------------------------------------------------- Markdown
 
 
-def cells(values, goals, unit):
-    """Give a cell per engine: its value, tinygraph's share of it, and a goal that is missed."""
+def cells(values, unit):
+    """Give a cell per engine: its value, and tinygraph's share of it."""
     for engine in COLUMNS:
         if engine not in values:
             yield "–"
         elif engine == "tinygraph":
             yield unit(values[engine])
         else:
-            part = share(values["tinygraph"], values[engine], goals.get(engine))
-            yield f"{unit(values[engine])} ({part})"
-
-
-def share(ours, theirs, goal):
-    """Write what share of `theirs` is ours, and the goal if it is missed."""
-    missed = f", goal {goal:.2f}" if goal and ours / theirs > goal else ""
-    return f"**{ours / theirs:.2f}**{missed}"
+            yield f"{unit(values[engine])} (**{values['tinygraph'] / values[engine]:.2f}**)"
 
 
 def table(head, rows):
@@ -225,7 +217,7 @@ def conditions():
     return (
         f"{datetime.date.today()}, {model} ({os.cpu_count()} cores, one thread), "
         f"Python {platform.python_version()}, {versions}. In brackets: tinygraph's share of the "
-        "other's figure, below 1 where tinygraph is better, and the goal where it is missed."
+        "other's figure, below 1 where tinygraph is better."
     )
 
 
