@@ -684,6 +684,17 @@ def test_an_irrational_root_of_a_fraction_raises():
     assert np.sqrt(Tensor(Fraction(0))).data == 0
 
 
+@pytest.mark.parametrize(
+    "root", [0, 1, Fraction(1, 2), Fraction(-7, 3), 10**40, Fraction(3, 10**40)]
+)
+def test_a_rational_root_is_exact_or_none(root):
+    q = Fraction(root) ** 2
+    assert ops.rational_root(q) == abs(root)
+    if root:
+        assert ops.rational_root(2 * q) is None
+        assert ops.rational_root(-q) is None
+
+
 def test_the_root_of_a_bare_number_and_of_a_float_among_fractions():
     assert ops.sqrt(2.25) == 1.5
     for exact in (Fraction(9, 4), *ops.sqrt(np.array([Fraction(9, 4), 2.25], dtype=object)) ** 2):

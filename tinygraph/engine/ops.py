@@ -208,11 +208,24 @@ inverse = Primitive("inverse", "1/", lambda x: 1 / x, lambda g, out, x: -g * out
 square = Primitive("square", "²", np.square, lambda g, out, x: 2 * x * g)
 
 
+def rational_root(q: Fraction) -> Fraction | None:
+    """Give the square root of a fraction, or None where it is no fraction.
+
+    Examples
+    --------
+    >>> rational_root(Fraction(4, 9)), rational_root(Fraction(1, 2))
+    (Fraction(2, 3), None)
+    """
+    if q < 0:
+        return None
+    root = Fraction(math.isqrt(q.numerator), math.isqrt(q.denominator))
+    return root if root * root == q else None
+
+
 def _exact_sqrt(x: Any) -> Fraction:
     x = Fraction(x)
-    if x >= 0:
-        root = Fraction(math.isqrt(x.numerator), math.isqrt(x.denominator))
-    if x < 0 or root * root != x:
+    root = rational_root(x)
+    if root is None:
         raise ValueError(
             f"sqrt: {x} has no rational square root, so it cannot be taken exactly; "
             "choose eps so that var + eps is the square of a fraction, or use floats"
