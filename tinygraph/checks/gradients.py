@@ -34,10 +34,10 @@ from tinygraph.checks.guarding import (
     called,
     changed_input,
     check_apart,
+    check_finite,
     float64,
     input_names,
     kept,
-    nonfinite,
     plain,
     random_signs,
     unsteady,
@@ -275,8 +275,7 @@ class _Point:
         tensors = as_tensors(arrays, names)
         out = called(fn, tensors)
         self.value = out.data
-        if not np.isfinite(self.value).all():
-            raise ValueError(f"gradcheck: the value of the function {nonfinite(self.value)}")
+        check_finite(self.value, "the value of the function")
         self.upstream = random_signs(rng, out.shape)
         self.weights = [random_signs(rng, x.shape) for x in arrays]
         self.analytic = grad(out, tensors, self.upstream)
