@@ -26,12 +26,13 @@ from tinygraph.checks.rational import (
     to_fractions,
     with_square_variance,
 )
-from tinygraph.checks.reports import axis_text, table
+from tinygraph.checks.reports import axis_text
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.functions import normalize_axes
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 from tinygraph.graph.snapshot import Graph
+from tinygraph.writing.tables import table
 
 __all__ = ["ExactReport", "ExactStep", "Held", "compare_exactly", "written_out"]
 
@@ -158,7 +159,7 @@ class ExactReport:
             f"BatchNorm of {shape} over axis {axis}, in fractions, eps = {self.eps}",
             moved,
             "",
-            table(("step", "name", "formula", "gradient", "entries", "autodiff = by hand"), rows),
+            *table(("step", "name", "formula", "gradient", "entries", "autodiff = by hand"), rows),
         ]
         for other, many in self.others.items():
             lines += ["", f"autodiff = {other}"]
@@ -324,6 +325,6 @@ def _feature(k: int, x: Any, rng: np.random.Generator) -> str:
         f"feature {k}: the first {len(x)} values, rounded to one digit of their spread, then moved "
         f"by {moved:.1f} % of it",
         f"eps = {eps}, gamma = {gamma[0]}, mu = {mu.item()}, var = {var}, sqrtvar = {sqrtvar}",
-        table(("", *(f"value {i}" for i in range(len(x)))), rows),
+        *table(("", *(f"value {i}" for i in range(len(x)))), rows),
     ]
     return "\n".join(lines)

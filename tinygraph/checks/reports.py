@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from tinygraph.checks.by_hand import Error
 from tinygraph.graph.snapshot import Graph
+from tinygraph.writing.tables import table
 
-__all__ = ["Report", "StepRow", "axis_text", "table"]
+__all__ = ["Report", "StepRow", "axis_text"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Report:
             f"BatchNorm of {self.shape} over axis {axis_text(self.axis)}, {self.dtype}, "
             f"eps = {self.eps:g}",
             "",
-            table(
+            *table(
                 ("step", "name", "formula", "shape", "gradient", "autodiff − by hand"),
                 [
                     (
@@ -146,16 +147,6 @@ class Report:
 
 
 # --------------------------------------------------------------------------- text
-
-
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Lay rows of cells out in columns below a head and a rule."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
 def axis_text(axis: tuple[int, ...]) -> str:

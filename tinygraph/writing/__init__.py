@@ -2,7 +2,7 @@
 
 In the order in which to read it: `latex` and `literals` (names and numbers), `formulas` (one node
 as text or LaTeX), `numpy_expressions` (one node as source), `numpy_module` (a graph as a module),
-`equations` (`derive`).
+`tables`, `equations` (`derive`).
 """
 
 from tinygraph.writing.equations import derive
