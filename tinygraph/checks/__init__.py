@@ -1,6 +1,7 @@
 """Evidence that can fail: gradients against differences, staged BatchNorm against its closed form.
 
-In the order in which to read it: `guarding`, `gradient_report`, `gradients` (`gradcheck`);
+In the order in which to read it: `guarding`, `differences`, `gradient_report`, `diagnosis`,
+`gradients` (`gradcheck`);
 `by_hand`, `rational`, `reports`, `exact`, `comparison` (`compare`).
 """
 
