@@ -583,3 +583,9 @@ def test_a_trace_of_fractions_gives_the_names_of_the_function():
     steps = Graph.capture(trace(staged)(x, one, one, eps=Fraction(3))).steps
     floats = trace(staged)(x.astype(float), [1.0], [1.0], eps=3.0)
     assert [step.name for step in steps] == [step.name for step in Graph.capture(floats).steps]
+
+
+def test_a_trace_of_fractions_names_eps_too():
+    x, one = np.array([[Fraction(1)], [Fraction(3)]]), np.array([Fraction(1)])
+    graph = Graph.capture(trace(staged)(x, one, one, eps=Fraction(3)))
+    assert "eps" in {node.name for node in graph.nodes if node.role == "constant"}
