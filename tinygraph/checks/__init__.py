@@ -2,7 +2,8 @@
 
 In the order in which to read it: `guarding`, `differences`, `gradient_report`, `diagnosis`,
 `gradients` (`gradcheck`);
-`by_hand`, `rational`, `reports`, `exact`, `comparison` (`compare`).
+`batches`, `by_hand`, `rational`, `reports`, `closeness`, `evidence`, `exact`,
+`comparison` (`compare`).
 """
 
 from tinygraph.checks.comparison import compare
