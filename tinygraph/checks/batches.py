@@ -99,7 +99,7 @@ def read_batch(
     axis: Axis,
     seed: int,
     convert: Callable[[Any, str], Any],
-    draw: Callable[[np.random.Generator, tuple[int, ...]], Any],
+    draw: Callable[..., Any],
 ) -> Batch:
     """Convert gamma, beta and dout to what x is, or draw them from the seed where they are None."""
     axes = normalize_axes(x.shape, axis, of="batchnorm")
@@ -111,7 +111,7 @@ def read_batch(
     rng = np.random.default_rng(seed)
     drawn = [draw(rng, shape) for shape in shapes.values()]
     gamma, beta, dout = (
-        random if a is None else convert(a, name)
+        convert(random if a is None else a, name)
         for name, a, random in zip(shapes, given, drawn, strict=True)
     )
     if dout.shape != x.shape:

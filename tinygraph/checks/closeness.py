@@ -54,6 +54,7 @@ class Judge:
             f"rounding in {dtype} hides what is right and wrong here; use a wider dtype, or "
             "subtract an offset from values that differ little",
         )
+        self.largest_bound = float(self.bound[self.finite].max())
         self.gamma_shape = derivation.gamma.shape
         self.scales = {
             name: scale if name in NAMES[1:] else scale.max(self.axis, keepdims=True)
@@ -78,9 +79,7 @@ class Judge:
     def __call__(self, name: str, found: Any, expected: Any) -> Closeness:
         """Hold a gradient beside the same one found in another way."""
         if found.shape != expected.shape:
-            return Closeness(
-                name, np.inf, np.inf, Error(np.inf, float(self.bound[self.finite].max()))
-            )
+            return Closeness(name, np.inf, np.inf, Error(np.inf, self.largest_bound))
         if name in NAMES[1:]:
             found, expected = found.reshape(self.gamma_shape), expected.reshape(self.gamma_shape)
         return self.between(name, self.aligned(found), self.aligned(expected))
@@ -99,7 +98,7 @@ class Judge:
         gap, relative, error = gap[chosen], relative[chosen], error[chosen]
         bound = np.broadcast_to(bound, a.shape)[chosen]
         if not gap.size:
-            return Closeness(name, 0.0, 0.0, Error(0.0, float(self.bound[self.finite].max())))
+            return Closeness(name, 0.0, 0.0, Error(0.0, self.largest_bound))
         k = np.argmax(np.where(np.isnan(error), np.inf, error / bound))
         return Closeness(
             name,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,20 +106,20 @@ def compare(
     x, *given = (a.data if isinstance(a, Tensor) else a for a in (x, gamma, beta, dout))
     if exact and dtype is not None:
         raise ValueError(f"compare: exact=True computes in fractions, not in {dtype}")
-    if exact:
-        eps = EPS if eps is None else eps
-        x, convert, draw = to_fractions(x, "x"), to_fractions, draw_fractions
-    else:
-        eps = 1e-5 if eps is None else float(eps) if isinstance(eps, Fraction) else eps
-        x = _floats(x, "x", dtype)
-
-        def convert(a: Any, name: str) -> Any:
-            return _floats(a, name, x.dtype)
-
-        def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-            return np.asarray(rng.normal(size=shape)).astype(x.dtype)
-
-    batch = read_batch(x, *given, eps=eps, axis=axis, seed=seed, convert=convert, draw=draw)
+    if eps is None:
+        eps = EPS if exact else 1e-5
+    elif isinstance(eps, Fraction) and not exact:
+        eps = float(eps)
+    x = to_fractions(x, "x") if exact else _floats(x, "x", dtype)
+    batch = read_batch(
+        x,
+        *given,
+        eps=eps,
+        axis=axis,
+        seed=seed,
+        convert=to_fractions if exact else partial(_floats, dtype=x.dtype),
+        draw=draw_fractions if exact else np.random.Generator.standard_normal,
+    )
     return (compare_exactly if exact else _compare_floats)(batch, closed)
 
 

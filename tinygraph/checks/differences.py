@@ -8,12 +8,12 @@ serve every other function, to about nine digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygraph.checks.guarding import plain
+from tinygraph.checks.guarding import Function, plain
 from tinygraph.engine.tensor import Tensor
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "COMPLEX_STEP",
     "EPS",
     "METHODS",
-    "Function",
     "check_method",
     "complex_step",
     "directional_derivative",
@@ -29,8 +28,6 @@ __all__ = [
     "two_points",
     "width",
 ]
-
-Function = Callable[..., Any]
 
 METHODS = {"complex": "complex step", "central": "central differences"}
 

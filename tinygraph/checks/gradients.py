@@ -19,21 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.checks import diagnosis
-from tinygraph.checks.differences import (
-    CENTRAL_STEP,
-    COMPLEX_STEP,
-    EPS,
-    METHODS,
-    Function,
-    check_method,
-    complex_step,
-    moved,
-    two_points,
-    width,
-)
+from tinygraph.checks import diagnosis, differences
+from tinygraph.checks.differences import CENTRAL_STEP, COMPLEX_STEP, EPS, METHODS
 from tinygraph.checks.gradient_report import GradientMismatch, GradientReport, InputReport
 from tinygraph.checks.guarding import (
+    Function,
     as_tensors,
     called,
     changed_input,
@@ -128,7 +118,7 @@ def gradcheck(
     ...     print(f"{x.failing} of {x.checked} fail, {error.report.cause.partition(',')[0]}")
     2 of 2 fail, missing path: no gradient arrives at x
     """
-    check_method(method, (*METHODS, "auto"))
+    differences.check_method(method, (*METHODS, "auto"))
     if order < 1:
         raise ValueError(f"gradcheck: order must be at least 1, not {order}")
     names = input_names(fn, inputs)
@@ -206,12 +196,12 @@ class _Point:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                there = self.run(*moved(self.arrays, along, 1j * COMPLEX_STEP))
+                there = self.run(*differences.moved(self.arrays, along, 1j * COMPLEX_STEP))
                 if np.max(np.abs(np.real(there) - self.value), initial=0) > 1e-6 * size:
                     return "central"
                 slope = np.imag(there) / COMPLEX_STEP
                 for h in (CENTRAL_STEP, *(CENTRAL_STEP / finer for finer in FINER)):
-                    up, down, distance = two_points(self.run, self.arrays, along, h)
+                    up, down, distance = differences.two_points(self.run, self.arrays, along, h)
                     rough = (up - down) / distance
                     allowed = 1e-3 * np.abs(rough) + 32 * EPS * size / h
                     if not np.any(np.abs(slope - rough) > allowed):
@@ -236,8 +226,8 @@ class _Point:
 
     def slopes(self, i: int, v: Any, h: float = CENTRAL_STEP) -> tuple[float, float]:
         """Give the slopes on the left and on the right; the central difference is their mean."""
-        h *= width(self.arrays[i], v)
-        up, down, distance = two_points(self.run, self.arrays, self.alone(i, v), h)
+        h *= differences.width(self.arrays[i], v)
+        up, down, distance = differences.two_points(self.run, self.arrays, self.alone(i, v), h)
         left, right = (np.vdot(self.upstream, d) for d in (self.value - down, up - self.value))
         return 2 * float(left) / distance, 2 * float(right) / distance
 
@@ -249,7 +239,7 @@ class _Point:
         if method == "central":
             left, right = self.slopes(i, v, h)
             return analytic, (left + right) / 2, abs(right - left)
-        slope = complex_step(self.run, self.arrays, self.alone(i, v))
+        slope = differences.complex_step(self.run, self.arrays, self.alone(i, v))
         return analytic, float(np.vdot(self.upstream, slope)), 0.0
 
     def rounding(self, h: float = CENTRAL_STEP) -> float:
@@ -365,9 +355,7 @@ class _Point:
         return cause
 
 
-def _uncancelled(
-    out: Tensor, inputs: Sequence[Tensor], upstream: Any, rng: np.random.Generator
-) -> list[float]:
+def _uncancelled(out: Tensor, inputs: Sequence[Tensor], upstream: Any, rng: Any) -> list[float]:
     """Give the size that each input's gradient would have if no terms cancelled.
 
     A gradient that is 0 because its terms cancel is computed as 1e-16 of them. They are seen by a

@@ -19,6 +19,7 @@ from tinygraph.engine.arrays import first_nonfinite
 from tinygraph.engine.tensor import Tensor
 
 __all__ = [
+    "Function",
     "as_tensors",
     "called",
     "changed_input",

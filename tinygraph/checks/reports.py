@@ -265,19 +265,16 @@ class Report:
         }
         if self.batch.exact:
             return about | {"moved": str(self.moved)}
-        return about | {
-            "differences": _all_plain(self.differences),
-            "relative": _all_plain(self.relative),
-            "scaled_errors": _all_plain(self.scaled_errors),
-            "tolerances": self.tolerances,
-            "complex_step_directions": self.directions,
-            "features_left_out": self.left_out,
+        numbers = {
+            name: {key: _plain(x) for key, x in getattr(self, name).items()}
+            for name in ("differences", "relative", "scaled_errors", "tolerances")
         }
+        counts = {"complex_step_directions": self.directions, "features_left_out": self.left_out}
+        return about | numbers | counts
 
     def __str__(self) -> str:
-        kind, (arithmetic, findings) = (
-            (Equality, self._of_fractions()) if self.batch.exact else (Closeness, self._of_floats())
-        )
+        kind = type(self.steps[0].evidence)
+        arithmetic, findings = self._of_fractions() if self.batch.exact else self._of_floats()
         axis = self.axis[0] if len(self.axis) == 1 else self.axis
         head = ("step", "name", "formula", "shape", "gradient", kind.title)
         rows = (
@@ -327,10 +324,6 @@ class Report:
                 where, found, expected = one.differs
                 lines += [where, f"  autodiff: {found}", f"  {way}: {expected}", ""]
         return f"in {self.dtype}, eps = {self.eps}\n{moved}", lines[:-1]
-
-
-def _all_plain(numbers: Mapping[str, float]) -> dict[str, float | str]:
-    return {name: _plain(x) for name, x in numbers.items()}
 
 
 def _plain(x: float) -> float | str:
