@@ -109,11 +109,11 @@ def read_batch(
         features = tuple(n if k in axes else 1 for k, n in enumerate(x.shape))[axes[0] :]
     shapes = {"gamma": features, "beta": features, "dout": x.shape}
     rng = np.random.default_rng(seed)
-    drawn = [draw(rng, shape) for shape in shapes.values()]
-    gamma, beta, dout = (
-        convert(random if a is None else a, name)
-        for name, a, random in zip(shapes, given, drawn, strict=True)
-    )
+    arrays = []
+    for a, (name, shape) in zip(given, shapes.items(), strict=True):
+        random = np.asarray(draw(rng, shape))  # also where it is given, so that the others stay
+        arrays.append(random.astype(x.dtype, copy=False) if a is None else convert(a, name))
+    gamma, beta, dout = arrays
     if dout.shape != x.shape:
         raise ValueError(
             f"compare: dout has shape {dout.shape}, but x has {x.shape}; they must be equal"
