@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygraph import Tensor, grad, ops
+from tinygraph import Tensor, ops
 from tinygraph.checks import gradients as checking
-from tinygraph.checks.gradients import GradientMismatch, directional_derivative, gradcheck
+from tinygraph.checks.gradients import GradientMismatch, gradcheck
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(6, 3))
@@ -711,12 +711,12 @@ def test_no_inputs_and_empty_inputs():
 def test_inputs_that_are_not_finite(value):
     x = X.copy()
     x[2, 1] = x[4, 0] = value
-    with pytest.raises(ValueError, match=rf"x is {value} at \(2, 1\)"):
+    with pytest.raises(ValueError, match=rf"x is {value} at \[2, 1\]"):
         gradcheck(lambda x: x * x, x)
 
 
 def test_values_that_are_not_finite():
-    with pytest.raises(ValueError, match=r"the value of the function is inf at \(1,\)"):
+    with pytest.raises(ValueError, match=r"the value of the function is inf at \[1\]"):
         gradcheck(lambda x: x * np.array([1, np.inf]), [1.0, 2.0])
 
 
@@ -737,49 +737,6 @@ def test_unknown_methods_and_orders():
         gradcheck(np.tanh, X, method="forward")
     with pytest.raises(ValueError, match="at least 1"):
         gradcheck(np.tanh, X, order=0)
-    with pytest.raises(ValueError, match="complex, central, not 'auto'"):
-        directional_derivative(np.tanh, [X], [X], method="auto")
-
-
-# --- directional derivatives ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("wrap", [np.asarray, Tensor])
-@pytest.mark.parametrize(("method", "error"), [("complex", 4e-16), ("central", 1e-9)])
-def test_directional_derivative(wrap, method, error):
-    v = RNG.normal(size=X.shape)
-    slope = directional_derivative(np.sin, [wrap(X)], [v], method)
-    assert type(slope) is np.ndarray
-    assert np.allclose(slope, np.cos(X) * v, rtol=error, atol=error)
-
-
-def test_directional_derivative_of_some_inputs_only():
-    slope = directional_derivative(lambda a, b: a**2 * b, [3.0, 5.0], [None, 2.0])
-    assert slope == 18.0
-    assert slope.shape == ()
-
-
-def test_directional_derivative_agrees_with_reverse_mode():
-    v = RNG.normal(size=X.shape)
-    dout = RNG.normal(size=X.shape)
-    x = Tensor(X)
-    (dx,) = grad(batchnorm(x, GAMMA, BETA), [x], dout)
-    slope = directional_derivative(batchnorm, [X, GAMMA, BETA], [v, None, None])
-    assert np.vdot(slope, dout) == pytest.approx(np.vdot(dx, v), rel=1e-13)
-
-
-def test_directional_derivative_of_a_function_that_differentiates():
-    def slope(x):
-        return grad(x**3, [x], np.ones(2), create_graph=True)[0]
-
-    second = directional_derivative(slope, [Tensor([1.0, 2.0])], [[1.0, 1.0]])
-    assert second.tolist() == [6.0, 12.0]
-    assert gradcheck(slope, [1.0, 2.0], order=2)
-
-
-def test_directional_derivative_refuses_a_direction_of_another_shape():
-    with pytest.raises(ValueError, match=r"direction 0 has shape \(3,\), but its input \(6, 3\)"):
-        directional_derivative(np.sin, [X], [GAMMA])
 
 
 def test_everything_public_is_there():

@@ -13,6 +13,7 @@ from helpers import close, jacobian, pull_back, same_bits, upstream
 
 from tinygraph import Tensor, grad, ops
 from tinygraph.batchnorm import primitive as fused
+from tinygraph.engine.ops import rational_root
 from tinygraph.engine.primitive import TABLE, JointRules
 
 ROWS = dict(TABLE)
@@ -686,6 +687,17 @@ def test_an_irrational_root_of_a_fraction_raises():
         with pytest.raises(ValueError, match=f"sqrt: {square} has no rational square root"):
             np.sqrt(Tensor(square))
     assert np.sqrt(Tensor(Fraction(0))).data == 0
+
+
+@pytest.mark.parametrize(
+    "root", [0, 1, Fraction(1, 2), Fraction(-7, 3), 10**40, Fraction(3, 10**40)]
+)
+def test_a_rational_root_is_exact_or_none(root):
+    q = Fraction(root) ** 2
+    assert rational_root(q) == abs(root)
+    if root:
+        assert rational_root(2 * q) is None
+        assert rational_root(-q) is None
 
 
 def test_the_root_of_a_bare_number_and_of_a_float_among_fractions():

@@ -1,7 +1,9 @@
 """Evidence that can fail: gradients against differences, staged BatchNorm against its closed form.
 
-In the order in which to read it: `guarding`, `gradient_report`, `gradients` (`gradcheck`);
-`by_hand`, `rational`, `reports`, `exact`, `comparison` (`compare`).
+In the order in which to read it: `guarding`, `differences`, `gradient_report`, `diagnosis`,
+`gradients` (`gradcheck`);
+`batches`, `by_hand`, `rational`, `reports`, `closeness`, `evidence`, `exact`,
+`comparison` (`compare`).
 """
 
 from tinygraph.checks.comparison import compare

@@ -8,72 +8,36 @@ contraction of the Jacobian. And dx is held against the complex step, which know
 **The upstream gradient is random.** With an upstream gradient of ones, the true dx of BatchNorm is
 0, and every wrong formula passes.
 
-**The error is scaled by what the terms are made of**, |a − b| / (|gamma|/√(var + eps) · max |dout|)
-per feature. dx is a small difference of large terms, so that an error relative to dx itself would
-blame the subtraction on the formula.
-
-With ``exact=True`` all of this is done in fractions instead, without any tolerance; see
-`exact`.
+With ``exact=True`` all of this but the complex step is done in fractions instead, without any
+tolerance; see `exact`.
 """
 
 from __future__ import annotations
 
-import time
+import math
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any, Literal, overload
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from tinygraph.batchnorm.formulas import Axis, closed_form, jacobian, layout, staged
-from tinygraph.checks.by_hand import NAMES, Batch, ClosedForm, Error, answers, held_by_step
-from tinygraph.checks.exact import ExactReport, compare_exactly
+from tinygraph.batchnorm.formulas import Axis, closed_form, staged
+from tinygraph.checks.batches import NAMES, Batch, ClosedForm, read_batch
+from tinygraph.checks.by_hand import Derivation
+from tinygraph.checks.closeness import Judge
+from tinygraph.checks.differences import directional_derivative
+from tinygraph.checks.evidence import collect
+from tinygraph.checks.exact import compare_exactly
 from tinygraph.checks.rational import EPS, draw_fractions, to_fractions
-from tinygraph.checks.reports import Report, StepRow
-from tinygraph.engine.functions import normalize_axes
-from tinygraph.engine.recording import no_grad
-from tinygraph.engine.tensor import Tensor, grad
-from tinygraph.engine.tracing import trace
-from tinygraph.graph.snapshot import Graph
+from tinygraph.checks.reports import Closeness, Report
+from tinygraph.engine.tensor import Tensor
 
-__all__ = ["Report", "compare"]
+__all__ = ["compare"]
 
-COMPLEX_STEP = 1e-20
-ALL_ENTRIES, SOME_DIRECTIONS = 4096, 32
-LARGEST_JACOBIAN = 10**7
-REPEATS = 5
-
+# Of all forward passes of the complex step together.
+MOST_ENTRIES, SOME_DIRECTIONS = 2**24, 32
 LEAST_COMPLEX_BOUND = 1e-12
-
-
-@overload
-def compare(
-    x: Any,
-    gamma: Any = None,
-    beta: Any = None,
-    dout: Any = None,
-    *,
-    eps: Any = None,
-    axis: Axis = 0,
-    dtype: Any = None,
-    seed: int = 0,
-    closed: ClosedForm = closed_form,
-    exact: Literal[False] = False,
-) -> Report: ...
-
-
-@overload
-def compare(
-    x: Any,
-    gamma: Any = None,
-    beta: Any = None,
-    dout: Any = None,
-    *,
-    eps: Any = None,
-    axis: Axis = 0,
-    seed: int = 0,
-    closed: ClosedForm = closed_form,
-    exact: Literal[True],
-) -> ExactReport: ...
 
 
 def compare(
@@ -88,7 +52,7 @@ def compare(
     seed: int = 0,
     closed: ClosedForm = closed_form,
     exact: bool = False,
-) -> Report | ExactReport:
+) -> Report:
     """Hold the staged backward pass of BatchNorm against the closed form.
 
     Parameters
@@ -96,7 +60,8 @@ def compare(
     x : array_like
         Values, such as a batch of shape (N, D).
     gamma, beta : array_like, optional
-        Scale and shift, as in `batchnorm.staged`; random by default.
+        Scale and shift, as in `batchnorm.staged`; random by default. The closed form is also asked
+        at −gamma.
     dout : array_like, optional
         Upstream gradient, of the shape of x; random by default.
     eps : float or Fraction, optional
@@ -118,7 +83,7 @@ def compare(
 
     Returns
     -------
-    Report, or ExactReport if `exact`
+    Report
 
     Raises
     ------
@@ -135,166 +100,93 @@ def compare(
     In fractions there is no difference at all:
 
     >>> report = compare([[1.0, 20.0], [2.0, 50.0], [4.0, 40.0]], exact=True)
-    >>> report.passed, report.steps[5].held.entries
+    >>> report.passed, report.steps[5].evidence.entries
     (True, 2)
     """
-    x, gamma, beta, dout = _arguments(x, gamma, beta, dout, axis, dtype, seed, exact)
-    if exact:
-        return compare_exactly(x, gamma, beta, dout, EPS if eps is None else eps, axis, closed)
-    eps = 1e-5 if eps is None else float(eps) if isinstance(eps, Fraction) else eps
-    where = layout(x, gamma, beta, eps, axis)
-    batch = Batch(x, gamma, dout, eps, where)
-
-    tensors = [Tensor(x, name="x"), Tensor(gamma, name="gamma"), Tensor(beta, name="beta")]
-    with np.errstate(all="ignore"):
-        out = trace(staged)(*tensors, eps=eps, axis=axis)
-        out.backward(dout)
-        expected = answers(closed, x, gamma, dout, eps=eps, axis=axis)
-        by_complex_step, directions = _complex_step_error(tensors, dout, eps, axis, batch)
-        contraction = None
-        if x.ndim == 2 and where.axis == (0,) and x.size * len(x) <= LARGEST_JACOBIAN:
-            contraction = np.einsum("kid,kd->id", jacobian(x, gamma, eps=eps), dout)
-    found = dict(zip(NAMES, (t.grad for t in tensors), strict=True))
-    batch.check_finite(found["dx"])
-    graph = Graph.capture(out, wrt=tensors)
-    rows = _rows(graph, out, batch)
-
-    checks = {name: batch.error(found[name], expected[name], name) for name in NAMES}
-    checks["worst step"] = max((row.error for row in rows), key=lambda error: error.ratio)
-    if contraction is not None:
-        checks["jacobian"] = batch.error(found["dx"], contraction, "dx")
-    checks["complex step"] = by_complex_step
-    if x.dtype.itemsize < 8:
-        checks["in float64"] = _error_in_float64((x, gamma, beta, dout), eps, axis, closed)
-    return Report(
-        shape=x.shape,
-        dtype=str(x.dtype),
-        eps=float(eps),
-        axis=where.axis,
-        steps=tuple(rows),
-        differences={name: batch.difference(found[name], expected[name]) for name in NAMES},
-        relative={name: batch.relative(found[name], expected[name]) for name in NAMES},
-        scaled_errors={name: error.value for name, error in checks.items()},
-        tolerances={name: error.bound for name, error in checks.items()},
-        speedup=_speedup(tensors, dout, eps, axis, closed),
-        directions=directions,
-        left_out=batch.left_out,
-        graph=graph,
+    x, *given = (a.data if isinstance(a, Tensor) else a for a in (x, gamma, beta, dout))
+    if exact and dtype is not None:
+        raise ValueError(f"compare: exact=True computes in fractions, not in {dtype}")
+    if eps is None:
+        eps = EPS if exact else 1e-5
+    elif isinstance(eps, Fraction) and not exact:
+        eps = float(eps)
+    x = to_fractions(x, "x") if exact else _floats(x, "x", dtype)
+    batch = read_batch(
+        x,
+        *given,
+        eps=eps,
+        axis=axis,
+        seed=seed,
+        convert=to_fractions if exact else partial(_floats, dtype=x.dtype),
+        draw=draw_fractions if exact else np.random.Generator.standard_normal,
     )
+    return (compare_exactly if exact else _compare_floats)(batch, closed)
 
 
-def _arguments(
-    x: Any, gamma: Any, beta: Any, dout: Any, axis: Axis, dtype: Any, seed: int, exact: bool
-) -> list[Any]:
-    """Convert to one dtype; draw what was not given from the seed."""
-    x, gamma, beta, dout = (a.data if isinstance(a, Tensor) else a for a in (x, gamma, beta, dout))
-    rng = np.random.default_rng(seed)
-    if exact:
-        if dtype is not None:
-            raise ValueError(f"compare: exact=True computes in fractions, not in {dtype}")
-        x, convert, draw = to_fractions(x, "x"), to_fractions, draw_fractions
-    else:
-        x = Tensor(x, name="x").data
-        x = x.astype(dtype if dtype is not None else x.dtype)
-        if x.dtype.kind != "f":
-            raise TypeError(
-                f"compare: x has dtype {x.dtype}, but must be of real floats; "
-                "exact=True computes in fractions"
-            )
-
-        def convert(a: Any, name: str) -> Any:
-            return np.asarray(Tensor(a, name=name).data).astype(x.dtype)
-
-        def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-            return np.asarray(rng.normal(size=shape)).astype(x.dtype)
-
-    axes = normalize_axes(x.shape, axis, of="batchnorm")
-    if 0 in axes:
-        features = tuple(n for k, n in enumerate(x.shape) if k not in axes)
-    else:  # LayerNorm: a value for each place that is normalized, from the first such axis on
-        features = tuple(n if k in axes else 1 for k, n in enumerate(x.shape))[axes[0] :]
-    given = {"gamma": gamma, "beta": beta, "dout": dout}
-    shapes = {"gamma": features, "beta": features, "dout": x.shape}
-    drawn = {name: draw(rng, shape) for name, shape in shapes.items()}
-    arrays = [drawn[name] if a is None else convert(a, name) for name, a in given.items()]
-    if arrays[2].shape != x.shape:
-        raise ValueError(
-            f"compare: dout has shape {arrays[2].shape}, but x has {x.shape}; they must be equal"
+def _floats(a: Any, name: str, dtype: Any) -> Any:
+    array = np.asarray(Tensor(a, name=name).data)
+    array = array.astype(array.dtype if dtype is None else dtype)
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"compare: {name} has dtype {array.dtype}, but must be of real floats; "
+            "exact=True computes in fractions"
         )
-    return [x, *arrays]
+    return array
 
 
-def _rows(graph: Graph, out: Tensor, batch: Batch) -> list[StepRow]:
-    """Hold the gradient at every step against the formula written by hand."""
-    rows = []
-    for number, name, formula, g, expected in held_by_step(graph, out, batch):
-        gradient, difference = f"d{name}", batch.difference(g, expected)
-        error = batch.error(g, expected, gradient)
-        rows.append(StepRow(number, name, formula, g.shape, gradient, difference, error))
-    return rows
+def _compare_floats(batch: Batch, closed: ClosedForm) -> Report:
+    derivation = Derivation(batch)
+    judge = Judge(derivation)
+    report = collect(derivation, closed, judge, left_out=judge.left_out)
+    dx = report.gradients["autodiff"]["dx"]
+    judge.check_finite(dx)
+    complex_step, directions = _by_complex_step(batch, judge, dx)
+    ways: dict[str, tuple[Closeness, ...]] = {"complex step": (complex_step,)}
+    if batch.x.dtype.itemsize < 8:
+        ways["in float64"] = _in_float64(batch, closed)
+    return replace(report, others={**report.others, **ways}, directions=directions)
 
 
-def _complex_step_error(
-    tensors: list[Tensor], dout: Any, eps: float, axis: Axis, batch: Batch
-) -> tuple[Error, int]:
-    """Differentiate Σ out · dout in directions of x without any rule: Im f(x + ihv)/h.
+def _by_complex_step(batch: Batch, judge: Judge, dx: Any) -> tuple[Closeness, int]:
+    """Differentiate Σ out · dout in directions of x, without any rule.
 
-    The step needs no balance between truncation and cancellation, because nothing is subtracted.
-    Every entry of a small x is a direction of its own; a large x gets random ones.
+    Features do not mix: the slope of each is the sum over its own entries of out, so that one
+    direction does for all of them. Every place in a small batch is a direction, along which the
+    slopes are dx there; a large batch gets random ones.
     """
-    wide = [t.data.astype(np.float64) for t in tensors]
-    x, gamma, beta = wide
-    dx, dout = tensors[0].grad.astype(np.float64), dout.astype(np.float64)
-    scale = np.broadcast_to(batch.scales["dx"], x.shape).astype(np.float64)
-    kept = np.broadcast_to(batch.finite, x.shape)
-    dx, dout, scale = (np.where(kept, a, 0) for a in (dx, dout, scale))
-    x = np.where(kept, x, np.arange(x.size).reshape(x.shape))
+    x, gamma, beta, dout = (a.astype(np.float64) for a in batch.arrays.values())
+    axes = batch.layout.axis
+    places = math.prod(x.shape[k] for k in axes)
+    every = places <= SOME_DIRECTIONS or places * x.size <= MOST_ENTRIES
     rng = np.random.default_rng(1)
-    everything = x.size <= ALL_ENTRIES
-    count = x.size if everything else SOME_DIRECTIONS
-    worst = 0.0
-    for k in range(count):
-        if everything:
-            direction = np.zeros(x.shape)
-            direction.flat[k] = 1.0
+    one_place = np.zeros([n if k in axes else 1 for k, n in enumerate(x.shape)])
+
+    def out(x: Any) -> Any:
+        return staged(x, gamma, beta, eps=batch.eps, axis=batch.axis)
+
+    found, slopes = [], []
+    for k in range(places if every else SOME_DIRECTIONS):
+        one_place.flat[k - 1], one_place.flat[k] = 0.0, 1.0
+        if every:
+            direction = np.broadcast_to(one_place, x.shape)
         else:
             direction = rng.choice([-1.0, 1.0], size=x.shape)
-        with no_grad():
-            moved = staged(x + 1j * COMPLEX_STEP * direction, gamma, beta, eps=eps, axis=axis)
-        slope = np.sum(moved.data.imag * dout) / COMPLEX_STEP
-        difference = abs(slope - np.sum(dx * direction))
-        size = np.sqrt(np.sum((scale * direction) ** 2))
-        worst = max(worst, float(difference / size) if difference else 0.0)
-    return Error(worst, max(batch.largest_bound, LEAST_COMPLEX_BOUND)), count
+        with np.errstate(all="ignore"):
+            slope = directional_derivative(out, [x], [direction]) * dout
+            found.append(np.sum(dx * direction, axis=axes, keepdims=True))
+            slopes.append(np.sum(slope, axis=axes, keepdims=True))
+    a, b = (np.concatenate(rows, axis=axes[0]) for rows in (found, slopes))
+    scale = 1.0 if every else math.sqrt(places)  # the length of a direction
+    return judge.between("dx", a, b, scale, LEAST_COMPLEX_BOUND), len(found)
 
 
-def _error_in_float64(arrays: tuple[Any, ...], eps: float, axis: Axis, closed: ClosedForm) -> Error:
+def _in_float64(batch: Batch, closed: ClosedForm) -> tuple[Closeness, ...]:
     """Judge the formula apart from rounding: over many rows, a wrong term may hide in float32."""
-    x, gamma, beta, dout = (a.astype(np.float64) for a in arrays)
-    batch = Batch(x, gamma, dout, eps, layout(x, gamma, beta, eps, axis))
-    tensors = [Tensor(a) for a in (x, gamma, beta)]
+    batch = replace(batch, **{name: a.astype(np.float64) for name, a in batch.arrays.items()})
+    judge = Judge(Derivation(batch))
     with np.errstate(all="ignore"):
-        found = grad(staged(*tensors, eps=eps, axis=axis), tensors, dout)
-        expected = answers(closed, x, gamma, dout, eps=eps, axis=axis)
-    errors = [batch.error(g, expected[name], name) for name, g in zip(NAMES, found, strict=True)]
-    return max(errors, key=lambda error: error.ratio)
-
-
-def _speedup(tensors: list[Tensor], dout: Any, eps: float, axis: Axis, closed: ClosedForm) -> float:
-    """Time both sides in turn; the best of several is the least disturbed."""
-    x, gamma, upstream = tensors[0].data.copy(), tensors[1].data.copy(), dout.copy()
-
-    def by_autodiff() -> None:
-        grad(staged(*tensors, eps=eps, axis=axis), tensors, dout)
-
-    def in_closed_form() -> None:
-        closed(x, gamma, upstream, eps=eps, axis=axis)
-
-    best = {by_autodiff: float("inf"), in_closed_form: float("inf")}
-    with np.errstate(all="ignore"):
-        for _ in range(REPEATS):
-            for side in best:
-                start = time.perf_counter()
-                side()
-                best[side] = min(best[side], time.perf_counter() - start)
-    return best[by_autodiff] / best[in_closed_form]
+        _, tensors = batch.staged()
+        expected = batch.in_closed_form(closed)
+    return tuple(
+        judge(name, t.grad, expected[name]) for name, t in zip(NAMES, tensors, strict=True)
+    )

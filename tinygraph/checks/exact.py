@@ -8,248 +8,69 @@ is none, `rational` moves the data a little.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from fractions import Fraction
 from numbers import Rational
 from typing import Any
 
 import numpy as np
 
-from tinygraph.batchnorm.formulas import Axis, closed_form, jacobian, layout, staged
-from tinygraph.checks.by_hand import NAMES, Derivation, answers, held_by_step
+from tinygraph.batchnorm.formulas import Axis, closed_form, layout
+from tinygraph.checks.batches import Batch, ClosedForm
+from tinygraph.checks.by_hand import Derivation
+from tinygraph.checks.evidence import collect
 from tinygraph.checks.rational import (
     draw_fractions,
     fraction_array,
     mean,
-    root,
     to_fractions,
     with_square_variance,
 )
-from tinygraph.checks.reports import axis_text, table
-from tinygraph.engine.autodiff import reachable
+from tinygraph.checks.reports import Equality, Report
 from tinygraph.engine.functions import normalize_axes
-from tinygraph.engine.tensor import Tensor
-from tinygraph.engine.tracing import trace
-from tinygraph.graph.snapshot import Graph
+from tinygraph.engine.ops import rational_root
+from tinygraph.writing.tables import table
 
-__all__ = ["ExactReport", "ExactStep", "Held", "compare_exactly", "written_out"]
+__all__ = ["compare_exactly", "equality", "written_out"]
 
 NEAR, COARSE = Fraction(1, 10**6), Fraction(1, 10)
-LARGEST_JACOBIAN = 10**6
-
-
-@dataclass(frozen=True)
-class Held:
-    """A gradient that autodiff found, held against the same one found in another way.
-
-    Attributes
-    ----------
-    name : str
-    entries : int
-        How many were compared.
-    differs : tuple of three str, or None
-        Where the first entry is that differs, what autodiff found there, and what the other way
-        did; None where all are equal.
-    """
-
-    name: str
-    entries: int
-    differs: tuple[str, str, str] | None
-
-    @property
-    def verdict(self) -> str:
-        """Say that they are equal, or that they are not."""
-        return "DIFFERS" if self.differs else "equal"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give it as strings and numbers."""
-        found: dict[str, Any] = {"gradient": self.name, "entries": self.entries}
-        if self.differs:
-            found["differs"] = dict(zip(("at", "autodiff", "other"), self.differs, strict=True))
-        return found | {"equal": not self.differs}
-
-
-@dataclass(frozen=True)
-class ExactStep:
-    """One step: its formula, and its gradient held against the one derived by hand."""
-
-    number: int
-    name: str
-    formula: str
-    shape: tuple[int, ...]
-    held: Held
-
-
-@dataclass(frozen=True, eq=False)
-class ExactReport:
-    """What `compare` found in fractions. ``str(report)`` is the text that the command prints.
-
-    Attributes
-    ----------
-    eps, axis
-        What was compared.
-    moved : Fraction
-        By what share of its distance from the mean an x was moved at most.
-    steps : tuple of ExactStep
-        The nine steps, and step 0 for dx.
-    others : dict
-        dx, dgamma and dbeta held against the derivation by hand and against the closed form; and
-        dx against the Jacobian contraction, unless that would be too large, or x is not (N, D).
-    arrays : dict
-        What was computed with, in fractions: x, as it was moved, gamma, beta and dout.
-    gradients : dict
-        dx, dgamma and dbeta by autodiff, by hand and in closed form; dx by the Jacobian.
-    """
-
-    eps: Fraction
-    axis: tuple[int, ...]
-    moved: Fraction
-    steps: tuple[ExactStep, ...]
-    others: Mapping[str, tuple[Held, ...]]
-    arrays: Mapping[str, Any] = field(repr=False)
-    gradients: Mapping[str, Mapping[str, Any]] = field(repr=False)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every entry is equal."""
-        return not any(held.differs for _, held in self._all())
-
-    def _all(self) -> list[tuple[str, Held]]:
-        steps = [("by hand", step.held) for step in self.steps]
-        return steps + [(other, held) for other, many in self.others.items() for held in many]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the report as numbers, strings, lists and dicts, ready for JSON."""
-        return {
-            "passed": self.passed,
-            "shape": list(self.arrays["x"].shape),
-            "eps": str(self.eps),
-            "axis": list(self.axis),
-            "moved": str(self.moved),
-            "steps": [
-                {
-                    "step": step.number,
-                    "name": step.name,
-                    "formula": step.formula,
-                    "shape": list(step.shape),
-                    **step.held.to_dict(),
-                }
-                for step in self.steps
-            ],
-            "others": {
-                other: [held.to_dict() for held in many] for other, many in self.others.items()
-            },
-        }
-
-    def __str__(self) -> str:
-        shape, axis = self.arrays["x"].shape, axis_text(self.axis)
-        moved = (
-            f"x moved by at most {float(self.moved):.1e} of its distance from the mean, "
-            "so that var + eps is a square"
-            if self.moved
-            else "x as it is: var + eps is a square"
-        )
-        rows = [
-            (str(s.number), s.name, s.formula, s.held.name, str(s.held.entries), s.held.verdict)
-            for s in self.steps
-        ]
-        lines = [
-            f"BatchNorm of {shape} over axis {axis}, in fractions, eps = {self.eps}",
-            moved,
-            "",
-            table(("step", "name", "formula", "gradient", "entries", "autodiff = by hand"), rows),
-        ]
-        for other, many in self.others.items():
-            lines += ["", f"autodiff = {other}"]
-            lines += [f"  {h.name + ':':<8} {h.entries:>6} entries, {h.verdict}" for h in many]
-        if "Jacobian" not in self.others and len(shape) == 2 and self.axis == (0,):
-            lines += ["", "autodiff = Jacobian", f"  left out: over {LARGEST_JACOBIAN} fractions"]
-        for other, held in self._all():
-            if held.differs:
-                where, found, expected = held.differs
-                lines += [f"\n{where}", f"  autodiff: {found}", f"  {other}: {expected}"]
-        verdict = "PASS: staged and closed form are equal" if self.passed else "FAIL: they differ"
-        return "\n".join([*lines, "", verdict])
-
-
-# --------------------------------------------------------------------------- comparison
 
 
 def compare_exactly(
-    x: Any,
-    gamma: Any,
-    beta: Any,
-    dout: Any,
-    eps: Any,
-    axis: Axis,
-    closed: Callable[..., Any] = closed_form,
-    near: Fraction = NEAR,
-) -> ExactReport:
+    batch: Batch, closed: ClosedForm = closed_form, near: Fraction = NEAR
+) -> Report:
     """Hold staged BatchNorm of fractions against the derivation, closed form and Jacobian."""
-    where = layout(x, gamma, beta, eps, axis)
-    if not x.size:
-        raise ValueError(f"compare: x of shape {x.shape} has no feature to compare")
-    eps = Fraction(str(eps))
-    x, moved = with_square_variance(x, eps, where.axis, near)
-    derivation = Derivation(x, gamma, dout, eps, where)
+    if not batch.x.size:
+        raise ValueError(f"compare: x of shape {batch.x.shape} has no feature to compare")
+    eps = Fraction(str(batch.eps))
+    x, moved = with_square_variance(batch.x, eps, batch.layout.axis, near)
 
-    tensors = [Tensor(x, name="x"), Tensor(gamma, name="gamma"), Tensor(beta, name="beta")]
-    out = staged(*tensors, eps=eps, axis=axis)
-    out.backward(dout)
-    # The names come from zeros: to trace fractions is to trace all of their arithmetic.
-    zeros = (np.zeros(a.shape) for a in (x, gamma, beta))
-    named = trace(staged)(*zeros, eps=1.0, axis=axis)
-    for tensor, twin in zip(reachable([out]), reachable([named]), strict=True):
-        tensor.name = twin.name
-    found = dict(zip(NAMES, (t.grad for t in tensors), strict=True))
-    steps = tuple(
-        ExactStep(number, name, formula, g.shape, _held(f"d{name}", g, expected))
-        for number, name, formula, g, expected in held_by_step(
-            Graph.capture(named), out, derivation
-        )
-    )
+    def in_fractions(*given: Any, **options: Any) -> Any:
+        try:
+            return closed(*given, **options)
+        except TypeError as error:
+            if "ufunc" not in str(error) and "Fraction" not in str(error):
+                raise
+            raise TypeError(
+                f"compare: the closed form cannot compute in fractions ({error}); "
+                "take square roots by tinygraph.ops.sqrt, which can"
+            ) from None
 
-    by_hand = derivation.staged_gradients()
-    ways = {"by hand": {name: by_hand[name] for name in NAMES}}
-    try:
-        ways["closed form"] = answers(closed, x, gamma, dout, eps=eps, axis=axis)
-    except TypeError as error:
-        if "ufunc" not in str(error) and "Fraction" not in str(error):
-            raise
-        raise TypeError(
-            f"compare: the closed form cannot compute in fractions ({error}); "
-            "take square roots by tinygraph.ops.sqrt, which can"
-        ) from None
-    if x.ndim == 2 and where.axis == (0,) and x.size * len(x) <= LARGEST_JACOBIAN:
-        contraction = np.sum(jacobian(x, gamma, eps=eps) * dout[:, None, :], axis=0)
-        ways["Jacobian"] = {"dx": contraction}
-    return ExactReport(
-        eps=eps,
-        axis=where.axis,
-        moved=moved,
-        steps=steps,
-        others={
-            way: tuple(_held(name, found[name], g) for name, g in given.items())
-            for way, given in ways.items()
-        },
-        arrays={"x": x, "gamma": gamma, "beta": beta, "dout": dout},
-        gradients={"autodiff": found} | ways,
-    )
+    return collect(Derivation(replace(batch, x=x, eps=eps)), in_fractions, equality, moved=moved)
 
 
-def _held(name: str, found: Any, expected: Any) -> Held:
+def equality(name: str, found: Any, expected: Any) -> Equality:
     """Compare entry by entry. A float is never equal, because it may have been rounded."""
     expected = np.asarray(expected)
     if found.shape != expected.shape:
         shapes = f"shape {found.shape}", f"shape {expected.shape}"
-        return Held(name, found.size, (name, *shapes))
+        return Equality(name, found.size, (name, *shapes))
     for place in np.ndindex(found.shape):
         a, b = found[place], expected[place]
         if not (isinstance(a, Rational) and isinstance(b, Rational) and a == b):
             at = f"{name}{list(place)}"
-            return Held(name, found.size, (at, _written(a), _written(b)))
-    return Held(name, found.size, None)
+            return Equality(name, found.size, (at, _written(a), _written(b)))
+    return Equality(name, found.size, None)
 
 
 def _written(v: Any) -> str:
@@ -310,7 +131,8 @@ def _feature(k: int, x: Any, rng: np.random.Generator) -> str:
         fraction_array((Fraction(v.numerator) for v in draw_fractions(rng, shape).flat), shape)
         for shape in ((1,), (1,), x.shape)
     )
-    report = compare_exactly(x, gamma, beta, dout, eps, 0, near=COARSE)
+    where = layout(x, gamma, beta, eps, 0)
+    report = compare_exactly(Batch(x, gamma, beta, dout, eps, 0, where), near=COARSE)
     x = report.arrays["x"]
     mu = mean(x, (0,))
     var = mean((x - mu) ** 2, (0,)).item()
@@ -319,11 +141,11 @@ def _feature(k: int, x: Any, rng: np.random.Generator) -> str:
         (f"dx, {way}", *map(str, gradients["dx"].flat))
         for way, gradients in report.gradients.items()
     ]
-    moved, sqrtvar = 100 * float(report.moved), root(var + eps)
+    moved, sqrtvar = 100 * float(report.moved), rational_root(var + eps)
     lines = [
         f"feature {k}: the first {len(x)} values, rounded to one digit of their spread, then moved "
         f"by {moved:.1f} % of it",
         f"eps = {eps}, gamma = {gamma[0]}, mu = {mu.item()}, var = {var}, sqrtvar = {sqrtvar}",
-        table(("", *(f"value {i}" for i in range(len(x)))), rows),
+        *table(("", *(f"value {i}" for i in range(len(x)))), rows),
     ]
     return "\n".join(lines)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "GradientMismatch", "GradientReport", "InputReport"]
+from tinygraph.checks.differences import METHODS
 
-METHODS = {"complex": "complex step", "central": "central differences"}
+__all__ = ["GradientMismatch", "GradientReport", "InputReport"]
 
 
 @dataclass(frozen=True)

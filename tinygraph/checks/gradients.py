@@ -1,15 +1,7 @@
 """Check gradients against numbers that no rule of differentiation had a part in.
 
-What this file lets you do:
-
-- `gradcheck` compares what `grad` gives for a function with differences of the function itself, to
-  any order, and says which input is wrong, where, by how much, and why where that can be told;
-- `directional_derivative` differentiates any function of arrays along a direction.
-
-**The complex step** takes Im f(x + i·h·v) / h. Nothing is subtracted, so h may be 1e-20 and nothing
-cancels: the derivative is right to the last digits. It needs a function that is analytic around x;
-relu, max and where are, off their kinks. **Central differences**, (f(x + h·v) − f(x − h·v)) / 2h,
-serve every other function, to about nine digits.
+`gradcheck` compares what `grad` gives for a function with differences of the function itself, to
+any order, and says which input is wrong, where, by how much, and why where that can be told.
 
 **The upstream gradient is random, never ones.** With ones the true gradient of BatchNorm's input
 is 0, and every wrong formula passes.
@@ -22,22 +14,24 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygraph.checks.gradient_report import METHODS, GradientMismatch, GradientReport, InputReport
+from tinygraph.checks import diagnosis, differences
+from tinygraph.checks.differences import CENTRAL_STEP, COMPLEX_STEP, EPS, METHODS
+from tinygraph.checks.gradient_report import GradientMismatch, GradientReport, InputReport
 from tinygraph.checks.guarding import (
+    Function,
     as_tensors,
     called,
     changed_input,
     check_apart,
+    check_finite,
     float64,
     input_names,
     kept,
-    nonfinite,
     plain,
     random_signs,
     unsteady,
@@ -45,111 +39,14 @@ from tinygraph.checks.guarding import (
 from tinygraph.engine.autodiff import reachable, unbroadcast
 from tinygraph.engine.tensor import Tensor, grad
 
-__all__ = [
-    "GradientMismatch",
-    "GradientReport",
-    "InputReport",
-    "directional_derivative",
-    "gradcheck",
-]
+__all__ = ["GradientMismatch", "GradientReport", "InputReport", "gradcheck"]
 
-Function = Callable[..., Any]
-
-EPS = float(np.finfo(np.float64).eps)
-COMPLEX_STEP = 1e-20
-CENTRAL_STEP = EPS ** (1 / 3)  # balances the errors h² of the formula and eps / h of rounding
 TOLERANCE = {"complex": 1e-10, "central": 1e-6}
 # A gradient below this share of its terms is measured by that share. Rounding leaves EPS of the
 # terms in a complex step, EPS / h in a difference: far less than the tolerance allows on it.
 CANCELLED = 1e-2
 # A difference that fails is taken again with smaller steps: for what bends sharply but smoothly.
 FINER = (30, 1000)
-
-# --------------------------------------------------------------------------- differences
-
-
-def directional_derivative(
-    fn: Function, inputs: Sequence[Any], directions: Sequence[Any], method: str = "complex"
-) -> Any:
-    """Differentiate a function along a direction, without a graph.
-
-    Parameters
-    ----------
-    fn : callable
-        A function of Tensors or of arrays: it is given what `inputs` are. It may itself use
-        `grad`, and is therefore run with recording on.
-    inputs : sequence of Tensors or array_like
-        The point; whatever the dtype, float64 is computed with.
-    directions : sequence of array_like or None
-        One per input, of its shape; None leaves that input where it is.
-    method : str
-        ``complex`` for analytic functions, exact to the last digits, or ``central``.
-
-    Returns
-    -------
-    ndarray
-        d/dt fn(inputs + t · directions) at t = 0, of the shape of fn's result.
-
-    Raises
-    ------
-    ValueError
-        If `method` is unknown, or a direction has not the shape of its input.
-
-    Notes
-    -----
-    The complex step: Squire and Trapp, "Using Complex Variables to Estimate Derivatives of Real
-    Functions", SIAM Review 40 (1998).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> directional_derivative(lambda x: x**3, [np.array([1.0, 2.0])], [np.array([1.0, 1.0])])
-    array([ 3., 12.])
-    """
-    _check_method(method, METHODS)
-    arrays = [np.array(plain(x), dtype=np.float64) for x in inputs]
-    along = [None if v is None else np.asarray(plain(v), np.float64) for v in directions]
-    for k, (x, v) in enumerate(zip(arrays, along, strict=True)):
-        if v is not None and v.shape != x.shape:
-            raise ValueError(f"direction {k} has shape {v.shape}, but its input {x.shape}")
-
-    def values(*moved: Any) -> Any:
-        pairs = zip(moved, inputs, strict=True)
-        return np.asarray(
-            plain(fn(*(Tensor(x, name=t.name) if isinstance(t, Tensor) else x for x, t in pairs)))
-        )
-
-    if method == "complex":
-        return _complex_step(values, arrays, along)
-    width = max(_width(x, v) for x, v in zip(arrays, along, strict=True))
-    up, down, distance = _two_points(values, arrays, along, CENTRAL_STEP * width)
-    return (up - down) / distance
-
-
-def _moved(arrays: Sequence[Any], along: Sequence[Any], t: complex) -> list[Any]:
-    return [x if v is None else x + t * v for x, v in zip(arrays, along, strict=True)]
-
-
-def _complex_step(values: Function, arrays: Sequence[Any], along: Sequence[Any]) -> Any:
-    return np.imag(values(*_moved(arrays, along, 1j * COMPLEX_STEP))) / COMPLEX_STEP
-
-
-def _width(x: Any, v: Any) -> float:
-    return 1.0 if v is None else float(np.max(np.abs(x), where=v != 0, initial=1.0))
-
-
-def _two_points(
-    values: Function, arrays: Sequence[Any], along: Sequence[Any], h: float
-) -> tuple[Any, Any, float]:
-    """Evaluate on both sides; also give how far apart, along `along`, rounding put the points."""
-    up, down = _moved(arrays, along, h), _moved(arrays, along, -h)
-    apart = [(a - b, v) for a, b, v in zip(up, down, along, strict=True) if v is not None]
-    distance = sum(np.vdot(d, v) for d, v in apart) / sum(np.vdot(v, v) for _, v in apart)
-    with np.errstate(all="ignore"):  # a point beside the user's may leave the function's domain
-        return values(*up), values(*down), float(distance)
-
-
-# --------------------------------------------------------------------------- the check
 
 
 def gradcheck(
@@ -221,7 +118,7 @@ def gradcheck(
     ...     print(f"{x.failing} of {x.checked} fail, {error.report.cause.partition(',')[0]}")
     2 of 2 fail, missing path: no gradient arrives at x
     """
-    _check_method(method, (*METHODS, "auto"))
+    differences.check_method(method, (*METHODS, "auto"))
     if order < 1:
         raise ValueError(f"gradcheck: order must be at least 1, not {order}")
     names = input_names(fn, inputs)
@@ -275,19 +172,18 @@ class _Point:
         tensors = as_tensors(arrays, names)
         out = called(fn, tensors)
         self.value = out.data
-        if not np.isfinite(self.value).all():
-            raise ValueError(f"gradcheck: the value of the function {nonfinite(self.value)}")
+        check_finite(self.value, "the value of the function")
         self.upstream = random_signs(rng, out.shape)
         self.weights = [random_signs(rng, x.shape) for x in arrays]
         self.analytic = grad(out, tensors, self.upstream)
-        self.terms = _terms(out, tensors, self.upstream, rng)
+        self.uncancelled = _uncancelled(out, tensors, self.upstream, rng)
 
     def derivative(self, *tensors: Tensor) -> Any:
         """Give Σ ⟨gradient, weights⟩, the function whose gradient is of the next order."""
         gradients = grad(self.fn(*tensors), tensors, self.upstream, create_graph=True)
         return sum((g * w).sum() for g, w in zip(gradients, self.weights, strict=True))
 
-    def values(self, *arrays: Any) -> Any:
+    def run(self, *arrays: Any) -> Any:
         return called(self.fn, as_tensors(arrays, self.names)).data
 
     def choose(self) -> str:
@@ -300,12 +196,12 @@ class _Point:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                moved = self.values(*_moved(self.arrays, along, 1j * COMPLEX_STEP))
-                if np.max(np.abs(np.real(moved) - self.value), initial=0) > 1e-6 * size:
+                there = self.run(*differences.moved(self.arrays, along, 1j * COMPLEX_STEP))
+                if np.max(np.abs(np.real(there) - self.value), initial=0) > 1e-6 * size:
                     return "central"
-                slope = np.imag(moved) / COMPLEX_STEP
+                slope = np.imag(there) / COMPLEX_STEP
                 for h in (CENTRAL_STEP, *(CENTRAL_STEP / finer for finer in FINER)):
-                    up, down, distance = _two_points(self.values, self.arrays, along, h)
+                    up, down, distance = differences.two_points(self.run, self.arrays, along, h)
                     rough = (up - down) / distance
                     allowed = 1e-3 * np.abs(rough) + 32 * EPS * size / h
                     if not np.any(np.abs(slope - rough) > allowed):
@@ -324,11 +220,14 @@ class _Point:
         v[test] = 1
         return v.reshape(x.shape)
 
+    def alone(self, i: int, v: Any) -> list[Any]:
+        """Move one input and leave the others."""
+        return [v if k == i else None for k in range(len(self.arrays))]
+
     def slopes(self, i: int, v: Any, h: float = CENTRAL_STEP) -> tuple[float, float]:
         """Give the slopes on the left and on the right; the central difference is their mean."""
-        along = [v if k == i else None for k in range(len(self.arrays))]
-        h *= _width(self.arrays[i], v)
-        up, down, distance = _two_points(self.values, self.arrays, along, h)
+        h *= differences.width(self.arrays[i], v)
+        up, down, distance = differences.two_points(self.run, self.arrays, self.alone(i, v), h)
         left, right = (np.vdot(self.upstream, d) for d in (self.value - down, up - self.value))
         return 2 * float(left) / distance, 2 * float(right) / distance
 
@@ -340,8 +239,7 @@ class _Point:
         if method == "central":
             left, right = self.slopes(i, v, h)
             return analytic, (left + right) / 2, abs(right - left)
-        along = [v if k == i else None for k in range(len(self.arrays))]
-        slope = _complex_step(self.values, self.arrays, along)
+        slope = differences.complex_step(self.run, self.arrays, self.alone(i, v))
         return analytic, float(np.vdot(self.upstream, slope)), 0.0
 
     def rounding(self, h: float = CENTRAL_STEP) -> float:
@@ -349,18 +247,9 @@ class _Point:
         return EPS * float(np.linalg.norm(self.upstream * self.value)) / h
 
     def kink(self, i: int, v: Any) -> str:
-        """Tell a kink: slopes on both sides that do not meet in proportion to the step."""
-        (left, right), (near_left, near_right) = (
-            self.slopes(i, v, CENTRAL_STEP / finer) for finer in (1, 100)
-        )
-        jump, least = abs(right - left), 1e-3 * max(abs(left), abs(right))
-        least += 8 * self.rounding(CENTRAL_STEP / 100)
-        if not (jump > least and abs(near_right - near_left) > jump / 2):
-            return ""  # also where a slope is nan
-        return (
-            f"kink: the slope of {self.names[i]} is {left:.6g} on one side and {right:.6g} on the "
-            "other, so there is no derivative to compare with; check at another point"
-        )
+        near = CENTRAL_STEP / 100
+        slopes = self.slopes(i, v), self.slopes(i, v, near)
+        return diagnosis.kink(self.names[i], *slopes, self.rounding(near))
 
     def check(
         self, method: str, tolerance: float | None, every: bool, directions: int
@@ -379,7 +268,7 @@ class _Point:
             result, why = self.check_input(i, method, limit, tests)
             results.append(result)
             cause = cause or why
-        if self.order == 1 and not cause and not any(self.terms):
+        if self.order == 1 and not cause and not any(self.uncancelled):
             cause = "constant: the result does not depend on the inputs, so nothing was checked"
         return results, cause
 
@@ -388,7 +277,7 @@ class _Point:
     ) -> tuple[InputReport, str]:
         rows = np.array([self.compare(i, self.direction(i, test), method) for test in tests])
         sizes = np.abs(rows[:, :2])
-        least = CANCELLED * self.terms[i] if math.isfinite(self.terms[i]) else 0.0
+        least = CANCELLED * self.uncancelled[i] if math.isfinite(self.uncancelled[i]) else 0.0
         scale = np.max(sizes, where=np.isfinite(sizes), initial=least)
 
         def errors(rows: Any) -> Any:
@@ -445,57 +334,28 @@ class _Point:
         return low
 
     def cause(self, i: int, a: Any, n: Any, method: str, worst: Any) -> str:
-        """Tell why gradients `a` are not `n`, as far as the numbers show it."""
+        """Tell why derivatives `a` are not `n`; along `worst`, they differ most."""
         name, shape = self.names[i], self.arrays[i].shape
-        entries = a.size == math.prod(shape)
-        if not np.isfinite(a).all():
-            return f"not finite: the gradient of {name} has nan or inf where the value has none"
-        if not np.isfinite(n).all():
-            return f"not finite: a step of {CENTRAL_STEP:.0e} leaves the domain of the function"
+        if cause := diagnosis.not_finite(name, a, n):
+            return cause
         if method == "complex":
             with np.errstate(all="ignore"):
-                gap, (_, central, _) = abs(a - n).max(), self.compare(i, worst, "central")
-            if abs(np.vdot(self.analytic[i], worst) - central) < gap / 10:
-                return (
-                    "not analytic: central differences agree with the gradient, so the function "
-                    'takes a real part somewhere; use method="central"'
-                )
-        elif np.abs(a - n).max() < 8 * self.rounding():
-            return (
-                "rounding: the values of the function are too large next to their changes; "
-                'subtract a constant from them or use method="complex"'
-            )
-        if not a.any():
-            return (
-                f"missing path: no gradient arrives at {name}, although the result depends on it; "
-                "somewhere between, its plain array is used (.data, .detach(), float())"
-            )
-        factor = np.vdot(a, n) / np.vdot(n, n) if n.any() else 0.0
-        if a.size > 1 and np.abs(a - factor * n).max() <= 1e-3 * np.abs(a - n).max():
-            exact = Fraction(factor).limit_denominator(100)
-            near = abs(exact - factor) < 1e-3 * abs(exact - 1)
-            ratio = exact if near else f"{1 + float(f'{factor - 1:.4g}'):.12g}"
-            return f"factor: every entry is {ratio} times what it should be"
-        if entries:
+                analytic, central, _ = self.compare(i, worst, "central")
+            cause = diagnosis.not_analytic(a, n, abs(analytic - central))
+        else:
+            cause = diagnosis.rounding(a, n, self.rounding())
+        if entries := a.size == math.prod(shape):
             a, n = a.reshape(shape), n.reshape(shape)
-            gap = n - a
-            if len(set(shape)) == 1 < len(shape) and np.allclose(a.T, n, 0, 1e-6 * np.abs(n).max()):
-                return "transposed: the transpose of the gradient is right"
-            for axis in range(len(shape)):
-                if shape[axis] > 1 and np.ptp(gap, axis).max() <= 1e-6 * np.abs(gap).max():
-                    return (
-                        f"missing path: what is missing is the same all along axis {axis}, as if "
-                        "a path through a sum or mean over that axis were lost"
-                    )
-        if self.order > 1:
+        cause = cause or diagnosis.likely_cause(name, a, n, entries=entries)
+        if not cause and self.order > 1:
             return (
                 f"order {self.order}: the lower derivatives are right, so a rule takes something "
                 "for constant, such as an array that it saved or the .data of a tensor"
             )
-        return ""
+        return cause
 
 
-def _terms(out: Tensor, inputs: Sequence[Tensor], upstream: Any, rng: Any) -> list[float]:
+def _uncancelled(out: Tensor, inputs: Sequence[Tensor], upstream: Any, rng: Any) -> list[float]:
     """Give the size that each input's gradient would have if no terms cancelled.
 
     A gradient that is 0 because its terms cancel is computed as 1e-16 of them. They are seen by a
@@ -512,8 +372,3 @@ def _terms(out: Tensor, inputs: Sequence[Tensor], upstream: Any, rng: Any) -> li
                 term = unbroadcast(rule(g, node.data, *operands, **node.params), x)
                 gradients[x.index] = gradients.get(x.index, 0) + term
     return [float(np.max(np.abs(gradients.get(x.index, 0)))) for x in inputs]
-
-
-def _check_method(method: str, known: Any) -> None:
-    if method not in known:
-        raise ValueError(f"method must be one of {', '.join(known)}, not {method!r}")

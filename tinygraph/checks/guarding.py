@@ -15,17 +15,19 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.arrays import first_nonfinite
 from tinygraph.engine.tensor import Tensor
 
 __all__ = [
+    "Function",
     "as_tensors",
     "called",
     "changed_input",
     "check_apart",
+    "check_finite",
     "float64",
     "input_names",
     "kept",
-    "nonfinite",
     "plain",
     "random_signs",
     "unsteady",
@@ -147,15 +149,14 @@ def float64(x: Any, name: str) -> Any:
     array = np.array(array, dtype=np.float64)
     if array.size == 0:
         raise ValueError(f"gradcheck: {name} of shape {array.shape} is empty; nothing to check")
-    if not np.isfinite(array).all():
-        raise ValueError(f"gradcheck: {name} {nonfinite(array)}")
+    check_finite(array, name)
     return array
 
 
-def nonfinite(array: Any) -> str:
-    """Say where an array is not finite."""
-    index = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
-    return f"is {array[index]} at {index}; gradients are checked at finite values"
+def check_finite(array: Any, what: str) -> None:
+    """Refuse values near which there are no differences."""
+    if where := first_nonfinite(array):
+        raise ValueError(f"gradcheck: {what} is {where}; gradients are checked at finite values")
 
 
 def check_apart(inputs: Sequence[Any], names: list[str]) -> None:

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.checks.by_hand import feature_name
+from tinygraph.checks.batches import feature_name
+from tinygraph.engine.ops import rational_root
 from tinygraph.engine.tensor import Tensor
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
     "draw_fractions",
     "fraction_array",
     "mean",
-    "root",
     "stretch",
     "to_fractions",
     "with_square_variance",
@@ -73,18 +73,6 @@ def mean(a: Any, axis: tuple[int, ...]) -> Any:
     return np.sum(a, axis=axis, keepdims=True) / math.prod(a.shape[k] for k in axis)
 
 
-def root(q: Fraction) -> Fraction | None:
-    """Give the square root of a fraction, or None where it is no fraction.
-
-    Examples
-    --------
-    >>> root(Fraction(4, 9)), root(Fraction(1, 2))
-    (Fraction(2, 3), None)
-    """
-    r = Fraction(math.isqrt(q.numerator), math.isqrt(q.denominator))
-    return r if r * r == q else None
-
-
 def stretch(var: Fraction, eps: Fraction, near: Fraction) -> Fraction:
     """Give a k with |k − 1| ≤ near for which k²·var + eps is the square of a fraction.
 
@@ -93,12 +81,12 @@ def stretch(var: Fraction, eps: Fraction, near: Fraction) -> Fraction:
     Examples
     --------
     >>> k = stretch(Fraction(3), Fraction(1, 4), near=Fraction(1, 100))
-    >>> k, root(k * k * 3 + Fraction(1, 4))
+    >>> k, rational_root(k * k * 3 + Fraction(1, 4))
     (Fraction(130, 131), Fraction(469, 262))
     """
-    if root(var + eps) is not None:
+    if rational_root(var + eps) is not None:
         return Fraction(1)
-    if not eps or root(eps) is None:
+    if not eps or rational_root(eps) is None:
         raise ValueError(
             f"var + eps = {var + eps} is no square of a fraction, and x is stretched until it is "
             f"one only if eps is a square other than 0; here eps = {eps}; {_squares_near(eps)}"

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.arrays import first_nonfinite
 from tinygraph.engine.functions import describe
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Primitive
@@ -115,20 +116,12 @@ class _NonfiniteHook:
         return (f"; step {number}" if steps else "") + self.lines.get(node.index, "")
 
 
-def _array(x: Any) -> Any:
-    return np.asarray(x.data if isinstance(x, Operand) and hasattr(x, "data") else x)
+def _first(x: Any) -> str:
+    return first_nonfinite(x.data if isinstance(x, Operand) and hasattr(x, "data") else x)
 
 
 def _is_finite(x: Any) -> bool:
-    array = _array(x)
-    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
-
-
-def _first(x: Any) -> str:
-    """Give the first entry that is not finite, and its place."""
-    array = _array(x)
-    place = np.argwhere(~np.isfinite(array))[0].tolist()
-    return f"{array[tuple(place)]}" + (f" at {place}" if place else "")
+    return not _first(x)
 
 
 def _users_line() -> str:

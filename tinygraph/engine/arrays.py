@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygraph.engine.operators import Operand
 
-__all__ = ["constants", "leaf", "locked", "numbers", "relocked"]
+__all__ = ["constants", "first_nonfinite", "leaf", "locked", "numbers", "relocked"]
 
 
 def locked(value: Any) -> Any:
@@ -45,6 +45,21 @@ def numbers(data: Any, what: str) -> Any:
     ):
         raise TypeError(f"{what} must be numbers, not {type(data).__name__} of {array.dtype}")
     return array
+
+
+def first_nonfinite(array: Any) -> str:
+    """Give the first entry that is nan or inf, and its place; "" where all are finite.
+
+    Examples
+    --------
+    >>> first_nonfinite(np.array([[1.0, 2.0], [-np.inf, np.nan]])), first_nonfinite(np.ones(3))
+    ('-inf at [1, 0]', '')
+    """
+    array = np.asarray(array)
+    if array.dtype.kind not in "fc" or np.isfinite(array).all():
+        return ""
+    place = np.argwhere(~np.isfinite(array))[0].tolist()
+    return f"{array[tuple(place)]}" + (f" at {place}" if place else "")
 
 
 def leaf(data: Any, name: str | None = None) -> Any:

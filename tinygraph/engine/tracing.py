@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from fractions import Fraction
 from numbers import Number
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
@@ -261,8 +262,9 @@ def _unnamed_tensors(name: str, value: Any, containers: bool) -> Iterator[tuple[
 def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], str]:
     """Find operands of `tensor`, and of the unnamed nodes that feed it, that are variables.
 
-    A float is known by identity, an array, which is copied when it is recorded, by its value; and
-    only where one variable alone has it. Small ints are shared by all of Python and never named.
+    A float or a fraction is known by identity, an array, which is copied when it is recorded, by
+    its value; and only where one variable alone has it. Small ints are shared by all of Python and
+    never named.
     """
     names: dict[tuple[int, int], str] = {}
     stack, seen = [tensor], {tensor.index}
@@ -273,7 +275,7 @@ def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], st
                 if x.name is None and x.index not in seen:
                     seen.add(x.index)
                     stack.append(x)
-            elif type(x) is float or type(x) is np.ndarray:
+            elif type(x) in (float, Fraction, np.ndarray):
                 held = [k for k, v in variables.items() if _is_variable(x, v) and k[0] != "."]
                 if len(held) == 1:
                     names[node.index, position] = held[0]
@@ -281,6 +283,6 @@ def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], st
 
 
 def _is_variable(x: Any, value: Any) -> bool:
-    if type(x) is float or type(value) is not np.ndarray:
+    if type(x) is not np.ndarray or type(value) is not np.ndarray:
         return x is value
     return x.shape == value.shape and x.dtype == value.dtype and np.array_equal(x, value)

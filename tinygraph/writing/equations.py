@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,6 +21,7 @@ from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation, number_text, shape_text
 from tinygraph.writing.languages import LATEX, TEXT, Formulary
 from tinygraph.writing.numpy_module import emit
+from tinygraph.writing.tables import printable, table
 
 __all__ = ["derive"]
 
@@ -197,30 +196,17 @@ WIDTH = 100
 
 def _text(graph: Graph, wanted: Any) -> str:
     passes = _passes(graph, TEXT)
-    head, rule, *written = _aligned([HEAD, *(row for one in passes for row in one.rows)])
+    rows = (row._replace(formula=row.formula or "given") for one in passes for row in one.rows)
+    head, rule, *written = table(HEAD, rows, right=[0])
     lines = iter(written)
     blocks = []
     for one in passes:
         given = ", ".join(" ".join(pair) for pair in one.given)
         symbols = ", ".join(" = ".join(pair) for pair in one.symbols)
-        title = _printable(f"{one.title}: {'; '.join(filter(None, [given, symbols]))}")
+        title = printable(f"{one.title}: {'; '.join(filter(None, [given, symbols]))}")
         blocks.append(textwrap.fill(title, WIDTH, subsequent_indent="    "))
         blocks.append("\n".join([head, rule, *islice(lines, len(one.rows))]))
     return "\n\n".join(blocks)
-
-
-def _aligned(rows: list[_Row]) -> list[str]:
-    """Write a table, a line per row; below its head stands a rule."""
-    columns: list[list[str]] = []
-    for column in zip(*rows, strict=True):
-        cells = [_printable(cell or "given") for cell in column]
-        lengths = [_columns(cell) for cell in cells]
-        width = max(lengths)
-        room = [" " * (width - n) for n in lengths]
-        sides = (cells, room) if columns else (room, cells)  # the numbers of steps end in line
-        head, *below = map("".join, zip(*sides, strict=True))
-        columns.append([head, "-" * width, *below])
-    return ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
 
 
 def _markdown(graph: Graph, wanted: Any) -> str:
@@ -254,25 +240,9 @@ FORMATS: dict[str, Callable[[Graph, list[Node] | None], str]] = {
 }
 
 
-def _printable(text: str) -> str:
-    """Keep a cell on its line."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
-
-
-def _columns(text: str) -> int:
-    """Count the columns that a terminal shows."""
-    return len(text) if text.isascii() else sum(map(_width, text))
-
-
-@cache
-def _width(c: str) -> int:
-    wide = unicodedata.east_asian_width(c) in ("W", "F")
-    return 1 + wide - (unicodedata.combining(c) > 0)
-
-
 def _code(text: str) -> str:
     """Write text that Markdown leaves as it is, in a cell of a table."""
-    text = _printable(text).replace("|", r"\|")
+    text = printable(text).replace("|", r"\|")
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
     return f"{fence}{space}{text}{space}{fence}"
