@@ -119,6 +119,8 @@ class Step:
     evidence : Closeness or Equality
     gradient, difference, error
         Those of the evidence; the last two for floats alone.
+    held
+        The evidence, as reports in fractions call it.
     """
 
     number: int
@@ -130,6 +132,7 @@ class Step:
     gradient = property(lambda self: self.evidence.gradient)
     difference = property(lambda self: self.evidence.difference)
     error = property(lambda self: self.evidence.error)
+    held = property(lambda self: self.evidence)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as strings and numbers."""
