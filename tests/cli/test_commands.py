@@ -240,7 +240,7 @@ def test_help_of_batchnorm_names_every_option_and_exit_code(run):
 
 def test_the_installed_command_is_main():
     (command,) = importlib.metadata.entry_points(group="console_scripts", name="tinygraph")
-    assert command.load() is main
+    assert command.load() is tinygraph.cli.main
 
 
 # --- compare --------------------------------------------------------------------------------------

@@ -20,8 +20,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygraph.cli.files import check_targets, say, write
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
+from tinygraph.cli.outputs import (
+    aside,
+    check_targets,
+    hold_streams,
+    require_output,
+    say,
+    show,
+    write,
+)
 
 __all__ = ["main"]
 
@@ -51,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["batchnorm", "no_such_file.npy"])
     2
     """
+    hold_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Σ shows a question mark
@@ -133,7 +142,14 @@ def _add_batchnorm(commands: Any) -> None:
         "form, and draw the graph.",
     )
     add = batchnorm.add_argument
-    add("-o", "--output", metavar="DIR", default="graphs", help="for the pictures (default graphs)")
+    add(
+        "-o",
+        "--output",
+        type=_name,
+        metavar="DIR",
+        default="graphs",
+        help="for the pictures (default graphs)",
+    )
     add("--force", action="store_true", help="overwrite files that tinygraph did not make")
     batchnorm.set_defaults(run=_run_batchnorm, exact=False)
 
@@ -209,6 +225,12 @@ def _eps(text: str) -> float | Fraction:
         ) from None
 
 
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; name a file, or leave it out")
+    return text
+
+
 def _seed(text: str) -> int:
     try:
         seed = int(text)
@@ -250,12 +272,13 @@ def _run_compare(options: argparse.Namespace) -> int:
     if options.exact and not options.json:
         from tinygraph.checks.exact import written_out
 
-        print(f"\nwritten out\n\n{written_out(x, axis=options.axis, seed=options.seed)}")
+        show(f"\nwritten out\n\n{written_out(x, axis=options.axis, seed=options.seed)}")
     return AGREE if report.passed else DISAGREE
 
 
 def _compare(options: argparse.Namespace) -> tuple[str, Any, Any]:
     """Read the batch and compare; give what it is called, its values, and the report."""
+    require_output()
     given = options.file is not None
     source = options.file if given else "the UCI Wine measurements"
     x = read_array(options.file, dtype=options.dtype) if given else wine(options.dtype)
@@ -301,9 +324,9 @@ def _print_report(
 ) -> None:
     if options.json:
         document = report.to_dict() | {"input": source} | more
-        print(json.dumps(document, indent=2, allow_nan=False))
+        show(json.dumps(document, indent=2, allow_nan=False))
     else:
-        print(f"{source}\n{report}")
+        show(f"{source}\n{report}")
 
 
 def _write_pictures(graph: Any, targets: Sequence[Path]) -> tuple[list[str], str]:
@@ -360,8 +383,8 @@ def _add_draw(commands: Any) -> None:
     draw.add_argument("--step", type=int, metavar="K", help="one step alone; 0 for the inputs")
     draw.add_argument("--values", action="store_true", help="write value and gradient into boxes")
     draw.add_argument(
-        "-o", "--output", metavar="FILE", help="by suffix; - for standard output (default: "
-        "graphs/FUNCTION.svg, with view, detail and step in the name)"
+        "-o", "--output", type=_name, metavar="FILE", help="by suffix; - for standard output "
+        "(default: graphs/FUNCTION.svg, with view, detail and step in the name)"
     )  # fmt: skip
     draw.add_argument("--format", choices=FORMATS, help="instead of the suffix")
     draw.set_defaults(run=_run_draw)
@@ -377,7 +400,8 @@ def _run_draw(options: argparse.Namespace) -> int:
     parts += [options.view] * (options.view != "circuit")
     parts += [options.detail] * (options.detail != "steps")
     parts += [f"step{options.step}"] * (options.step is not None)
-    output = options.output or f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
+    default = f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
+    output = default if options.output is None else options.output
     suffix = options.format or Path(output).suffix.lower().removeprefix(".")
     suffix = {"gv": "dot", "": "svg" if output == "-" else ""}.get(suffix, suffix)
     if suffix not in FORMATS:
@@ -391,18 +415,20 @@ def _run_draw(options: argparse.Namespace) -> int:
     from tinygraph.cli.targets import run_target
     from tinygraph.drawing.views import draw
 
-    out = run_target(options.target, options.arguments, options.seed)
-    if options.values:
-        _backward(out, options.seed)
-    picture = draw(
-        out,
-        view=options.view,
-        detail=options.detail,
-        step=options.step,
-        values=options.values,
-        direction=options.direction,
-    )
-    write(picture.content(suffix), output)
+    with aside():
+        out = run_target(options.target, options.arguments, options.seed)
+        if options.values:
+            _backward(out, options.seed)
+        picture = draw(
+            out,
+            view=options.view,
+            detail=options.detail,
+            step=options.step,
+            values=options.values,
+            direction=options.direction,
+        )
+        content = picture.content(suffix)
+    write(content, output, suffix)
     return AGREE
 
 
@@ -425,7 +451,12 @@ def _add_derive(commands: Any) -> None:
     )
     derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
     derive.add_argument(
-        "-o", "--output", metavar="FILE", default="-", help="(default: standard output)"
+        "-o",
+        "--output",
+        type=_name,
+        metavar="FILE",
+        default="-",
+        help="(default: standard output)",
     )
     derive.set_defaults(run=_run_derive)
 
@@ -437,9 +468,10 @@ def _run_derive(options: argparse.Namespace) -> int:
     from tinygraph.cli.targets import run_target
     from tinygraph.writing.equations import derive
 
-    out = run_target(options.target, options.arguments, options.seed)
-    text = derive(out, format=options.format)
-    write((text.rstrip("\n") + "\n").encode(), options.output)
+    with aside():
+        out = run_target(options.target, options.arguments, options.seed)
+        text = derive(out, format=options.format)
+    write((text.rstrip("\n") + "\n").encode(), options.output, options.format)
     return AGREE
 
 

@@ -155,12 +155,20 @@ def _load(target: str) -> tuple[Callable[..., Any], Path]:
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    # As Python itself runs a file: it can be found by name, and so can what lies beside it.
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(file.parent))
+    sys.modules[spec.name] = module  # as Python itself runs a file: it can be found by name
+    owner: Any = None
+    function: Any = module
     with _explaining(path, file):
         spec.loader.exec_module(module)
-        function = getattr(module, name, None)
+        for part in name.split("."):
+            owner, function = function, getattr(function, part, None)
+    if inspect.isclass(owner) and inspect.isfunction(function):
+        bound = not isinstance(inspect.getattr_static(owner, part), staticmethod)
+        if bound:
+            raise InputError(
+                f"{target}: is a method, which needs an object of {owner.__name__}; name a "
+                "function that makes one and calls it"
+            )
     if not callable(function):
         known = [
             k
@@ -177,15 +185,13 @@ def _load(target: str) -> tuple[Callable[..., Any], Path]:
 def _explaining(what: str, file: Path | None) -> Iterator[None]:
     """Run code of the user's, and make whatever it raises one line.
 
-    Standard output is for the result, so what it prints goes to standard error. Warnings are not
-    shown: what is drawn or derived does not depend on the random values that overflowed.
+    It finds what lies beside it, as when Python runs a file. Warnings are not shown: what is drawn
+    or derived does not depend on the random values that overflowed.
     """
+    path = [str(file.parent)] if file else []
     try:
-        with (
-            contextlib.redirect_stdout(sys.stderr),
-            warnings.catch_warnings(),
-            np.errstate(all="ignore"),
-        ):
+        sys.path[:0] = path
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             yield
     except KeyboardInterrupt:
@@ -193,6 +199,10 @@ def _explaining(what: str, file: Path | None) -> Iterator[None]:
     except BaseException as error:
         place, message = _place(error, file) or what, _message(error)
         raise InputError(f"{place}: {message.replace(f'{place}: ', '', 1)}") from None
+    finally:
+        for folder in path:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(folder)
 
 
 def _place(error: BaseException, file: Path | None) -> str:

@@ -1,21 +1,20 @@
-"""State: arrays by name, checked when they come back, and files of them that are whole.
+"""State: arrays by name, checked when they come back, and files of them.
 
 What interrupts the writing of a file, such as a full disk, must not destroy the state that it was
-to replace. The arrays are therefore written to a new file beside the old one, which is then moved
-into its place: a file system does that in one step.
+to replace: see `files.replacing`.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tinygraph.files import replacing
 
 __all__ = ["Stateful", "fitted", "read_arrays", "write_arrays"]
 
@@ -177,22 +176,15 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Non
     ...     read_arrays(f"{folder}/two.npz")
     {'a': array([1., 2.]), 'b': array(3)}
     """
-    target = Path(os.path.realpath(_checked(path)))  # a link stays a link
-    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with zipfile.ZipFile(new, "x") as archive:
-            for name, value in arrays.items():
-                array = np.asarray(value)
-                if array.dtype.hasobject:
-                    raise ValueError(f"{name} holds Python objects, which need pickle; convert it")
-                # A plain ZipInfo is dated 1980, whatever the time is.
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
-                    np.lib.format.write_array(part, array, allow_pickle=False)
-        if target.exists():
-            shutil.copymode(target, new)
-        os.replace(new, target)
-    finally:
-        new.unlink(missing_ok=True)
+    path = _checked(path)
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            if array.dtype.hasobject:
+                raise ValueError(f"{name} holds Python objects, which need pickle; convert it")
+            # A plain ZipInfo is dated 1980, whatever the time is.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, array, allow_pickle=False)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
