@@ -90,6 +90,10 @@ def test_modes_links_and_pipes_stay(tmp_path):
     assert os.read(reading, 10) == b"sent"
     os.close(reading)
     assert pipe.is_fifo()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="loop"), replacing(tmp_path / "loop"):
+        pass
+    assert (tmp_path / "loop").is_symlink()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -77,8 +78,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             with open(target, "wb") as file:
                 yield file
             return
+        if target.is_symlink():  # to itself
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if target.exists() and not os.access(target, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         with open(new, "xb") as file:
             yield file
         if target.exists():

@@ -232,6 +232,19 @@ def test_what_a_function_prints_does_not_go_into_the_result(folder):
             assert f"{words}\n" in done.stderr
 
 
+def test_a_rule_that_fails_is_explained_in_one_line(folder):
+    (folder / "loud.py").write_text(LOUD.replace('print("in the rule")', "1 / 0"), "utf-8")
+    for arguments in (["draw", "--values", "--format", "dot", "-o", "-"], ["derive"]):
+        verb, *options = arguments
+        done = run(verb, "loud.py:loud", "x=3", *options)
+        assert (done.returncode, done.stdout) == (2, "")
+        *_, last = done.stderr.splitlines()
+        assert (
+            last
+            == "tinygraph: loud.py, line 7, in rule: `1 / 0`: ZeroDivisionError: division by zero"
+        )
+
+
 INTERRUPTING = """
 import os, runpy, signal, sys
 left, begun = int(sys.argv.pop(1)), False

@@ -214,10 +214,10 @@ def _run_draw(options: argparse.Namespace) -> int:
     if output != "-":
         check_targets([Path(output)], options.force)
 
-    from tinygraph.cli.targets import run_target
+    from tinygraph.cli.targets import explaining, run_target
     from tinygraph.drawing.views import draw
 
-    with aside():
+    with aside(), explaining(options.target):
         out = run_target(options.target, options.arguments, options.seed)
         if options.values:
             _backward(out, options.seed)
@@ -245,10 +245,10 @@ def _run_derive(options: argparse.Namespace) -> int:
     if options.output != "-":
         check_targets([Path(options.output)], options.force)
 
-    from tinygraph.cli.targets import run_target
+    from tinygraph.cli.targets import explaining, run_target
     from tinygraph.writing.equations import derive
 
-    with aside():
+    with aside(), explaining(options.target):
         out = run_target(options.target, options.arguments, options.seed)
         text = derive(out, format=options.format)
     write((text.rstrip("\n") + "\n").encode(), options.output, options.format)
