@@ -1,7 +1,9 @@
 """`main` as a program: interrupted at any time, it ends with code 130 and no traceback."""
 
+# The part of `signal` that is in C: what that imports would take time in which an interrupt is not
+# seen to yet.
+import _signal as signal  # type: ignore[import-not-found]
 import os
-import signal
 
 __all__ = ["main"]
 
