@@ -43,7 +43,7 @@ def test_the_commands_stand_on_their_own_lines(line):
 
 
 def test_every_command_that_is_shown_is_understood():
-    from tinygraph.cli.commands import _parser
+    from tinygraph.cli.arguments import parser
 
     shown = [
         line.strip().split("#")[0].split(">")[0]
@@ -53,7 +53,7 @@ def test_every_command_that_is_shown_is_understood():
     assert len(shown) >= 4
     for line in shown:
         words = re.findall(r'"[^"]*"|\S+', line)[1:]
-        _parser().parse_args([word.strip('"') for word in words])
+        parser().parse_args([word.strip('"') for word in words])
 
 
 # --- code ---------------------------------------------------------------------------------------

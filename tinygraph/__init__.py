@@ -1,6 +1,6 @@
 """tinygraph: computational graphs of NumPy code, drawn, differentiated and written out.
 
-The engine is here at once; the tools that read its graphs are imported when they are first used.
+Whatever is named here is imported when it is first used.
 
 - `Tensor`, `grad`, `no_grad`: arrays that remember how they were computed.
 - `detect_anomaly`: stop at the first node that makes nan or inf.
@@ -15,15 +15,16 @@ The engine is here at once; the tools that read its graphs are imported when the
 - `ops`: the table of primitives, to which rows of one's own may be added.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
-
+# To a reader of types it is true. Nothing is imported here, not even typing, so that the command
+# can see to interrupts before anything takes time.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tinygraph import batchnorm, nn, ops, optim
     from tinygraph.checks import GradientMismatch, compare, gradcheck
     from tinygraph.drawing import draw
+    from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
     from tinygraph.graph import Graph
     from tinygraph.writing import derive
 
@@ -48,18 +49,26 @@ __all__ = [
 _WINGS = {
     "GradientMismatch": "checks",
     "Graph": "graph",
+    "Tensor": "engine",
     "compare": "checks",
     "derive": "writing",
+    "detect_anomaly": "engine",
     "draw": "drawing",
+    "grad": "engine",
     "gradcheck": "checks",
+    "no_grad": "engine",
+    "trace": "engine",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name in ("batchnorm", "nn", "ops", "optim"):
         return import_module(f"tinygraph.{name}")
     if name in _WINGS:
-        return getattr(import_module(f"tinygraph.{_WINGS[name]}"), name)
+        globals()[name] = getattr(import_module(f"tinygraph.{_WINGS[name]}"), name)
+        return globals()[name]
     raise AttributeError(f"module 'tinygraph' has no attribute {name!r}")
 
 

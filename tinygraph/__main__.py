@@ -2,6 +2,6 @@
 
 import sys
 
-from tinygraph.cli.commands import main
+from tinygraph.cli.entry import main
 
 sys.exit(main())

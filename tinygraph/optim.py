@@ -121,7 +121,10 @@ class Optimizer(Stateful):
         TypeError
             If an array is not of numbers.
         """
-        new = fitted(type(self).__name__, self.state_dict(), state)
+        not_negative = {
+            f"{name}.{k}" for name in self.not_negative for k in range(len(self.parameters))
+        }
+        new = fitted(type(self).__name__, self.state_dict(), state, not_negative)
         for name, arrays in self.memory.items():
             arrays[:] = [new[f"{name}.{k}"] for k in range(len(arrays))]
 
@@ -222,6 +225,8 @@ class Adam(Optimizer):
     >>> p.data.round(6)
     array([3.5, 3.5])
     """
+
+    not_negative = ("t", "s")
 
     def __init__(
         self,

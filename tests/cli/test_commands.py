@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tinygraph
-import tinygraph.checks.comparison
+import tinygraph.checks
 from tinygraph.batchnorm import closed_form
 from tinygraph.cli.commands import main
 
@@ -233,7 +233,7 @@ def test_help_of_batchnorm_names_every_option_and_exit_code(run):
 
 def test_the_installed_command_is_main():
     (command,) = importlib.metadata.entry_points(group="console_scripts", name="tinygraph")
-    assert command.load() is main
+    assert command.load() is tinygraph.cli.main
 
 
 # --- compare --------------------------------------------------------------------------------------
@@ -616,8 +616,8 @@ def without_mean(x, gamma, dout, *, eps, axis):
 @pytest.fixture
 def disagreeing(monkeypatch, tmp_path):
     """Let the command compare with a wrong closed form, in an empty directory."""
-    wrong = functools.partial(tinygraph.checks.comparison.compare, closed=without_mean)
-    monkeypatch.setattr(tinygraph.checks.comparison, "compare", wrong)
+    wrong = functools.partial(tinygraph.checks.compare, closed=without_mean)
+    monkeypatch.setattr(tinygraph.checks, "compare", wrong)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -659,7 +659,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch, tmp_path, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tinygraph.checks.comparison, "compare", interrupted)
+    monkeypatch.setattr(tinygraph.checks, "compare", interrupted)
     assert main(["batchnorm"]) == 130
     assert capsys.readouterr() == ("", "tinygraph: interrupted\n")
     assert not list(tmp_path.iterdir())

@@ -96,7 +96,7 @@ def command(*arguments):
     path = list(sys.path)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(list(arguments))
-    sys.path[:] = path
+    assert sys.path == path
     out, err = (stream.buffer.getvalue().decode() for stream in (out, err))
     check(code, out, err)
     return code, out, err

@@ -60,9 +60,10 @@ def test_csv_is_always_rows_by_columns(tmp_path, content, shape):
     assert read_array(path).shape == shape
 
 
-def test_csv_nan_and_inf_text_is_read_as_such(tmp_path):
+@pytest.mark.parametrize("end", ["", "\n", "\n\n \n"])
+def test_csv_nan_and_inf_text_is_read_as_such(tmp_path, end):
     path = tmp_path / "x.csv"
-    path.write_text("a,b,c,d\nnan,inf,-Infinity,NaN\n")
+    path.write_text(f"a,b,c,d\nnan,inf,-Infinity,NaN{end}")
     row = read_array(path)[0]
     assert np.isnan(row[[0, 3]]).all()
     assert row[1:3].tolist() == [math.inf, -math.inf]

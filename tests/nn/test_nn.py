@@ -1,10 +1,13 @@
 """Layers, losses and state: gradients to second order, running statistics, files."""
 
 import copy
+import io
 import math
 import os
 import pickle
+import struct
 import zipfile
+from collections import deque
 from fractions import Fraction
 
 import numpy as np
@@ -520,6 +523,76 @@ def test_printed_as_a_tree():
     assert model(X).shape == (6, 2)
 
 
+class Blocks(nn.Module):
+    def __init__(self, inside):
+        self.blocks = inside
+
+    def __call__(self, x):
+        return x
+
+
+def test_parts_are_found_in_containers_of_any_depth(tmp_path):
+    def build(rng):
+        linear = nn.Linear(2, 3, rng=rng)
+        pairs = ({"first": [nn.ReLU(), nn.BatchNorm(3)]}, deque([[[Tensor([1.0])]]]))
+        return Blocks([[linear, nn.ReLU()], [pairs, linear], 7, "text", None])
+
+    model = build(0)
+    names = [name for name, _ in model.named_parameters()]
+    assert names == [
+        "blocks.1.0.1.0.0.0", "blocks.0.0.weight", "blocks.0.0.bias",
+        "blocks.1.0.0.first.1.gamma", "blocks.1.0.0.first.1.beta",
+    ]  # fmt: skip
+    assert "blocks.1.0.0.first.1.running_var" in model.state_dict()
+    assert [one.training for _, one in model.eval().named_modules()] == [False] * 5
+    model.save(tmp_path / "blocks.npz")
+    other = build(1)
+    other.load(tmp_path / "blocks.npz")
+    assert all(np.array_equal(other.state_dict()[k], v) for k, v in model.state_dict().items())
+    assert "├── blocks.0.0: Linear(2, 3)" in repr(model)
+
+
+def test_containers_without_an_end():
+    endless = [nn.ReLU()]
+    endless.append({"again": endless})
+    deep = nn.Linear(2, 2, rng=0)
+    for _ in range(5000):
+        deep = [deep]
+    model = Blocks([endless, endless, deep])
+    assert len(model.parameters()) == 2
+    assert [type(part).__name__ for _, part in model.named_modules()] == [
+        "Blocks",
+        "ReLU",
+        "Linear",
+    ]
+
+
+@pytest.mark.parametrize("inside", [{nn.ReLU()}, frozenset([nn.ReLU()]), [{"a": {Tensor(1.0)}}]])
+def test_sets_of_parts_are_refused(inside):
+    with pytest.raises(TypeError, match=r"Blocks: blocks.* is a set, .*make it a list or a dict"):
+        Blocks(inside).parameters()
+    assert Blocks({1, "a"}).parameters() == []
+
+
+def test_two_parameters_of_one_name_are_refused():
+    model = Blocks({1: Tensor(1.0), "1": Tensor(2.0)})
+    with pytest.raises(ValueError, match=r"Blocks: two arrays are called blocks\.1"):
+        model.state_dict()
+
+
+def test_a_part_with_a_link_to_its_whole_is_printed():
+    part = Blocks(None)
+    whole = Blocks([part, nn.ReLU()])
+    part.whole = whole
+    assert repr(whole).split("\n") == [
+        "Blocks()",
+        "├── blocks.0: Blocks()",
+        "│   └── whole: …",
+        "└── blocks.1: ReLU()",
+    ]
+    assert "whole: Blocks()" in repr(part)
+
+
 def test_a_seed_makes_a_network_repeatable():
     a, b, c = (nn.MLP(4, 3, 2, rng=seed).state_dict() for seed in (0, 0, 1))
     assert all(np.array_equal(a[k], b[k]) for k in a)
@@ -672,6 +745,139 @@ def test_a_truncated_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"model\.npz cannot be read"):
         trained().load(path)
+
+
+def same(a, b):
+    return all(np.array_equal(a[name], b[name], equal_nan=True) for name in {*a, *b})
+
+
+def archive(*members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return stream.getvalue()
+
+
+def npy(descr="'<f8'", shape="(2,)", data=b"\0" * 16):
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little") + text + data
+
+
+def with_flags(content, flags=0, method=0):
+    """Set flags, such as that of encryption, and the method of compression in both headers."""
+    content = bytearray(content)
+    for start, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.index(start) + place
+        content[at : at + 4] = struct.pack("<HH", flags, method)
+    return bytes(content)
+
+
+WHOLE = archive(("gamma.npy", npy()))
+DAMAGED = {
+    "encrypted": with_flags(WHOLE, flags=1),
+    "unknown compression": with_flags(WHOLE, method=99),
+    "deflated, not": with_flags(WHOLE, method=8),
+    "728 TiB": archive(("gamma.npy", npy(shape=f"({10**14},)"))),
+    "negative": archive(("gamma.npy", npy(shape="(-2,)"))),
+    "more than an index holds": archive(("gamma.npy", npy(shape=f"({10**40},)"))),
+    "no literal": archive(("gamma.npy", npy(descr="'<f8"))),
+    "nested": archive(("gamma.npy", npy(shape="(" * 3000))),
+    "unknown dtype": archive(("gamma.npy", npy(descr="'zz'"))),
+    "objects": archive(("gamma.npy", npy(descr="'O'"))),
+    "no array": archive(("gamma.npy", b"text"), ("beta", b"")),
+    "cut": WHOLE[:-30],
+    "cut in front": WHOLE[30:],
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_whatever_is_damaged_is_a_value_error(tmp_path, content):
+    path = tmp_path / "model.npz"
+    path.write_bytes(content)
+    norm = nn.BatchNorm(2)
+    before = norm.state_dict()
+    with pytest.raises(ValueError, match=r"model\.npz"):
+        norm.load(path)
+    assert same(norm.state_dict(), before)
+
+
+def test_a_file_that_is_damaged_anywhere_is_loaded_or_a_value_error(tmp_path):
+    model, path = trained(), tmp_path / "model.npz"
+    model.save(path)
+    content, rng = path.read_bytes(), np.random.default_rng(5)
+    refused = 0
+    for _ in range(400):
+        junk = bytearray(content)
+        for place in rng.integers(len(junk), size=rng.integers(1, 4)):
+            junk[place] = rng.integers(256)
+        if rng.random() < 0.3:
+            start, end = sorted(rng.integers(len(junk), size=2))
+            del junk[start:end]
+        path.write_bytes(junk)
+        other = nn.Sequential(
+            nn.MLP(4, 3, 2, batchnorm=True, rng=1), nn.BatchNorm(2, momentum=None)
+        )
+        before = other.state_dict()
+        try:
+            other.load(path)
+        except ValueError as error:
+            refused, message = refused + 1, str(error)
+        else:
+            continue
+        assert message.startswith(str(path))
+        assert same(other.state_dict(), before)
+    assert refused > 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("gamma", [1.0, np.nan], "gamma is nan, infinite or too large for float32"),
+        ("running_mean", [-np.inf, 0.0], "running_mean is nan, infinite"),
+        ("beta", [1e300, 0.0], "beta is nan, infinite or too large for float32"),
+        ("gamma", [True, False], "gamma must be real numbers, not bool"),
+        ("running_var", [1.0, -1e-9], "running_var is negative, which it cannot be"),
+        ("batches", -1, "batches is negative"),
+        ("batches", 1.5, "batches must be whole numbers"),
+        ("batches", 1e30, "batches must be whole numbers"),
+    ],
+)
+def test_values_that_cannot_be_a_state_are_refused(tmp_path, name, value, words):
+    norm = nn.BatchNorm(2, momentum=None, dtype=np.float32)
+    norm(X[:, :2].astype(np.float32))
+    before = norm.state_dict()
+    np.savez(tmp_path / "norm.npz", **{**before, name: np.array(value)})
+    with pytest.raises(ValueError, match=rf"norm\.npz: BatchNorm: {words}"):
+        norm.load(tmp_path / "norm.npz")
+    assert same(norm.state_dict(), before)
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        self.mask = np.array([0.0, -np.inf])
+
+
+def test_a_mask_that_holds_infinities_is_state():
+    model = Masked()
+    model.load_state_dict(Masked().state_dict())
+    assert model.mask.tolist() == [0.0, -np.inf]
+    with pytest.raises(ValueError, match="mask is nan"):
+        model.load_state_dict({"mask": np.array([np.nan, 0.0])})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
+@pytest.mark.parametrize("staged_steps", [True, False])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_batch_that_would_poison_the_running_statistics_is_refused(bad, staged_steps):
+    norm = nn.BatchNorm(4, momentum=None, staged=staged_steps)
+    norm(X)
+    before, x = norm.state_dict(), X.copy()
+    x[1, 2] = bad
+    with pytest.raises(ValueError, match=r"BatchNorm\(4.*: feature 2 of x .* running statistics"):
+        norm(x)
+    assert same(norm.state_dict(), before)
+    assert np.isfinite(norm.eval()(X).data).all()
 
 
 def test_a_single_array(tmp_path):

@@ -204,3 +204,15 @@ def test_the_base_class_does_not_move():
     (optimizer.parameters[0] * 2).backward()
     with pytest.raises(NotImplementedError, match="must define update"):
         optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("s.0", [-1.0], "s.0 is negative"), ("t.0", -1, "t.0 is negative"), ("m.0", [np.nan], "nan")],
+)
+def test_a_memory_that_cannot_be_is_refused(name, value, words):
+    optimizer = optim.Adam([Tensor([1.0])])
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=f"Adam: .*{words}"):
+        optimizer.load_state_dict({**before, name: np.array(value)})
+    assert optimizer.state_dict() == before

@@ -1,9 +1,10 @@
 """The command line: parses, calls, prints.
 
-In the order in which to read it: `inputs` (files of numbers), `files` (what may be written over),
-`targets` (a function named on the command line), `commands` (`main`).
+In the order in which to read it: `inputs` (files of numbers), `outputs` (what may be written over),
+`targets` (a function named on the command line), `arguments` (commands and options), `commands`
+(what each of them does), `entry` (the process around it).
 """
 
-from tinygraph.cli.commands import main
+from tinygraph.cli.entry import main
 
 __all__ = ["main"]

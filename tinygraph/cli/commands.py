@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. No mathematics here.
+"""What each command does: reads, calls, prints. No mathematics here.
 
 Exit codes: 0 where staged and closed form agree, 1 where they do not, 2 for a mistake in the
 command or in its input, explained in one line on standard error.
@@ -12,26 +12,26 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
-from importlib.metadata import PackageNotFoundError, version
-from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from tinygraph.cli.files import check_targets, say, write
+from tinygraph.cli.arguments import FORMATS, parser
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
+from tinygraph.cli.outputs import (
+    aside,
+    check_targets,
+    hold_streams,
+    require_output,
+    say,
+    show,
+    write,
+)
 
 __all__ = ["main"]
 
 AGREE, DISAGREE, MISTAKE = 0, 1, 2
-DTYPES = ("float32", "float64", "longdouble")
-VIEWS = ("circuit", "forward", "backward", "joint")
-DETAILS = ("steps", "primitives")
-DIRECTIONS = ("LR", "TB", "RL", "BT")
-FORMATS = ("svg", "png", "pdf", "dot", "json")
-NOTATIONS = ("text", "markdown", "latex", "python")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["batchnorm", "no_such_file.npy"])
     2
     """
+    hold_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Σ shows a question mark
@@ -73,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        options = _parser().parse_args(arguments)
-        code = int(options.run(options))
+        options = parser().parse_args(arguments)
+        code = COMMANDS[options.command](options)
     except SystemExit as stop:  # argparse has printed what it had to say
         code = stop.code if isinstance(stop.code, int) else MISTAKE
     print(end="", flush=True)
@@ -89,146 +90,13 @@ def _drop_unwritten() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        say(f"{self.prog}: {message}; see {self.prog} --help")
-        raise SystemExit(MISTAKE)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="tinygraph",
-        description="Computational graphs of NumPy code: drawn, differentiated, compared.",
-        epilog="examples:\n"
-        "  tinygraph batchnorm\n"
-        "  tinygraph compare --exact\n"
-        "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
-        "  tinygraph derive batchnorm --format python",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"tinygraph {_version()}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_batchnorm(commands)
-    _add_compare(commands)
-    _add_draw(commands)
-    _add_derive(commands)
-    return parser
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
 
 
 # --------------------------------------------------------------------------- batchnorm and compare
-
-
-def _add_batchnorm(commands: Any) -> None:
-    batchnorm, _ = _add_comparison(
-        commands,
-        "batchnorm",
-        "  tinygraph batchnorm                          the UCI Wine measurements (178, 13)\n"
-        "  tinygraph batchnorm batch.csv --dtype float32\n"
-        "  tinygraph batchnorm images.npy --axis 0,2,3 -o pictures\n"
-        "  tinygraph batchnorm --json > report.json",
-        eps="1e-5",
-        help="stage, differentiate, compare and draw BatchNorm on a batch",
-        description="Run staged BatchNorm on a batch, differentiate it from a random upstream "
-        "gradient, compare every gradient with the formulas derived by hand and with the closed "
-        "form, and draw the graph.",
-    )
-    add = batchnorm.add_argument
-    add("-o", "--output", metavar="DIR", default="graphs", help="for the pictures (default graphs)")
-    add("--force", action="store_true", help="overwrite files that tinygraph did not make")
-    batchnorm.set_defaults(run=_run_batchnorm, exact=False)
-
-
-def _add_compare(commands: Any) -> None:
-    compare, arithmetic = _add_comparison(
-        commands,
-        "compare",
-        "  tinygraph compare batch.csv --seed 3\n"
-        "  tinygraph compare --exact                    in fractions: equal, and not only close\n"
-        "  tinygraph compare batch.csv --exact --eps 1/10000",
-        eps="1e-5, with --exact 1/90000",
-        help="compare BatchNorm, staged and in closed form, without pictures",
-        description="Do what `tinygraph batchnorm` does, but draw nothing; or do it in fractions, "
-        "in which the gradients must be equal, and write a few of them out.",
-    )
-    arithmetic.add_argument(
-        "--exact",
-        action="store_true",
-        help="compute in fractions, without any rounding; x moves by less than a millionth of its "
-        "spread so that √(var + eps) is a fraction",
-    )
-    compare.set_defaults(run=_run_compare)
-
-
-def _add_comparison(
-    commands: Any, name: str, examples: str, *, eps: str, **texts: str
-) -> tuple[Any, Any]:
-    """Add a command with what a comparison needs; give it, and its group for the arithmetic."""
-    command = commands.add_parser(
-        name,
-        epilog=f"examples:\n{examples}\n\n"
-        "exit code: 0 agree, 1 disagree, 2 mistake in the command or the input",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **texts,
-    )
-    add, arithmetic = command.add_argument, command.add_mutually_exclusive_group()
-    add(
-        "file",
-        nargs="?",
-        metavar="FILE",
-        help="a batch of shape (N, D): .npy, or .csv with or without a header line "
-        "(default: the UCI Wine measurements)",
-    )
-    add("--seed", type=_seed, default=0, help="of gamma, beta and upstream gradient (default 0)")
-    add("--upstream", metavar="FILE", help="upstream gradient of x's shape, .npy or .csv")
-    add("--eps", type=_eps, help=f"added to the variance (default {eps})")
-    arithmetic.add_argument(
-        "--dtype", choices=DTYPES, help="compute in this (default: that of the file)"
-    )
-    add(
-        "--axis",
-        type=_axis,
-        default=0,
-        metavar="AXES",
-        help="axes of mean and variance, such as 0 or 0,2,3 or -1; several that begin with a "
-        "minus sign as --axis=-2,-1 (default 0)",
-    )
-    add("--json", action="store_true", help="print one JSON document on standard output")
-    add("--allow-nonfinite", action="store_true", help="go on where the input has nan or inf")
-    return command, arithmetic
-
-
-def _eps(text: str) -> float | Fraction:
-    try:
-        eps: float | Fraction = Fraction(text) if "/" in text else float(text)
-        if eps and isfinite(eps) and not 1e-300 < abs(float(eps)) < 1e300:
-            raise OverflowError
-        return eps
-    except (ValueError, ArithmeticError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no number in range; write such as 1e-5 or 1/90000"
-        ) from None
-
-
-def _seed(text: str) -> int:
-    try:
-        seed = int(text)
-    except ValueError:
-        seed = -1
-    if seed < 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no seed; write a whole number that is not negative"
-        )
-    return seed
-
-
-def _axis(text: str) -> int | tuple[int, ...]:
-    try:
-        axes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no axis; write one integer or several with commas, such as 0,2,3"
-        ) from None
-    return axes[0] if len(axes) == 1 else axes
 
 
 def _run_batchnorm(options: argparse.Namespace) -> int:
@@ -250,12 +118,13 @@ def _run_compare(options: argparse.Namespace) -> int:
     if options.exact and not options.json:
         from tinygraph.checks.exact import written_out
 
-        print(f"\nwritten out\n\n{written_out(x, axis=options.axis, seed=options.seed)}")
+        show(f"\nwritten out\n\n{written_out(x, axis=options.axis, seed=options.seed)}")
     return AGREE if report.passed else DISAGREE
 
 
 def _compare(options: argparse.Namespace) -> tuple[str, Any, Any]:
     """Read the batch and compare; give what it is called, its values, and the report."""
+    require_output()
     given = options.file is not None
     source = options.file if given else "the UCI Wine measurements"
     x = read_array(options.file, dtype=options.dtype) if given else wine(options.dtype)
@@ -280,7 +149,7 @@ def _compare(options: argparse.Namespace) -> tuple[str, Any, Any]:
                 raise InputError(f"{problem}; --allow-nonfinite leaves such features out")
             say(f"tinygraph: {problem}")
 
-    from tinygraph.checks.comparison import compare
+    from tinygraph.checks import compare
 
     try:
         report = compare(
@@ -301,9 +170,9 @@ def _print_report(
 ) -> None:
     if options.json:
         document = report.to_dict() | {"input": source} | more
-        print(json.dumps(document, indent=2, allow_nan=False))
+        show(json.dumps(document, indent=2, allow_nan=False))
     else:
-        print(f"{source}\n{report}")
+        show(f"{source}\n{report}")
 
 
 def _write_pictures(graph: Any, targets: Sequence[Path]) -> tuple[list[str], str]:
@@ -322,50 +191,6 @@ def _write_pictures(graph: Any, targets: Sequence[Path]) -> tuple[list[str], str
 
 # --------------------------------------------------------------------------- draw and derive
 
-ARGUMENTS = """arguments of the function:
-  name=64x100, name=100, name=()   a tensor of that shape, random from --seed
-  name=1e-5                        a constant, written with a point or an exponent
-  name=data.npy, name=data.csv     an array from a file
-  name:=LITERAL                    any Python literal, such as n:=3
-"""
-
-
-def _add_target(commands: Any, name: str, examples: str, **texts: str) -> Any:
-    command = commands.add_parser(
-        name,
-        epilog=f"{ARGUMENTS}\nexamples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **texts,
-    )
-    command.add_argument("target", metavar="FILE.py:FUNCTION", help="a function, or: batchnorm")
-    command.add_argument("arguments", nargs="*", metavar="name=…", help="see below")
-    command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
-    command.add_argument("--force", action="store_true", help="overwrite a file of your own")
-    return command
-
-
-def _add_draw(commands: Any) -> None:
-    draw = _add_target(
-        commands,
-        "draw",
-        "  tinygraph draw batchnorm --step 7\n"
-        "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
-        "  tinygraph draw model.py:forward x=4x3 gamma=3 beta=3 --view joint -o - --format dot",
-        help="draw a NumPy function of yours",
-        description="Run a function of yours, and draw its graph forwards and backwards.",
-    )
-    draw.add_argument("--view", default="circuit", choices=VIEWS, help="(default circuit)")
-    draw.add_argument("--detail", default="steps", choices=DETAILS, help="(default steps)")
-    draw.add_argument("--direction", default="LR", choices=DIRECTIONS, help="(default LR)")
-    draw.add_argument("--step", type=int, metavar="K", help="one step alone; 0 for the inputs")
-    draw.add_argument("--values", action="store_true", help="write value and gradient into boxes")
-    draw.add_argument(
-        "-o", "--output", metavar="FILE", help="by suffix; - for standard output (default: "
-        "graphs/FUNCTION.svg, with view, detail and step in the name)"
-    )  # fmt: skip
-    draw.add_argument("--format", choices=FORMATS, help="instead of the suffix")
-    draw.set_defaults(run=_run_draw)
-
 
 def _run_draw(options: argparse.Namespace) -> int:
     if options.step is not None and (options.view, options.detail) != ("circuit", "steps"):
@@ -377,7 +202,8 @@ def _run_draw(options: argparse.Namespace) -> int:
     parts += [options.view] * (options.view != "circuit")
     parts += [options.detail] * (options.detail != "steps")
     parts += [f"step{options.step}"] * (options.step is not None)
-    output = options.output or f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
+    default = f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
+    output = default if options.output is None else options.output
     suffix = options.format or Path(output).suffix.lower().removeprefix(".")
     suffix = {"gv": "dot", "": "svg" if output == "-" else ""}.get(suffix, suffix)
     if suffix not in FORMATS:
@@ -388,21 +214,23 @@ def _run_draw(options: argparse.Namespace) -> int:
     if output != "-":
         check_targets([Path(output)], options.force)
 
-    from tinygraph.cli.targets import run_target
+    from tinygraph.cli.targets import explaining, run_target
     from tinygraph.drawing.views import draw
 
-    out = run_target(options.target, options.arguments, options.seed)
-    if options.values:
-        _backward(out, options.seed)
-    picture = draw(
-        out,
-        view=options.view,
-        detail=options.detail,
-        step=options.step,
-        values=options.values,
-        direction=options.direction,
-    )
-    write(picture.content(suffix), output)
+    with aside(), explaining(options.target):
+        out = run_target(options.target, options.arguments, options.seed)
+        if options.values:
+            _backward(out, options.seed)
+        picture = draw(
+            out,
+            view=options.view,
+            detail=options.detail,
+            step=options.step,
+            values=options.values,
+            direction=options.direction,
+        )
+        content = picture.content(suffix)
+    write(content, output, suffix)
     return AGREE
 
 
@@ -413,47 +241,23 @@ def _backward(out: Any, seed: int) -> None:
             one.backward(rng.normal(size=one.shape))
 
 
-def _add_derive(commands: Any) -> None:
-    derive = _add_target(
-        commands,
-        "derive",
-        "  tinygraph derive batchnorm\n"
-        "  tinygraph derive batchnorm --format python -o batchnorm_by_machine.py\n"
-        "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
-        help="write the backward pass of a function out",
-        description="Run a function of yours, and write its forward and backward pass out.",
-    )
-    derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
-    derive.add_argument(
-        "-o", "--output", metavar="FILE", default="-", help="(default: standard output)"
-    )
-    derive.set_defaults(run=_run_derive)
-
-
 def _run_derive(options: argparse.Namespace) -> int:
     if options.output != "-":
         check_targets([Path(options.output)], options.force)
 
-    from tinygraph.cli.targets import run_target
+    from tinygraph.cli.targets import explaining, run_target
     from tinygraph.writing.equations import derive
 
-    out = run_target(options.target, options.arguments, options.seed)
-    text = derive(out, format=options.format)
-    write((text.rstrip("\n") + "\n").encode(), options.output)
+    with aside(), explaining(options.target):
+        out = run_target(options.target, options.arguments, options.seed)
+        text = derive(out, format=options.format)
+    write((text.rstrip("\n") + "\n").encode(), options.output, options.format)
     return AGREE
 
 
-# --------------------------------------------------------------------------- messages
-
-
-def _version() -> str:
-    try:
-        return version("tinygraph")
-    except PackageNotFoundError:
-        return "from a checkout that is not installed"
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+COMMANDS = {
+    "batchnorm": _run_batchnorm,
+    "compare": _run_compare,
+    "draw": _run_draw,
+    "derive": _run_derive,
+}

@@ -226,10 +226,12 @@ class _Rows:
             start = self.text.seek(0) + 1
         blank = False
         for number, line in enumerate(self.text, start):
+            if not line.strip():
+                blank = True
+                continue
             self.number, self.line = number, line
-            if blank and line.strip():
+            if blank:
                 raise InputError("stands below a blank line; delete that one")
-            blank = blank or not line.strip()
             # A comma in quotes is no separator, and no part of a number either.
             cells = (cell.replace(",", ";") for cell in _cells(line))
             yield ",".join(cells) if '"' in line else line.strip()

@@ -15,6 +15,7 @@ import contextlib
 import importlib.util
 import inspect
 import math
+import os
 import re
 import sys
 import textwrap
@@ -31,7 +32,7 @@ from tinygraph.cli.inputs import InputError, read_array, wine
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
-__all__ = ["run_target"]
+__all__ = ["explaining", "run_target"]
 
 BUILT_IN = "batchnorm"
 MOST_NUMBERS, MOST_AXES = 10**8, 64
@@ -79,9 +80,9 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
         features = x.shape[-1:]
         values.setdefault("gamma", rng.normal(size=features))
         values.setdefault("beta", rng.normal(size=features))
-        function, file = staged, None
+        function: Callable[..., Any] = staged
     else:
-        function, file = _load(target)
+        function = _load(target)
     values = {
         name: Tensor(value, name=name) if _is_tensor(value) else value
         for name, value in values.items()
@@ -96,7 +97,7 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
         bound = signature.bind(**values)
     except TypeError as error:
         raise InputError(f"{target}: {error}; {_usage(signature)}") from None
-    with _explaining(target, file):
+    with explaining(target):
         result = trace(function)(*bound.args, **bound.kwargs)
     return _tensors(result, target)
 
@@ -143,7 +144,7 @@ def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:
         ) from None
 
 
-def _load(target: str) -> tuple[Callable[..., Any], Path]:
+def _load(target: str) -> Callable[..., Any]:
     """Import the file under a name of its own and look the function up."""
     path, _, name = target.rpartition(":")
     if not name or not path.endswith(".py"):
@@ -155,12 +156,19 @@ def _load(target: str) -> tuple[Callable[..., Any], Path]:
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    # As Python itself runs a file: it can be found by name, and so can what lies beside it.
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(file.parent))
-    with _explaining(path, file):
+    sys.modules[spec.name] = module  # as Python itself runs a file: it can be found by name
+    owner: Any = None
+    function: Any = module
+    with explaining(target):
         spec.loader.exec_module(module)
-        function = getattr(module, name, None)
+        for part in name.split("."):
+            owner, function = function, getattr(function, part, None)
+        static = isinstance(inspect.getattr_static(owner, part, None), staticmethod)
+    if inspect.isclass(owner) and inspect.isfunction(function) and not static:
+        raise InputError(
+            f"{target}: is a method, which needs an object of {owner.__name__}; name a function "
+            "that makes one and calls it"
+        )
     if not callable(function):
         known = [
             k
@@ -170,29 +178,34 @@ def _load(target: str) -> tuple[Callable[..., Any], Path]:
         raise InputError(f"{path}: has no function {name!r}; it has {', '.join(known) or 'none'}")
     if inspect.iscoroutinefunction(function):
         raise InputError(f"{target}: is asynchronous; name a function that computes when called")
-    return function, file
+    found: Callable[..., Any] = function
+    return found
 
 
 @contextlib.contextmanager
-def _explaining(what: str, file: Path | None) -> Iterator[None]:
+def explaining(target: str) -> Iterator[None]:
     """Run code of the user's, and make whatever it raises one line.
 
-    Standard output is for the result, so what it prints goes to standard error. Warnings are not
-    shown: what is drawn or derived does not depend on the random values that overflowed.
+    It finds what lies beside it, as when Python runs a file. Warnings are not shown: what is drawn
+    or derived does not depend on the random values that overflowed.
     """
+    name = target.rpartition(":")[0]
+    file = Path(os.path.realpath(name)) if name else None
+    path = [str(file.parent)] if file else []
     try:
-        with (
-            contextlib.redirect_stdout(sys.stderr),
-            warnings.catch_warnings(),
-            np.errstate(all="ignore"),
-        ):
+        sys.path[:0] = path
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InputError):
         raise
     except BaseException as error:
-        place, message = _place(error, file) or what, _message(error)
+        place, message = _place(error, file) or name or target, _message(error)
         raise InputError(f"{place}: {message.replace(f'{place}: ', '', 1)}") from None
+    finally:
+        for folder in path:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(folder)
 
 
 def _place(error: BaseException, file: Path | None) -> str:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import sys
 import tempfile
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import graphviz
+
+from tinygraph.files import marked, replacing
 
 __all__ = ["FORMATS", "Picture", "RenderingError"]
 
@@ -80,14 +80,16 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
                 f"{path}: cannot write {path.suffix or 'a file without suffix'}; the formats are "
                 + ", ".join(f".{name}" for name in FORMATS)
             )
-        content = self.content("dot" if suffix == "gv" else suffix)
+        format = "dot" if suffix == "gv" else suffix
+        content = marked(self.content(format), format)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with replacing(path) as file:
+            file.write(content)
         return str(path)
 
     def content(self, format: str) -> bytes:
-        """Give what `save` writes: the DOT text, or its rendering, marked as made by tinygraph."""
-        return self.source.encode() if format == "dot" else _marked(self.pipe(format), format)
+        """Give what `save` writes, without its mark: the DOT text, or its rendering."""
+        return self.source.encode() if format == "dot" else bytes(self.pipe(format))
 
     def pipe(
         self,
@@ -180,16 +182,6 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
             bundle["text/plain"] = f"{error}\n\n{self.source}"
         wanted = set(include or bundle) - set(exclude or ())
         return {kind: content for kind, content in bundle.items() if kind in wanted}
-
-
-def _marked(content: bytes, suffix: str) -> bytes:
-    """Leave a mark in formats that say nothing of where they come from."""
-    if suffix == "png":
-        text = b"tEXtSoftware\0tinygraph"
-        chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
-        end = content.rindex(b"IEND") - 4
-        return content[:end] + chunk + content[end:]
-    return content + b"% made by tinygraph\n" if suffix == "pdf" else content
 
 
 def _render(source: str, format: str, engine: str) -> bytes:

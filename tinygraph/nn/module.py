@@ -1,13 +1,16 @@
 """`Module`: something with parameters, made of smaller such things.
 
-A module is an object with a ``__call__``. Its Tensors are parameters, its NumPy arrays are state
-that is kept but not trained, its modules, and those in its lists, are its parts: nothing is
-registered, they are found where they stand, in the order in which they were assigned.
+A module is an object with a ``__call__``. Its Tensors are parameters, its modules are its parts,
+and so are those in its lists, tuples and dicts, however deep: nothing is registered, they are found
+where they stand, in the order in which they were assigned. NumPy arrays that are attributes are
+state that is kept but not trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Set
+from reprlib import recursive_repr
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +27,7 @@ class Module(Stateful):
     """Base class of everything that has parameters.
 
     A subclass assigns Tensors and modules to attributes and defines ``__call__``. Names are paths
-    of attributes: ``hidden.weight``, ``layers.0.bias``.
+    of attributes, places and keys: ``hidden.weight``, ``layers.0.bias``, ``blocks.0.1.weight``.
 
     Attributes
     ----------
@@ -97,21 +100,40 @@ class Module(Stateful):
             p.grad = None
 
     def _members(self) -> Iterator[tuple[str, Any]]:
-        """Give attributes by name, and what stands in lists and dicts."""
-        for name, value in vars(self).items():
-            if isinstance(value, list | tuple):
-                yield from ((f"{name}.{k}", one) for k, one in enumerate(value))
-            elif isinstance(value, dict):
-                yield from ((f"{name}.{key}", one) for key, one in value.items())
-            else:
+        """Give attributes by name, and for containers what stands in them, each opened once."""
+        opened: set[int] = set()
+        stack: list[tuple[str, Any]] = list(vars(self).items())[::-1]
+        while stack:
+            name, value = stack.pop()
+            if isinstance(value, Set) and any(isinstance(one, Tensor | Module) for one in value):
+                raise TypeError(
+                    f"{type(self).__name__}: {name} is a set, in which parts have no order and no "
+                    "names; make it a list or a dict"
+                )
+            if not isinstance(value, list | tuple | deque | dict):
                 yield name, value
+            elif id(value) not in opened:
+                opened.add(id(value))
+                inside = value.items() if isinstance(value, dict) else enumerate(value)
+                stack += [(f"{name}.{key}", one) for key, one in inside][::-1]
 
-    def _buffers(self) -> Iterator[tuple[str, Module, str, Any]]:
-        """Give arrays that are state: the full name, whose attribute, which, and the array."""
+    def _state(self) -> dict[str, tuple[Any, str, Any]]:
+        """Give all arrays that are state by name: whose attribute, which one, and the array."""
+        found: list[tuple[str, Any, str, Any]] = [
+            (name, p, "data", np.asarray(p.data)) for name, p in self.named_parameters()
+        ]
         for path, module in self.named_modules():
-            for name, value in vars(module).items():
+            for key, value in vars(module).items():
                 if isinstance(value, np.ndarray):
-                    yield _joined(path, name), module, name, value
+                    found.append((_joined(path, key), module, key, value))
+        state: dict[str, tuple[Any, str, Any]] = {}
+        for name, owner, key, array in found:
+            if name in state:
+                raise ValueError(
+                    f"{type(self).__name__}: two arrays are called {name}; take other keys for one"
+                )
+            state[name] = owner, key, array
+        return state
 
     # ------------------------------------------------------------------ modes
 
@@ -141,10 +163,7 @@ class Module(Stateful):
         >>> list(nn.BatchNorm(3).state_dict())
         ['gamma', 'beta', 'running_mean', 'running_var']
         """
-        return {
-            **{name: np.array(p.data) for name, p in self.named_parameters()},
-            **{name: np.array(array) for name, _, _, array in self._buffers()},
-        }
+        return {name: np.array(array) for name, (_, _, array) in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` gave; all of it or, on an error, nothing.
@@ -161,16 +180,13 @@ class Module(Stateful):
         TypeError
             If an array is not of numbers.
         """
-        parameters = dict(self.named_parameters())
-        buffers = {name: (owner, key, array) for name, owner, key, array in self._buffers()}
-        mine: dict[str, Any] = {
-            **{name: np.asarray(p.data) for name, p in parameters.items()},
-            **{name: array for name, (_, _, array) in buffers.items()},
+        places = self._state()
+        mine = {name: array for name, (_, _, array) in places.items()}
+        not_negative = {
+            name for name, (owner, key, _) in places.items() if key in _not_negative(owner)
         }
-        new = fitted(type(self).__name__, mine, state)
-        for name, p in parameters.items():
-            p.data = new[name]
-        for name, (owner, key, _) in buffers.items():
+        new = fitted(type(self).__name__, mine, state, not_negative)
+        for name, (owner, key, _) in places.items():
             setattr(owner, key, locked(new[name]))
 
     # ------------------------------------------------------------------ as text
@@ -179,6 +195,7 @@ class Module(Stateful):
         """Give what stands between the brackets when the module is printed."""
         return ""
 
+    @recursive_repr("…")  # of a part that has a link to its whole
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}({self._options()})"]
         parts = [(name, part) for name, part in self._members() if isinstance(part, Module)]
@@ -192,6 +209,10 @@ class Module(Stateful):
 def as_tensor(x: Any) -> Tensor:
     """Give `x` as it is if it is a Tensor, else as a new leaf."""
     return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _not_negative(owner: Module | Tensor) -> tuple[str, ...]:
+    return owner.not_negative if isinstance(owner, Module) else ()
 
 
 def _joined(path: str, name: str) -> str:

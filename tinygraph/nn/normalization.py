@@ -63,7 +63,8 @@ class BatchNorm(Module):
     ------
     ValueError
         If an option is out of its range. On calling: if x does not have C features, or in training
-        only one value per feature.
+        only one value per feature, or a mean or variance that is not finite: it would stay in the
+        running statistics for good.
 
     Notes
     -----
@@ -82,6 +83,8 @@ class BatchNorm(Module):
     >>> norm.eval()([[1.0, 10.0]]).data.round(2)      # a batch of one will do
     array([[0.8 , 1.09]])
     """
+
+    not_negative = ("running_var", "batches")
 
     def __init__(
         self,
@@ -234,13 +237,24 @@ class BatchNorm(Module):
         n = x.size // self.features
         if self.unbiased_running_var:
             var = var * (n / (n - 1))
-        stays = self.momentum
+        stays, batches = self.momentum, getattr(self, "batches", 0) + 1
         if stays is None:
-            self.batches = locked(np.array(self.batches + 1))
-            stays = 1 - 1 / int(self.batches)
+            stays = 1 - 1 / int(batches)
         dtype = self.running_mean.dtype
-        self.running_mean = locked((stays * self.running_mean + (1 - stays) * mean).astype(dtype))
-        self.running_var = locked((stays * self.running_var + (1 - stays) * var).astype(dtype))
+        with np.errstate(over="ignore"):  # what overflows is refused
+            running_mean = (stays * self.running_mean + (1 - stays) * mean).astype(dtype)
+            running_var = (stays * self.running_var + (1 - stays) * var).astype(dtype)
+        bad = ~np.isfinite((running_mean + running_var).astype(float))
+        if bad.any():
+            k = int(np.argmax(bad))
+            raise ValueError(
+                f"{self!r}: feature {k} of x of shape {np.shape(x)} has mean {mean[k]} and "
+                f"variance {var[k]}, which would stay in the running statistics for good; find "
+                "where it comes from with detect_anomaly"
+            )
+        self.running_mean, self.running_var = locked(running_mean), locked(running_var)
+        if self.momentum is None:
+            self.batches = locked(np.array(batches))
 
     def _options(self) -> str:
         options = {

@@ -1,28 +1,29 @@
-"""State: arrays by name, checked when they come back, and files of them that are whole.
+"""State: arrays by name, checked when they come back, and files of them.
 
 What interrupts the writing of a file, such as a full disk, must not destroy the state that it was
-to replace. The arrays are therefore written to a new file beside the old one, which is then moved
-into its place: a file system does that in one step.
+to replace: see `files.replacing`.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tinygraph.files import replacing
 
 __all__ = ["Stateful", "fitted", "read_arrays", "write_arrays"]
 
 
 class Stateful:
     """Something whose state can be given as arrays by name, and taken back from them."""
+
+    not_negative: tuple[str, ...] = ()
+    """Names of its own arrays, such as variances, that cannot be negative."""
 
     def state_dict(self) -> dict[str, Any]:
         """Give copies of all arrays that are state."""
@@ -59,18 +60,24 @@ class Stateful:
         Raises
         ------
         ValueError
-            If the file is damaged, or its names or shapes do not fit; all are listed.
+            If the file is damaged, its names or shapes do not fit, of which all are listed, or its
+            values cannot be a state. Nothing is changed then.
         OSError
-            If it cannot be read.
+            If it cannot be opened.
         """
         state = read_arrays(path)
         try:
             self.load_state_dict(state)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{os.fspath(path)}: {error}") from None
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
-def fitted(what: str, mine: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+def fitted(
+    what: str,
+    mine: Mapping[str, Any],
+    state: Mapping[str, Any],
+    not_negative: Collection[str] = (),
+) -> dict[str, Any]:
     """Give the arrays of `state`, in the dtypes of the arrays that they are to replace.
 
     Parameters
@@ -80,6 +87,8 @@ def fitted(what: str, mine: Mapping[str, Any], state: Mapping[str, Any]) -> dict
     mine : mapping of str to ndarray
         The present state.
     state : mapping of str to array_like
+    not_negative : collection of str, optional
+        Names of arrays that cannot be negative.
 
     Returns
     -------
@@ -89,7 +98,9 @@ def fitted(what: str, mine: Mapping[str, Any], state: Mapping[str, Any]) -> dict
     Raises
     ------
     ValueError
-        If names are missing or unexpected or arrays have another shape; all are listed.
+        If names are missing or unexpected or arrays have another shape; all are listed. If a value
+        is nan, infinite or out of the dtype's range where the present one is finite, or negative
+        where it cannot be.
     TypeError
         If an array is not of numbers.
 
@@ -115,14 +126,25 @@ def fitted(what: str, mine: Mapping[str, Any], state: Mapping[str, Any]) -> dict
             f"{what}: the state does not fit: {listed}; build it with the same parts and options "
             "as what was saved"
         )
-    return {name: _converted(name, state[name], array.dtype) for name, array in mine.items()}
+    new = {name: _converted(f"{what}: {name}", state[name], mine[name]) for name in mine}
+    for name in mine:
+        if name in not_negative and np.any(new[name] < 0):
+            raise ValueError(f"{what}: {name} is negative, which it cannot be")
+    return new
 
 
-def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
-    array = np.asarray(value)
-    if array.dtype.kind not in "iubf" and array.dtype.kind != dtype.kind:
-        raise TypeError(f"{name} must be real numbers, not {array.dtype}")
-    return np.array(array, dtype=dtype)
+def _converted(what: str, value: Any, mine: Any) -> Any:
+    """Give the value in the dtype of `mine`, if it is numbers that can take the place of those."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "iuf" and given.dtype.kind != mine.dtype.kind:
+        raise TypeError(f"{what} must be real numbers, not {given.dtype}")
+    with np.errstate(all="ignore"):
+        array = np.array(given, dtype=mine.dtype)
+    if mine.dtype.kind in "fc" and np.any(~np.isfinite(array) & np.isfinite(mine)):
+        raise ValueError(f"{what} is nan, infinite or too large for {mine.dtype}")
+    if mine.dtype.kind in "iu" and np.any(array != given):
+        raise ValueError(f"{what} must be whole numbers that fit {mine.dtype}")
+    return array
 
 
 # --------------------------------------------------------------------------- files
@@ -154,22 +176,15 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Non
     ...     read_arrays(f"{folder}/two.npz")
     {'a': array([1., 2.]), 'b': array(3)}
     """
-    target = Path(os.path.realpath(_checked(path)))  # a link stays a link
-    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with zipfile.ZipFile(new, "x") as archive:
-            for name, value in arrays.items():
-                array = np.asarray(value)
-                if array.dtype.hasobject:
-                    raise ValueError(f"{name} holds Python objects, which need pickle; convert it")
-                # A plain ZipInfo is dated 1980, whatever the time is.
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
-                    np.lib.format.write_array(part, array, allow_pickle=False)
-        if target.exists():
-            shutil.copymode(target, new)
-        os.replace(new, target)
-    finally:
-        new.unlink(missing_ok=True)
+    path = _checked(path)
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            if array.dtype.hasobject:
+                raise ValueError(f"{name} holds Python objects, which need pickle; convert it")
+            # A plain ZipInfo is dated 1980, whatever the time is.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, array, allow_pickle=False)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -190,18 +205,19 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError
         If the file is damaged, is no ``.npz`` file, or holds Python objects.
     OSError
-        If it cannot be read.
+        If it cannot be opened.
     """
     path = _checked(path)
-    try:
-        with open(path, "rb") as file:
+    with open(path, "rb") as file:
+        try:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array without a name")
             with archive:
                 return {name: archive[name] for name in archive.files}
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read as arrays by name (.npz): {error}") from None
+        except Exception as error:  # junk in an archive or a header can raise almost anything
+            reason = str(error) or type(error).__name__
+            raise ValueError(f"{path} cannot be read as arrays by name (.npz): {reason}") from None
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,252 @@
+"""What can be written on the command line: commands, options, and the words that help with them."""
+
+from __future__ import annotations
+
+import argparse
+from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from typing import Any, NoReturn
+
+from tinygraph.cli.outputs import say
+
+__all__ = ["FORMATS", "parser"]
+
+DTYPES = ("float32", "float64", "longdouble")
+VIEWS = ("circuit", "forward", "backward", "joint")
+DETAILS = ("steps", "primitives")
+DIRECTIONS = ("LR", "TB", "RL", "BT")
+FORMATS = ("svg", "png", "pdf", "dot", "json")
+NOTATIONS = ("text", "markdown", "latex", "python")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of the whole command; which one is asked for stands in `command`."""
+    whole = _Parser(
+        prog="tinygraph",
+        description="Computational graphs of NumPy code: drawn, differentiated, compared.",
+        epilog="examples:\n"
+        "  tinygraph batchnorm\n"
+        "  tinygraph compare --exact\n"
+        "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
+        "  tinygraph derive batchnorm --format python",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.add_argument("--version", action="version", version=f"tinygraph {_version()}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_batchnorm(commands)
+    _add_compare(commands)
+    _add_draw(commands)
+    _add_derive(commands)
+    return whole
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: {message}; see {self.prog} --help")
+        raise SystemExit(2)
+
+
+def _version() -> str:
+    try:
+        return version("tinygraph")
+    except PackageNotFoundError:
+        return "from a checkout that is not installed"
+
+
+# --------------------------------------------------------------------------- batchnorm and compare
+
+
+def _add_batchnorm(commands: Any) -> None:
+    batchnorm, _ = _add_comparison(
+        commands,
+        "batchnorm",
+        "  tinygraph batchnorm                          the UCI Wine measurements (178, 13)\n"
+        "  tinygraph batchnorm batch.csv --dtype float32\n"
+        "  tinygraph batchnorm images.npy --axis 0,2,3 -o pictures\n"
+        "  tinygraph batchnorm --json > report.json",
+        eps="1e-5",
+        help="stage, differentiate, compare and draw BatchNorm on a batch",
+        description="Run staged BatchNorm on a batch, differentiate it from a random upstream "
+        "gradient, compare every gradient with the formulas derived by hand and with the closed "
+        "form, and draw the graph.",
+    )
+    add = batchnorm.add_argument
+    add(
+        "-o",
+        "--output",
+        type=_name,
+        metavar="DIR",
+        default="graphs",
+        help="for the pictures (default graphs)",
+    )
+    add("--force", action="store_true", help="overwrite files that tinygraph did not make")
+    batchnorm.set_defaults(exact=False)
+
+
+def _add_compare(commands: Any) -> None:
+    _, arithmetic = _add_comparison(
+        commands,
+        "compare",
+        "  tinygraph compare batch.csv --seed 3\n"
+        "  tinygraph compare --exact                    in fractions: equal, and not only close\n"
+        "  tinygraph compare batch.csv --exact --eps 1/10000",
+        eps="1e-5, with --exact 1/90000",
+        help="compare BatchNorm, staged and in closed form, without pictures",
+        description="Do what `tinygraph batchnorm` does, but draw nothing; or do it in fractions, "
+        "in which the gradients must be equal, and write a few of them out.",
+    )
+    arithmetic.add_argument(
+        "--exact",
+        action="store_true",
+        help="compute in fractions, without any rounding; x moves by less than a millionth of its "
+        "spread so that √(var + eps) is a fraction",
+    )
+
+
+def _add_comparison(
+    commands: Any, name: str, examples: str, *, eps: str, **texts: str
+) -> tuple[Any, Any]:
+    """Add a command with what a comparison needs; give it, and its group for the arithmetic."""
+    command = commands.add_parser(
+        name,
+        epilog=f"examples:\n{examples}\n\n"
+        "exit code: 0 agree, 1 disagree, 2 mistake in the command or the input",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **texts,
+    )
+    add, arithmetic = command.add_argument, command.add_mutually_exclusive_group()
+    add(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="a batch of shape (N, D): .npy, or .csv with or without a header line "
+        "(default: the UCI Wine measurements)",
+    )
+    add("--seed", type=_seed, default=0, help="of gamma, beta and upstream gradient (default 0)")
+    add("--upstream", metavar="FILE", help="upstream gradient of x's shape, .npy or .csv")
+    add("--eps", type=_eps, help=f"added to the variance (default {eps})")
+    arithmetic.add_argument(
+        "--dtype", choices=DTYPES, help="compute in this (default: that of the file)"
+    )
+    add(
+        "--axis",
+        type=_axis,
+        default=0,
+        metavar="AXES",
+        help="axes of mean and variance, such as 0 or 0,2,3 or -1; several that begin with a "
+        "minus sign as --axis=-2,-1 (default 0)",
+    )
+    add("--json", action="store_true", help="print one JSON document on standard output")
+    add("--allow-nonfinite", action="store_true", help="go on where the input has nan or inf")
+    return command, arithmetic
+
+
+# --------------------------------------------------------------------------- draw and derive
+
+ARGUMENTS = """arguments of the function:
+  name=64x100, name=100, name=()   a tensor of that shape, random from --seed
+  name=1e-5                        a constant, written with a point or an exponent
+  name=data.npy, name=data.csv     an array from a file
+  name:=LITERAL                    any Python literal, such as n:=3
+"""
+
+
+def _add_target(commands: Any, name: str, examples: str, **texts: str) -> Any:
+    command = commands.add_parser(
+        name,
+        epilog=f"{ARGUMENTS}\nexamples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **texts,
+    )
+    command.add_argument("target", metavar="FILE.py:FUNCTION", help="a function, or: batchnorm")
+    command.add_argument("arguments", nargs="*", metavar="name=…", help="see below")
+    command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
+    command.add_argument("--force", action="store_true", help="overwrite a file of your own")
+    return command
+
+
+def _add_draw(commands: Any) -> None:
+    draw = _add_target(
+        commands,
+        "draw",
+        "  tinygraph draw batchnorm --step 7\n"
+        "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
+        "  tinygraph draw model.py:forward x=4x3 gamma=3 beta=3 --view joint -o - --format dot",
+        help="draw a NumPy function of yours",
+        description="Run a function of yours, and draw its graph forwards and backwards.",
+    )
+    draw.add_argument("--view", default="circuit", choices=VIEWS, help="(default circuit)")
+    draw.add_argument("--detail", default="steps", choices=DETAILS, help="(default steps)")
+    draw.add_argument("--direction", default="LR", choices=DIRECTIONS, help="(default LR)")
+    draw.add_argument("--step", type=int, metavar="K", help="one step alone; 0 for the inputs")
+    draw.add_argument("--values", action="store_true", help="write value and gradient into boxes")
+    draw.add_argument(
+        "-o", "--output", type=_name, metavar="FILE", help="by suffix; - for standard output "
+        "(default: graphs/FUNCTION.svg, with view, detail and step in the name)"
+    )  # fmt: skip
+    draw.add_argument("--format", choices=FORMATS, help="instead of the suffix")
+
+
+def _add_derive(commands: Any) -> None:
+    derive = _add_target(
+        commands,
+        "derive",
+        "  tinygraph derive batchnorm\n"
+        "  tinygraph derive batchnorm --format python -o batchnorm_by_machine.py\n"
+        "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
+        help="write the backward pass of a function out",
+        description="Run a function of yours, and write its forward and backward pass out.",
+    )
+    derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
+    derive.add_argument(
+        "-o",
+        "--output",
+        type=_name,
+        metavar="FILE",
+        default="-",
+        help="(default: standard output)",
+    )
+
+
+# --------------------------------------------------------------------------- values of options
+
+
+def _eps(text: str) -> float | Fraction:
+    try:
+        eps: float | Fraction = Fraction(text) if "/" in text else float(text)
+        if eps and isfinite(eps) and not 1e-300 < abs(float(eps)) < 1e300:
+            raise OverflowError
+        return eps
+    except (ValueError, ArithmeticError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number in range; write such as 1e-5 or 1/90000"
+        ) from None
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if seed < 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no seed; write a whole number that is not negative"
+        )
+    return seed
+
+
+def _axis(text: str) -> int | tuple[int, ...]:
+    try:
+        axes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no axis; write one integer or several with commas, such as 0,2,3"
+        ) from None
+    return axes[0] if len(axes) == 1 else axes
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; name a file, or leave it out")
+    return text
