@@ -27,6 +27,7 @@ __all__ = [
     "Line",
     "font_file",
     "height",
+    "printable",
     "width",
 ]
 
@@ -85,6 +86,25 @@ def font_file(face: str, suffix: str) -> bytes:
     bytes
     """
     return (_FONTS / f"tinygraph-sans-{face}.{suffix}").read_bytes()
+
+
+def printable(text: str) -> str:
+    """Give a text on one line, in which what cannot be seen is replaced.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> printable("a" + chr(10) + "b")
+    'a↵b'
+    """
+    return "".join("↵" if c == "\n" else c if c.isprintable() else "\ufffd" for c in text)
 
 
 def width(text: str, size: float = 13, bold: bool = False) -> float:

@@ -1,9 +1,9 @@
 """`draw`: a Graph becomes a picture.
 
-Values flow to the right along black arrows, gradients to the left along red, dashed ones. Red
-arrows never move a box (``constraint=false``), so that the backward pass lies exactly on the
-forward pass. Every view is written with the same few pens: `Canvas` knows how a box, an arrow, a
-frame and the legend look, and the views only say which of them there are.
+Values flow to the right along black arrows, gradients to the left along red, dashed ones, on the
+same road: a gradient runs back where its value came. So the layout is that of the forward pass.
+Every view is written with the same few pens: `Canvas` knows what a box, a road, a frame and the
+legend say, and the views only which of them there are.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygraph.drawing.boxes import MOST_BOXES, gather
-from tinygraph.drawing.canvas import Canvas, name_of
+from tinygraph.drawing.canvas import Canvas
 from tinygraph.drawing.rendering import Picture
 from tinygraph.graph.capturing import uncollected
-from tinygraph.graph.nodes import Node
+from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph, capture
 
 __all__ = ["draw"]
@@ -108,7 +108,7 @@ def draw(
     with uncollected():
         canvas = Canvas(graph, direction, values)
         _draw_view(canvas, view, detail, step)
-        return canvas.finished()
+        return Picture.of(canvas.sheet)
 
 
 def _check(option: str, value: str, choices: Sequence[str]) -> None:
@@ -157,18 +157,18 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
         value = arrow.value
         named = detail == "steps" and value.index not in labelled
         labelled.add(value.index)
+        strokes = [
+            canvas.gradient(g, rule=g.kind == "whole" and value.role == "input" and named)
+            for g in arrow.gradients
+            if gradients
+        ]
         tail, head = keys[value.index], keys[arrow.head.result.index]
-        canvas.value_arrow(tail, head, value if named else None, arrow.main)
-        if gradients and arrow.gradient is not None:
-            only_path = arrow.gradient.kind == "whole" and value.role == "input"
-            with_rule = only_path and detail == "steps"
-            label = canvas.rule(arrow.gradient) if with_rule else arrow.gradient.name
-            canvas.gradient_arrow(head, tail, label)
+        step = arrow.head.step
+        canvas.road(tail, head, value, strokes, step=step, named=named, main=arrow.main)
     differentiated = {g.via.index for g in graph.arrivals if g.via is not None}
     for out in graph.outputs:
-        end = canvas.put_output(out, keys[out.index])
-        if gradients and (out.index in differentiated or out.role == "input"):
-            canvas.gradient_arrow(end, keys[out.index], f"d{name_of(out)}")
+        back = gradients and (out.index in differentiated or out.role == "input")
+        canvas.put_output(out, keys[out.index], [canvas.arriving(out)] if back else ())
     canvas.legend(
         "input", "step" if detail == "steps" else "primitive", "value", *["gradient"] * gradients
     )
@@ -209,7 +209,6 @@ def _draw_backward(canvas: Canvas, detail: str) -> None:
                 canvas.dependency(x, node)
             elif primitives:
                 canvas.put_read(x, node)
-    canvas.picture.graph_attr["ranksep"] = "0.3"
     canvas.legend("gradient", "sum", *["read"] * primitives)
 
 
@@ -240,32 +239,36 @@ def _draw_step(canvas: Canvas, number: int) -> None:
         for x in node.inputs
         if x.index not in inside and x.role != "constant"
     ]
-    operands = {x.index: x for x in uses}
-    for x in operands.values():
+    arriving = [
+        canvas.gradient(g, rule=True, shape=True)
+        for g in graph.gradients
+        if g.of is result and g.kind in ("upstream", "whole", "sum")
+    ]
+    for x in {x.index: x for x in uses}.values():
         canvas.put_value(x)
-    for x in uses:
-        canvas.value_arrow(canvas.key(x), center)
-    end = canvas.put_output(result, center)
-    for g in graph.gradients:
-        if g.of is result and g.kind in ("upstream", "whole", "sum"):
-            canvas.gradient_arrow(end, center, canvas.rule(g, shape=True))
-        elif g.via is not None and g.via.index in inside and g.of.index in operands:
-            canvas.gradient_arrow(center, canvas.key(g.of), canvas.rule(g, shape=True))
+        leaving = [
+            canvas.gradient(g, rule=True, shape=True)
+            for g in graph.gradients
+            if g.of is x and g.via is not None and g.via.index in inside
+        ]
+        canvas.road(canvas.key(x), center, x, leaving, step=number)
+    canvas.put_output(result, center, arriving)
     canvas.legend("input", "step", "value", "gradient")
 
 
 def _draw_arrivals(canvas: Canvas) -> None:
     """Draw step 0: the gradients that arrive at the inputs, and what they add up to."""
-    drawn: set[int] = set()
+    roads: dict[tuple[int, int], list[Gradient]] = {}
     for g in canvas.graph.gradients:
-        if g.of.role != "input" or g.via is None:
-            continue
-        result = canvas.results[g.step]
-        if result.index not in drawn:
+        if g.of.role == "input" and g.via is not None:
+            roads.setdefault((g.of.index, canvas.results[g.step].index), []).append(g)
+    for arriving in roads.values():
+        x, result = arriving[0].of, canvas.results[arriving[0].step]
+        tail, head = canvas.key(x), canvas.key(result)
+        if head not in canvas.sheet.blocks:
             canvas.put_step(result)
-        if g.of.index not in drawn:
-            canvas.put_value(g.of, gradients=True)
-        drawn |= {result.index, g.of.index}
-        canvas.value_arrow(canvas.key(g.of), canvas.key(result))
-        canvas.gradient_arrow(canvas.key(result), canvas.key(g.of), canvas.rule(g, shape=True))
+        if tail not in canvas.sheet.blocks:
+            canvas.put_value(x, gradients=True)
+        strokes = [canvas.gradient(g, rule=True, shape=True) for g in arriving]
+        canvas.road(tail, head, x, strokes, step=result.step)
     canvas.legend("input", "step", "value", "gradient")
