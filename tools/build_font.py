@@ -52,6 +52,17 @@ def cut(font: TTFont, characters: str) -> TTFont:
     return font
 
 
+def decompose(font: TTFont) -> None:
+    """Write every glyph out, so that a reader needs to know of simple ones only."""
+    glyphs, table = font.getGlyphSet(), font["glyf"]
+    for name in [name for name in font.getGlyphOrder() if table[name].isComposite()]:
+        recording = DecomposingRecordingPen(glyphs)
+        glyphs[name].draw(recording)
+        pen = TTGlyphPen(None)
+        recording.replay(pen)
+        table[name] = pen.glyph()
+
+
 def add_signs(font: TTFont, other: TTFont, signs: str) -> None:
     """Copy the outlines of `signs`, which both fonts draw in the same units."""
     if font["head"].unitsPerEm != other["head"].unitsPerEm:
@@ -96,6 +107,7 @@ def build(sources: Path, face: str) -> TTFont:
     font = TTFont(main, recalcTimestamp=False)
     missing = "".join(c for c in SIGNS if ord(c) not in font.getBestCmap())
     font = cut(font, LETTERS + SIGNS)
+    decompose(font)
     add_signs(font, TTFont(rest), missing)
     name_it(font, face)
     return font

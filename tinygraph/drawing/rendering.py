@@ -12,7 +12,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ import graphviz
 
 from tinygraph.drawing.dot import EDGE, GRAPH, NODE, body, legend
 from tinygraph.drawing.layout import RenderingError, draw_by_graphviz, place
+from tinygraph.drawing.pdf import write_pdf
+from tinygraph.drawing.png import write_png
 from tinygraph.drawing.scene import Scene, draw_scene
 from tinygraph.drawing.sheet import Sheet
 from tinygraph.drawing.svg import write_svg
@@ -30,7 +32,11 @@ __all__ = ["FORMATS", "Picture", "RenderingError"]
 FORMATS = ("svg", "png", "pdf", "dot", "json")
 """What `Picture.save` writes, by suffix."""
 
-OURS = ("svg",)
+WRITERS: dict[str, Callable[[Scene], bytes]] = {
+    "svg": lambda scene: write_svg(scene, "computational graph").encode(),
+    "png": write_png,
+    "pdf": write_pdf,
+}
 FITTED = "max-width:100%;height:auto"
 """Makes a picture as narrow as the cell that it stands in."""
 
@@ -166,11 +172,11 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
                 return super().pipe(
                     format, *args, engine=engine, encoding=encoding, **{"quiet": True} | options
                 )
-        scene = self._scene(format) if format in OURS and engine == "dot" else None
+        scene = self._scene(format) if format in WRITERS and engine == "dot" else None
         if scene is None:
             content = draw_by_graphviz(self.source, format, engine)
         else:
-            content = write_svg(scene, "computational graph").encode()
+            content = WRITERS[format](scene)
         return content.decode(encoding) if encoding else content
 
     def render(

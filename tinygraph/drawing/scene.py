@@ -25,7 +25,18 @@ from tinygraph.drawing.sheet import (
 from tinygraph.drawing.strokes import arrow, outline, track
 from tinygraph.drawing.typography import CAPITAL, GREY, Line, height
 
-__all__ = ["PAPER", "Ellipse", "Group", "Mark", "Path", "Rectangle", "Scene", "Text", "draw_scene"]
+__all__ = [
+    "PAPER",
+    "Ellipse",
+    "Group",
+    "Mark",
+    "Path",
+    "Rectangle",
+    "Scene",
+    "Text",
+    "curves",
+    "draw_scene",
+]
 
 MARGIN = 5.0
 PAPER = "white"
@@ -137,6 +148,49 @@ def draw_scene(sheet: Sheet, places: Places) -> Scene:
     groups += legend
     left, top, right, bottom = _bounds(groups)
     return Scene(tuple(groups), left - MARGIN, top - MARGIN, right - left + 10, bottom - top + 10)
+
+
+ROUND = 0.5522847498  # where the control points of a quarter of a circle lie
+
+
+def curves(mark: Path | Ellipse | Rectangle) -> list[tuple[Point, ...]]:
+    """Give a shape as a start, lines (one point each) and cubic curves (three).
+
+    Parameters
+    ----------
+    mark : Path, Ellipse or Rectangle
+
+    Returns
+    -------
+    list of tuples of points
+    """
+    match mark:
+        case Path(points, straight=straight):
+            each = 1 if straight else 3
+            return [points[:1], *(points[k : k + each] for k in range(1, len(points), each))]
+        case Ellipse((x, y), rx, ry):
+            return _rounded(x - rx, y - ry, x + rx, y + ry, rx, ry)
+        case Rectangle(left, top, right, bottom, r):
+            r = min(r, (right - left) / 2, (bottom - top) / 2)
+            return _rounded(left, top, right, bottom, r, r)
+
+
+def _rounded(
+    left: float, top: float, right: float, bottom: float, rx: float, ry: float
+) -> list[tuple[Point, ...]]:
+    """Go around a box with rounded corners, clockwise."""
+    u, v = rx * (1 - ROUND), ry * (1 - ROUND)
+    return [
+        ((left + rx, top),),
+        ((right - rx, top),),
+        ((right - u, top), (right, top + v), (right, top + ry)),
+        ((right, bottom - ry),),
+        ((right, bottom - v), (right - u, bottom), (right - rx, bottom)),
+        ((left + rx, bottom),),
+        ((left + u, bottom), (left, bottom - v), (left, bottom - ry)),
+        ((left, top + ry),),
+        ((left, top + v), (left + u, top), (left + rx, top)),
+    ]
 
 
 # --------------------------------------------------------------------------- blocks and frames

@@ -25,8 +25,11 @@ __all__ = [
     "LIGHT",
     "RED",
     "Line",
+    "advance",
     "font_file",
+    "glyph",
     "height",
+    "metrics",
     "printable",
     "width",
 ]
@@ -128,11 +131,40 @@ def width(text: str, size: float = 13, bold: bool = False) -> float:
     >>> round(width("xmu"), 2), round(width("xmu", bold=True), 2)
     (21.78, 21.92)
     """
-    table = _metrics()
-    face, units = table["bold" if bold else "regular"], table["units"]
-    return float(
-        sum(face[c][0] if c in face else units * _estimate(c) for c in text) * size / units
-    )
+    return size * sum(advance(character, bold) for character in text)
+
+
+def advance(character: str, bold: bool = False) -> float:
+    """Give how far a character moves the pen, in units of the size.
+
+    Parameters
+    ----------
+    character : str
+    bold : bool, optional
+
+    Returns
+    -------
+    float
+    """
+    table = metrics()
+    found = table["bold" if bold else "regular"].get(character)
+    return float(found[0] / table["units"]) if found else _estimate(character)
+
+
+def glyph(character: str, bold: bool = False) -> int:
+    """Give the number of a character's glyph in the font; 0 if it lacks it.
+
+    Parameters
+    ----------
+    character : str
+    bold : bool, optional
+
+    Returns
+    -------
+    int
+    """
+    found = metrics()["bold" if bold else "regular"].get(character)
+    return int(found[1]) if found else 0
 
 
 def height(lines: Iterable[Line]) -> float:
@@ -144,7 +176,13 @@ _FONTS = files("tinygraph.drawing") / "fonts"
 
 
 @cache
-def _metrics() -> dict[str, Any]:
+def metrics() -> dict[str, Any]:
+    """Give units, ascent and descent of the font, and advance and glyph of every character.
+
+    Returns
+    -------
+    dict
+    """
     table: dict[str, Any] = json.loads((_FONTS / "metrics.json").read_text(encoding="utf-8"))
     return table
 
