@@ -174,9 +174,10 @@ class Canvas:
         )
 
     def gradient(self, g: Gradient, rule: bool = False, shape: bool = False) -> Stroke:
-        """Give the stroke of a gradient, labelled with its name, or its rule on top of that."""
+        """Give the stroke of a gradient, labelled with its name, or its rule where that fits."""
         written = self.rule(g)
-        text = _short(written if rule else g.name, LONGEST_FORMULA)
+        fits = len(written) <= LONGEST_FORMULA or shape
+        text = _short(written if rule and fits else g.name, LONGEST_FORMULA)
         lines = [_line(part, RED) for part in _broken(text)]
         if shape:
             lines += _shape(g.node, RED)
@@ -205,7 +206,8 @@ class Canvas:
         lines = []
         name = name_of(value)
         if named and name and value.role == "forward":
-            shape = shape_text(value.shape) if value.index in self.new_shapes else ""
+            new = value.shape and value.index in self.new_shapes
+            shape = shape_text(value.shape) if new else ""
             if self.sheet.upright:
                 lines = [_line(f"{name} {shape}".strip())]
             else:

@@ -138,7 +138,7 @@ def _fill(canvas: Pixels, polygons: Sequence[Array], color: str) -> None:
     """Paint polygons that run the same way round; where they overlap they count once."""
     if not polygons:
         return
-    edges = np.concatenate([np.concatenate([p, np.roll(p, -1, axis=0)], axis=1) for p in polygons])
+    edges = np.concatenate([np.concatenate([p, [*p[1:], p[0]]], axis=1) for p in polygons])
     left, top = (max(int(np.floor(edges[:, k::2].min())), 0) for k in (0, 1))
     right, bottom = (
         min(int(np.ceil(edges[:, k::2].max())) + 1, canvas.shape[1 - k]) for k in (0, 1)
@@ -212,7 +212,7 @@ def _file(pixels: Pixels, dpi: float) -> bytes:
         for kind, content in (
             (b"IHDR", head),
             (b"pHYs", struct.pack(">2IB", meter, meter, 1)),
-            (b"IDAT", zlib.compress(lines.tobytes(), 9)),
+            (b"IDAT", zlib.compress(lines.tobytes(), 6)),
             (b"IEND", b""),
         )
     )

@@ -12,7 +12,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tinygraph.drawing.dot import EDGE, GRAPH, NODE, body, legend
 from tinygraph.drawing.layout import RenderingError, draw_by_graphviz, place
 from tinygraph.drawing.pdf import write_pdf
 from tinygraph.drawing.png import write_png
-from tinygraph.drawing.scene import Scene, draw_scene
+from tinygraph.drawing.scene import PAPER, Scene, draw_scene
 from tinygraph.drawing.sheet import Sheet
 from tinygraph.drawing.svg import write_svg
 
@@ -32,11 +32,7 @@ __all__ = ["FORMATS", "Picture", "RenderingError"]
 FORMATS = ("svg", "png", "pdf", "dot", "json")
 """What `Picture.save` writes, by suffix."""
 
-WRITERS: dict[str, Callable[[Scene], bytes]] = {
-    "svg": lambda scene: write_svg(scene, "computational graph").encode(),
-    "png": write_png,
-    "pdf": write_pdf,
-}
+OURS = ("svg", "png", "pdf")
 FITTED = "max-width:100%;height:auto"
 """Makes a picture as narrow as the cell that it stands in."""
 
@@ -140,6 +136,8 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         renderer: str | None = None,
         engine: str | None = None,
         encoding: str | None = None,
+        dpi: float = 96,
+        transparent: bool = False,
         **options: Any,
     ) -> Any:
         """Render and return the bytes, or text in `encoding`.
@@ -154,6 +152,10 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
             Layout program; ``"dot"`` by default.
         encoding : str, optional
             Decode the result with it.
+        dpi : float, optional
+            Pixels to an inch, of PNG.
+        transparent : bool, optional
+            Leave the paper out.
 
         Returns
         -------
@@ -172,11 +174,11 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
                 return super().pipe(
                     format, *args, engine=engine, encoding=encoding, **{"quiet": True} | options
                 )
-        scene = self._scene(format) if format in WRITERS and engine == "dot" else None
+        scene = self._scene(format) if format in OURS and engine == "dot" else None
         if scene is None:
             content = draw_by_graphviz(self.source, format, engine)
         else:
-            content = WRITERS[format](scene)
+            content = self._written(scene, format, dpi, transparent)
         return content.decode(encoding) if encoding else content
 
     def render(
@@ -222,6 +224,20 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         if view:
             self._view(str(target), format=format or self.format, quiet=True)
         return str(target)
+
+    def natural_width(self) -> float:
+        """Give the width that it has where nothing makes it smaller, in points."""
+        scene = self._scene("svg")
+        return scene.width if scene else 0.0
+
+    def _written(self, scene: Scene, format: str, dpi: float, transparent: bool) -> bytes:
+        asked = self.sheet.width if self.sheet else None
+        scale = min(1.0, asked / scene.width) if asked else 1.0
+        if format == "pdf":
+            return write_pdf(scene, scale)
+        if format == "png":
+            return write_png(scene, dpi, transparent, scale)
+        return write_svg(scene, "computational graph", scale, "" if transparent else PAPER).encode()
 
     def _by_program(self, renderer: str | None, engine: str) -> bool:
         """Whether the dot program is asked for; where it is not installed, asking is an error."""

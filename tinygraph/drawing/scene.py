@@ -38,7 +38,7 @@ __all__ = [
     "draw_scene",
 ]
 
-MARGIN = 5.0
+MARGIN = 4.0
 PAPER = "white"
 NARROWEST = 240.0  # for a legend to stand in
 DASHES = {"gradient": "5 2.6", "dotted": "1 2.5"}
@@ -147,7 +147,13 @@ def draw_scene(sheet: Sheet, places: Places) -> Scene:
     legend = list(_legend(sheet, (left + right) / 2, bottom + 10, right - left))
     groups += legend
     left, top, right, bottom = _bounds(groups)
-    return Scene(tuple(groups), left - MARGIN, top - MARGIN, right - left + 10, bottom - top + 10)
+    return Scene(
+        tuple(groups),
+        left - MARGIN,
+        top - MARGIN,
+        right - left + 2 * MARGIN,
+        bottom - top + 2 * MARGIN,
+    )
 
 
 ROUND = 0.5522847498  # where the control points of a quarter of a circle lie
@@ -209,14 +215,15 @@ def _block(block: Block, middle: Point) -> Group:
                 Rectangle(
                     *(cx - rx + d, cy - ry + d, cx + rx + d, cy + ry + d),
                     *(look.radius, look.border, look.fill),
-                    dash=look.dash,
+                    dash=DASHES.get(look.dash, ""),
                 )
                 for d in shifts
             ]
     if block.number:
         number = Line(block.number, GREY, size=NUMBER)
-        baseline = cy - h / 2 + 3 + CAPITAL * NUMBER
-        marks.append(Text(cx - w / 2 + CORNER, baseline, number))
+        rings = RING * (look.rings - 1)
+        x, y = cx - w / 2 + rings + CORNER, cy - h / 2 + rings + 3 + CAPITAL * NUMBER
+        marks.append(Text(x, y, number))
     marks += _centred(block.lines, middle)
     return Group(block.ident, f"node step{block.step}", tuple(marks))
 

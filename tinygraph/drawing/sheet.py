@@ -28,7 +28,7 @@ __all__ = [
 Scope = tuple[str, ...]
 
 NUMBER = 12  # size of a step's number
-CORNER, PAD, RING = 4, 6, 3.5
+CORNER, PAD, RING = 3, 6, 3.5
 TRACKS = 4.6  # between two strokes of one road
 
 
@@ -80,7 +80,7 @@ class Block:
         return _even(w + more), _even(h + more)
 
     def _box(self) -> tuple[float, float]:
-        side = CORNER + width(self.number, NUMBER) + 3 if self.number else PAD
+        side = CORNER + width(self.number, NUMBER) + 2 if self.number else PAD
         widths = [line.width + 2 * PAD for line in self.lines[1:]]
         first = self.lines[0].width + 2 * max(side, PAD) if self.lines else 0
         return max([first, *widths, 16]), max(height(self.lines) + PAD, 16)
@@ -137,7 +137,7 @@ class Road:
 
     def label_size(self, upright: bool) -> tuple[int, int]:
         """Width and height of the label, with the room that the strokes take up beside it."""
-        w = max(line.width for line in self.lines) + 6
+        w = max(line.width for line in self.lines) + 2
         h = height(self.lines)
         return (ceil(w + self.reach), ceil(h)) if upright else (ceil(w), ceil(h + self.reach))
 
@@ -165,6 +165,8 @@ class Sheet:
         Side by side below the picture.
     note : Line, optional
         Above the legend.
+    width : float, optional
+        That it is shown in at most, in points; what is wider is made smaller.
     """
 
     direction: str
@@ -173,11 +175,12 @@ class Sheet:
     frames: dict[Scope, Frame] = field(default_factory=dict)
     legend: list[Line] = field(default_factory=list)
     note: Line | None = None
+    width: float | None = None
 
     @property
     def gap(self) -> float:
         """Between two ranks, in inches; the label of a road is a rank of its own."""
-        return 0.2 if any(road.lines for road in self.roads) else 0.35
+        return 0.12 if any(road.lines for road in self.roads) else 0.35
 
     @property
     def upright(self) -> bool:
@@ -210,7 +213,7 @@ def _ellipse(lines: tuple[Line, ...]) -> tuple[float, float]:
     A line of width w whose farther edge is at height y fits where (w/2)²/rx² + y²/ry² ≤ 1.
     """
     h = height(lines)
-    ry, top, rx = 0.68 * h + 3, -h / 2, 12.0
+    ry, top, rx = 0.74 * h + 3, -h / 2, 12.0
     for line in lines:
         y = max(abs(top + 2), abs(top + line.height - 2))
         rx = max(rx, (line.width / 2 + 3) / sqrt(1 - (y / ry) ** 2))

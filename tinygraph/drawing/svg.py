@@ -41,8 +41,9 @@ def write_svg(scene: Scene, label: str, scale: float = 1.0, background: str = PA
     box = " ".join(map(number, (scene.left, scene.top, scene.width, scene.height)))
     size = f'width="{number(scene.width * scale)}pt" height="{number(scene.height * scale)}pt"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="{box}" role="img" '
-        f'aria-label="{_escape(label)}" font-family="{FALLBACK}">',
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f'<svg class="graph tinygraph" xmlns="http://www.w3.org/2000/svg" {size} '
+        f'viewBox="{box}" role="img" aria-label="{_escape(label)}" font-family="{FALLBACK}">',
         f"<style>{_font_faces()}</style>",
     ]
     if background:
@@ -50,7 +51,7 @@ def write_svg(scene: Scene, label: str, scale: float = 1.0, background: str = PA
         area = f'width="{number(scene.width)}" height="{number(scene.height)}"'
         parts.append(f'<rect class="paper" {corner} {area} fill="{background}"/>')
     for group in scene.groups:
-        parts += _group(group)
+        parts += _group(group, paper=bool(background))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -91,12 +92,12 @@ def _escape(text: str) -> str:
     return html.escape(re.sub(r"^ | (?= )| $", "\xa0", text))
 
 
-def _group(group: Group) -> Iterator[str]:
+def _group(group: Group, paper: bool) -> Iterator[str]:
     data = "".join(f' data-{key}="{_escape(text)}"' for key, text in group.data.items())
     yield f'<g id="{_escape(group.ident)}" class="{group.classes}"{data}>'
     if group.title:
         yield f"<title>{_escape(group.title)}</title>"
-    yield from map(_mark, group.marks)
+    yield from (_mark(m) for m in group.marks if paper or getattr(m, "fill", "") != PAPER)
     yield "</g>"
 
 

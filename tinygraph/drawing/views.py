@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tinygraph.drawing.boxes import MOST_BOXES, gather
 from tinygraph.drawing.canvas import Canvas
+from tinygraph.drawing.fitting import PAGE, fitting
 from tinygraph.drawing.rendering import Picture
+from tinygraph.drawing.sheet import Sheet
 from tinygraph.graph.capturing import uncollected
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph, capture
@@ -33,7 +36,9 @@ def draw(
     detail: str = "steps",
     step: int | None = None,
     values: bool = False,
-    direction: str = "LR",
+    direction: str | None = None,
+    width: float | None = None,
+    legend: bool = True,
     wrt: Sequence[Any] | None = None,
 ) -> Picture:
     """Draw what `out` was computed from, and how gradients flow back through it.
@@ -55,8 +60,15 @@ def draw(
     values : bool, optional
         Write value and gradient into each box: small arrays whole, larger ones as min, mean, max
         and norm. A gradient that does not exist yet is ``–``.
-    direction : {"LR", "TB", "RL", "BT"}, optional
-        Where values flow to.
+    direction : {"LR", "TB", "RL", "BT", "auto"}, optional
+        Where values flow to. ``auto``: to the right where that is legible at `width`, else down.
+    width : float, optional
+        Of what the picture is for, in points: a column, a slide; 628.5 is a code host's page. What
+        is wider is made smaller, and before that folded (a side chain lies over the main line, and
+        joins it on a road that runs back) or, unless `direction` says otherwise, turned, so that
+        its lettering stays at 7.5 points or above. By default the picture is as wide as it gets.
+    legend : bool, optional
+        Whether marks are explained below the picture.
     wrt : sequence of Tensors, optional
         With respect to what the backward pass is drawn; all inputs by default.
 
@@ -84,7 +96,10 @@ def draw(
     """
     _check("view", view, VIEWS)
     _check("detail", detail, DETAILS)
-    _check("direction", direction, DIRECTIONS)
+    if direction is not None:
+        _check("direction", direction, (*DIRECTIONS, "auto"))
+    if width is not None and not width > 0:
+        raise ValueError(f"draw: width is {width!r}, but must be a positive number of points")
     if isinstance(out, Graph):
         graph = out
         if wrt is not None:
@@ -105,10 +120,17 @@ def draw(
             f"draw: step={step} is a picture of its own, values with gradients beside them; "
             "leave view and detail out"
         )
-    with uncollected():
-        canvas = Canvas(graph, direction, values)
-        _draw_view(canvas, view, detail, step)
-        return Picture.of(canvas.sheet)
+
+    def sheet(direction: str) -> Sheet:
+        with uncollected():
+            canvas = Canvas(graph, direction, values)
+            _draw_view(canvas, view, detail, step)
+        return canvas.sheet if legend else replace(canvas.sheet, legend=[])
+
+    if width is None and direction != "auto":
+        return Picture.of(sheet(direction or "LR"))
+    tried = ("LR", "TB") if direction in (None, "auto") else (direction,)
+    return fitting(sheet, tried, width or PAGE)
 
 
 def _check(option: str, value: str, choices: Sequence[str]) -> None:
