@@ -3,7 +3,7 @@
     python examples/gallery.py              # into graphs/
     python examples/gallery.py -o pictures
 
-The .dot files are the same at every run; the .svg files are their rendering.
+The .dot and .svg files are the same at every run and on every machine.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import numpy as np
 from tinygraph import Tensor, draw, nn, trace
 from tinygraph.batchnorm import staged
 from tinygraph.cli.inputs import wine
+from tinygraph.drawing.fitting import PAGE
 from tinygraph.drawing.rendering import Picture, RenderingError
 
 EPS = 1e-5
@@ -75,6 +76,33 @@ def layers(staged: bool) -> Tensor:
     return trace(objective)(wine(), labels)
 
 
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def lstm_step(x, h_prev, c_prev, Wx, Wh, b):
+    H = h_prev.shape[1]
+    a = x @ Wx + h_prev @ Wh + b
+    i = sigmoid(a[:, :H])
+    f = sigmoid(a[:, H : 2 * H])
+    o = sigmoid(a[:, 2 * H : 3 * H])
+    g = np.tanh(a[:, 3 * H :])
+    c = f * c_prev + i * g
+    h = o * np.tanh(c)
+    return h
+
+
+def attention(X, Wq, Wk, Wv):
+    Q = X @ Wq
+    K = X @ Wk
+    V = X @ Wv
+    S = Q @ K.T / 4
+    E = np.exp(S - np.max(S, axis=1, keepdims=True))
+    P = E / np.sum(E, axis=1, keepdims=True)
+    out = P @ V
+    return out
+
+
 def scalar(a, b):
     c = a + b
     d = a * b + b**3
@@ -87,7 +115,7 @@ def scalar(a, b):
 def draw_closed_form() -> Picture:
     rng = np.random.default_rng(0)
     outputs = trace(closed_form)(wine(), rng.normal(size=13), rng.normal(size=(178, 13)), eps=EPS)
-    return draw(outputs, view="forward")
+    return draw(outputs, view="forward", width=PAGE)
 
 
 def draw_inference() -> Picture:
@@ -97,118 +125,158 @@ def draw_inference() -> Picture:
         for a, name in ((wine(), "x"), (rng.normal(size=13), "gamma"), (np.zeros(13), "beta"))
     )
     out = trace(inference)(x, gamma, beta, wine().mean(axis=0), wine().var(axis=0), eps=EPS)
-    return draw(out, wrt=[x, gamma, beta])
+    return draw(out, wrt=[x, gamma, beta], width=PAGE)
 
 
 def draw_layernorm() -> Picture:
     rng = np.random.default_rng(0)
-    return draw(trace(staged)(wine(), rng.normal(size=13), np.zeros(13), eps=EPS, axis=-1))
+    out = trace(staged)(wine(), rng.normal(size=13), np.zeros(13), eps=EPS, axis=-1)
+    return draw(out, direction="LR", width=PAGE)
 
 
 def draw_network() -> Picture:
     rng = np.random.default_rng(0)
     shapes = (32, 8), (8, 6), (6,), (6,), (6,), (6, 3), (3,), (3,), (3,), (32, 3)
     arrays = [rng.normal(size=shape) for shape in shapes]
-    return draw(trace(network)(*arrays, eps=EPS), direction="TB")
+    return draw(trace(network)(*arrays, eps=EPS), direction="TB", width=PAGE)
+
+
+def draw_function(f: Callable, *shapes: tuple[int, ...]) -> Picture:
+    rng = np.random.default_rng(0)
+    return draw(trace(f)(*(rng.normal(size=shape) for shape in shapes)), width=PAGE)
 
 
 def draw_scalar() -> Picture:
     g = trace(scalar)(Tensor(-4.0), Tensor(2.0))
     g.backward()
-    return draw(g, values=True)
+    return draw(g, values=True, width=PAGE)
 
+
+STEPS = {
+    9: "One gradient arrives, dout, and two leave. An addition hands it on to gammax unchanged; "
+    "to beta, which every row shares, it gives the sum over the batch. That sum is all there is "
+    "to dbeta.",
+    8: "A product gives each factor the arriving gradient times the other factor. gamma is shared "
+    "by all rows, so dgamma is summed as well; dxhat keeps the shape of the batch.",
+    7: "Here the paths part: dxmu1 goes straight on towards x, divar is the gradient of the "
+    "factor that all rows share, and starts the way through the variance.",
+    6: "From here to step 4 everything has one number to a feature: the shape is (13,). The "
+    "derivative of 1/sqrtvar is written with the result itself, ivar².",
+    5: "The root's rule also reads its own result: dvar = dsqrtvar / (2 · sqrtvar). eps has done "
+    "its work in the forward pass: sqrtvar cannot be 0.",
+    4: "The mirror image of step 9: what the forward pass summed, the backward pass spreads. Each "
+    "of the 178 rows of dsq gets the same 1/N of dvar.",
+    3: "A square gives 2 · xmu times what arrives. dxmu2 is the second gradient of xmu; the "
+    "first, dxmu1, came from step 7.",
+    2: "Both gradients of xmu have arrived and are added up before they go on. To x their sum "
+    "goes unchanged, to mu with its sign turned and summed over the batch.",
+    1: "The mean spreads its gradient over the rows, as the variance did in step 4. dx2 is the "
+    "third and last path to x, the one through the mean.",
+    0: "The gradients that end at x, gamma and beta. Three paths reach x: dx1 holds two of them, "
+    "straight through x − mu and through the variance, and dx2 is the one through the mean. "
+    "Dropping one is the classic mistake.",
+}
 
 PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
     "batchnorm": (
-        lambda: draw(batchnorm()),
+        lambda: draw(batchnorm(), width=PAGE),
         "The circuit of BatchNorm",
-        "Read the black arrows from left to right: x is centred, squared, averaged and scaled, and "
-        "the main line x → xmu → xhat → gammax → out runs straight. Then read the red ones from "
-        "right to left: every value that flowed forward has its gradient flowing back, and where "
-        "a value was used twice, its gradients add up.",
+        "Look at x − mu, where four roads meet: on each a red stroke runs back beside the black "
+        "one. The main line x → xmu → xhat → gammax → out is straight; the variance, steps 3 to "
+        "6, lies above it and comes back at step 7.",
     ),
     "batchnorm_forward": (
-        lambda: draw(batchnorm(), view="forward"),
+        lambda: draw(batchnorm(), view="forward", width=PAGE),
         "The forward pass alone",
-        "Nine boxes are the nine assignments of the staged derivation, numbered in order. The name "
-        "on an arrow is the variable that flows along it, with its shape where that changes.",
+        "Count the numbers: nine boxes are the nine assignments of the staged derivation. The "
+        "name on a road is the variable that travels along it, with its shape where that changes: "
+        "mu and everything about the variance has one number to a feature.",
     ),
     "batchnorm_primitives": (
-        lambda: draw(batchnorm(), detail="primitives"),
+        lambda: draw(batchnorm(), detail="primitives", direction="LR", width=PAGE),
         "The circuit, every step opened",
-        "Each frame is one step with the primitives that it consists of; a constant stands in the "
-        "box that uses it. Between the boxes of a frame flow values and gradients that have no "
-        "name of their own.",
+        "Compare steps 1 and 4: a mean is a sum and a multiplication by 1/N. Most other steps are "
+        "one primitive, and its gradient needs one or two more, which the joint picture below "
+        "shows.",
     ),
     "batchnorm_backward": (
-        lambda: draw(batchnorm(), view="backward"),
+        lambda: draw(batchnorm(), view="backward", width=PAGE),
         "The gradient graph",
-        "What the backward pass really computes, from dout at the right to dx at the left. Every "
-        "box is one line of the derivation; a double border marks gradients that add up.",
+        "Start at dout. The long way, from divar to dxmu2, is the path through the variance, "
+        "and the short one beside it is dxmu1; a double border marks the two boxes where "
+        "gradients add up.",
     ),
     "batchnorm_joint": (
         lambda: draw(batchnorm(), view="joint"),
         "Every primitive of both passes",
-        "Black boxes compute values, red ones gradients, and a frame holds a step's share of both. "
-        "The grey arrows are the values that a backward rule reads: this is why a framework keeps "
-        "them in memory.",
+        "Follow the grey arrows: they are the values that a backward rule reads, and the reason "
+        "why a framework keeps them in memory. Four of them start at ivar and sqrtvar, which are "
+        "small; xmu and xhat are as large as the batch.",
     ),
     **{
         f"batchnorm_step{k}": (
             lambda k=k: draw(batchnorm(), step=k),
             f"Step {k}" if k else "Step 0: what arrives at the inputs",
-            (
-                "At the right the gradient that arrives, at the left the gradients that leave, "
-                "each with its local rule and its shape. The black arrows are the forward pass."
-                if k
-                else "The gradients that end at x, gamma and beta. Three paths reach x: dx1 holds "
-                "two of them, straight through x − mu and through the variance, and dx2 is the one "
-                "through the mean. Dropping one is the classic mistake."
-            ),
+            text,
         )
-        for k in range(9, -1, -1)
+        for k, text in STEPS.items()
     },
     "closed_form": (
         draw_closed_form,
         "The closed form",
         "The same three gradients by the formula of the paper, computed from x, gamma and dout "
-        "alone. Compare its length with the gradient graph above: this is what simplifying buys.",
+        "alone. Look at step 7: dbeta and dgamma, which are wanted anyway, are all that dx "
+        "needs beside xhat, ivar and dout.",
     ),
     "inference": (
         draw_inference,
         "Inference",
-        "With running estimates, mean and variance are inputs that no gradient flows to. Only one "
-        "path reaches x, and the backward pass is a multiplication.",
+        "running_mean and running_var have no red stroke: nothing is differentiated by them. Only "
+        "one path reaches x, and the backward pass is a multiplication.",
     ),
     "layernorm": (
         draw_layernorm,
         "LayerNorm",
-        "The same nine steps with the sums over the features of each row. The graph is that of "
-        "BatchNorm; only the shapes tell the difference: mu is (178, 1), not (13,).",
+        "Look at the shapes: mu is (178, 1), one number to a row, where BatchNorm has (13,). "
+        "Everything else is the same graph.",
+    ),
+    "lstm": (
+        lambda: draw_function(lstm_step, (4, 3), (4, 5), (4, 5), (3, 20), (5, 20), (20,)),
+        "One step of an LSTM",
+        "Look at the roads that leave step 1: one product gives all four gates, so four gradients "
+        "come back and add up there. The way from c to c_prev is short, and a multiplication by f "
+        "is all that happens on it: this is what an LSTM was made for.",
+    ),
+    "attention": (
+        lambda: draw_function(attention, (5, 8), (8, 8), (8, 8), (8, 8)),
+        "Self-attention",
+        "Look at the roads with two red strokes: E is numerator and denominator of the softmax, S "
+        "is shifted by its own largest entry, and each use gives a gradient back. At X all three "
+        "uses meet, as query, key and value.",
     ),
     "network": (
         draw_network,
         "A network of two layers with BatchNorm",
-        "A frame is one call of the function layer. Gradients run from the loss through both "
-        "layers to all weights, through each layer's mean and variance.",
+        "A frame is one call of the function layer. What arrives at h[0] between the two frames "
+        "is the gradient of the whole second layer, its mean and variance included.",
     ),
     "layers": (
-        lambda: draw(layers(staged=False), direction="TB"),
+        lambda: draw(layers(staged=False), direction="TB", width=PAGE),
         "A network of layers, with its loss",
-        "Every layer stands in a frame of its own, the loss in another. BatchNorm is one box here, "
-        "whose backward rule is the closed form.",
+        "Look at the box of BatchNorm: it is one primitive here, whose backward rule is the "
+        "closed form. Nothing of what is inside it can be seen.",
     ),
     "layers_open": (
-        lambda: draw(layers(staged=True), direction="TB"),
+        lambda: draw(layers(staged=True), direction="TB", width=PAGE),
         "The same network, BatchNorm opened",
-        "With its nine steps visible, the gradients pass through mean and variance inside the "
-        "frame. Both networks compute the same.",
+        "The box has become a frame with nine steps in it, and the gradients can be followed "
+        "through mean and variance. Both networks compute the same.",
     ),
     "scalar": (
         draw_scalar,
         "A scalar expression, with numbers",
-        "Every box shows value | gradient after backward(). Where several red arrows end, the "
-        "variable was used several times, and the label says how many paths add up.",
+        "Every box shows value | gradient after backward(). Look at b: it was used three times, "
+        "two of them in one step, and −3.5 is the sum of what its three red strokes bring.",
     ),
 }
 
@@ -216,8 +284,9 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
 def page() -> str:
     """Write the page that shows every picture."""
     parts = [
-        "# Gallery\n\nEvery picture here is drawn by tinygraph from a NumPy function, by "
-        "`python examples/gallery.py`. Click on one to see it large."
+        "# Gallery\n\nEvery picture here is drawn by tinygraph from a NumPy function, by `python "
+        "examples/gallery.py`. Values flow along the black arrows, gradients back along the red, "
+        "dashed ones. Click on a picture to see it large."
     ]
     for name, (_, title, text) in PICTURES.items():
         parts.append(f"## {title}\n\n{text}\n\n![{title}]({name}.svg)")

@@ -51,7 +51,7 @@ WINGS = {
 }
 
 # What of others may be imported where; the standard library and NumPy are everywhere.
-OTHERS = {"drawing.rendering": {"graphviz", "pygraphviz"}}
+OTHERS = {"drawing.layout": {"pygraphviz"}, "drawing.rendering": {"graphviz"}}
 
 
 def wing_of(name):

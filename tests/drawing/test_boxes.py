@@ -36,6 +36,10 @@ def names(boxes):
     return [box.result.name for box in boxes]
 
 
+def names_of(arrow):
+    return [g.name for g in arrow.gradients]
+
+
 # --- boxes --------------------------------------------------------------------------------------
 
 
@@ -92,7 +96,7 @@ def test_calls_are_scopes():
 
 def test_arrows_are_the_uses_with_their_gradients_in_operand_order():
     arrows = gather(batchnorm(), "steps").arrows
-    assert [(a.value.name, a.head.result.name, a.gradient.name) for a in arrows] == [
+    assert [(a.value.name, a.head.result.name, *names_of(a)) for a in arrows] == [
         ("x", "mu", "dx2"),
         ("x", "xmu", "dx1"),
         ("mu", "xmu", "dmu"),
@@ -114,21 +118,21 @@ def test_of_two_uses_by_one_node_each_has_its_own_gradient():
     x = Tensor(X, name="x")
     for out in (x * x, x - x, x / x, np.maximum(x, x)):
         arrows = gather(joint(out), "steps").arrows
-        assert [(a.value.name, a.gradient.name) for a in arrows] == [("x", "dx1"), ("x", "dx2")]
+        assert [(a.value.name, *names_of(a)) for a in arrows] == [("x", "dx1", "dx2")]
 
 
 def test_a_graph_without_backward_pass_has_no_gradients():
     graph = Graph.capture(trace(staged)(X, GAMMA, BETA))
     arrows = gather(graph, "steps").arrows
     assert len(arrows) == 13
-    assert all(a.gradient is None for a in arrows)
+    assert all(a.gradients == () for a in arrows)
 
 
 def test_only_what_is_differentiated_has_gradients():
     out = trace(staged)(X, GAMMA, BETA)
     (gamma,) = (node for node in reachable([out]) if node.name == "gamma")
     arrows = gather(Graph.capture(out, wrt=[gamma]), "steps").arrows
-    assert [(a.value.name, a.gradient.name) for a in arrows if a.gradient] == [
+    assert [(a.value.name, *names_of(a)) for a in arrows if a.gradients] == [
         ("gamma", "dgamma"),
         ("gammax", "dgammax"),
     ]

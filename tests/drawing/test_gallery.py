@@ -2,7 +2,6 @@
 
 import html
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -15,13 +14,13 @@ import pytest
 from svg import SVG, texts
 
 from tinygraph.cli.commands import main as command
-from tinygraph.drawing.canvas import INK, RED
-from tinygraph.drawing.rendering import Picture
+from tinygraph.drawing.typography import INK, LIGHT, RED
 from tinygraph.files import marked
 
 ROOT = Path(__file__).parents[2]
 GRAPHS = ROOT / "graphs"
 SCRIPT = ROOT / "examples" / "gallery.py"
+PLACED_BY = "2.0.4"  # of pygraphviz; another Graphviz places a little differently
 NAMES = sorted(path.stem for path in GRAPHS.glob("*.dot"))
 
 
@@ -66,15 +65,17 @@ def test_dot_is_golden(name, fresh):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_svg_is_the_rendering_of_its_dot(name, fresh):
-    # Coordinates differ between versions of Graphviz and between fonts; what is written does not.
+def test_svg_is_golden(name, fresh):
+    """Its bytes are the same on every machine, with the Graphviz that the tests ask for."""
     kept, drawn = ((folder / f"{name}.svg").read_bytes() for folder in (GRAPHS, fresh))
     assert texts(kept) == texts(drawn)
-    assert [g.get("class") for g in groups(kept)] == [g.get("class") for g in groups(drawn)]
+    assert groups(kept) == groups(drawn)
+    if pygraphviz.__version__ == PLACED_BY:
+        assert kept == drawn
 
 
 def groups(svg):
-    return list(ET.fromstring(svg).iter(f"{SVG}g"))
+    return [(g.get("id"), g.get("class")) for g in ET.fromstring(svg).iter(f"{SVG}g")]
 
 
 def test_page_is_golden(fresh):
@@ -90,9 +91,10 @@ def test_the_command_draws_the_same_circuit(tmp_path, capsys):
     assert command(["batchnorm", "-o", str(tmp_path)]) == 0
     capsys.readouterr()
     assert (tmp_path / "batchnorm.dot").read_bytes() == (GRAPHS / "batchnorm.dot").read_bytes()
-    assert texts((tmp_path / "batchnorm.svg").read_bytes()) == texts(
-        (GRAPHS / "batchnorm.svg").read_bytes()
-    )
+    drawn, golden = ((f / "batchnorm.svg").read_bytes() for f in (tmp_path, GRAPHS))
+    assert groups(drawn) == groups(golden)
+    if pygraphviz.__version__ == PLACED_BY:
+        assert drawn == golden
 
 
 def test_nothing_tells_where_it_was_drawn():
@@ -111,13 +113,13 @@ def test_svg_is_sane(name):
     svg = (GRAPHS / f"{name}.svg").read_bytes()
     root = ET.fromstring(svg)
     width, height = (float(root.get(side).removesuffix("pt")) for side in ("width", "height"))
-    assert 300 < width < 2400
+    assert 200 < width < 2400
     assert 60 < height < 1600
-    background = next(root.iter(f"{SVG}polygon"))
+    background = next(root.iter(f"{SVG}rect"))
     assert background.get("fill") == "white"
-    assert all(
-        e.get("font-family") == "Helvetica,Arial,sans-serif" for e in root.iter(f"{SVG}text")
-    )
+    assert root.get("font-family").startswith("'tinygraph sans'")
+    assert svg.count(b"@font-face") == 2
+    assert all(float(e.get("textLength")) > 0 for e in root.iter(f"{SVG}text"))
     written = " ".join(texts(svg))
     assert "Tensor" not in written
     assert "0x" not in written
@@ -130,32 +132,40 @@ def test_dot_is_read_as_it_was_written(name):
     drawn = pygraphviz.AGraph(string=path.read_text(encoding="utf-8"))
     assert drawn.directed
     assert len(drawn.nodes()) >= 3
-    assert {edge.attr["color"] for edge in drawn.edges()} <= {INK, RED, "#999999"}
+    colors = {color for edge in drawn.edges() for color in edge.attr["color"].split(":")}
+    assert colors <= {INK, RED, LIGHT}
     assert all(node.attr["label"] for node in drawn.nodes())  # none that only an arrow mentions
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_words_stay_apart(name):
-    """No text of a box is wider than its box, and no two labels lie on one another."""
-    picture = gallery.PICTURES[name][0]()
-    data = json.loads(Picture.pipe(picture, "json"))
-    boxes = [o for o in data["objects"] if "pos" in o]
+    """No text leaves its box, and no two texts lie on one another."""
+    root = ET.fromstring((GRAPHS / f"{name}.svg").read_bytes())
     placed = []
-    for edge in data.get("edges", []):
-        if "lp" in edge:
-            x, y = (float(v) for v in edge["lp"].split(","))
-            lines = [re.sub("<[^>]*>", "", t) for t in edge["label"].split("<br/>")]
-            w, h = 3.0 * max(map(len, map(html.unescape, lines))), 6.0 * len(lines)
-            placed.append((edge["label"], x - w, y - h, x + w, y + h))
-    for box in boxes:
-        x, y = (float(v) for v in box["pos"].split(","))
-        w, h = 36 * float(box["width"]), 36 * float(box["height"])
-        placed.append((box["name"], x - w, y - h, x + w, y + h))
+    for group in root.iter(f"{SVG}g"):
+        box = next((e for e in group if e.tag in (f"{SVG}rect", f"{SVG}ellipse")), None)
+        for text in group.iter(f"{SVG}text"):
+            corners = corners_of(text)
+            placed.append((text.text, *corners[0], *corners[1]))
+            if group.get("class").startswith("node") and box is not None:
+                assert all(inside(box, x, y) for x in corners[0] for y in corners[1]), text.text
     for k, a in enumerate(placed):
         for b in placed[k + 1 :]:
-            wide = min(a[3], b[3]) - max(a[1], b[1])
-            high = min(a[4], b[4]) - max(a[2], b[2])
-            assert wide < 3 or high < 3, (a[0], b[0])
+            wide = min(a[2], b[2]) - max(a[1], b[1])
+            high = min(a[4], b[4]) - max(a[3], b[3])
+            assert wide < 0 or high < 0, (a[0], b[0])
+
+
+def corners_of(text):
+    x, y, width, size = (float(text.get(k)) for k in ("x", "y", "textLength", "font-size"))
+    return (x - width / 2, x + width / 2), (y - 0.711 * size, y + 0.1 * size)
+
+
+def inside(box, x, y):
+    at = {k: float(v) for k, v in box.attrib.items() if re.fullmatch(r"-?[\d.]+", v)}
+    if box.tag == f"{SVG}ellipse":
+        return ((x - at["cx"]) / at["rx"]) ** 2 + ((y - at["cy"]) / at["ry"]) ** 2 < 1
+    return at["x"] < x < at["x"] + at["width"] and at["y"] < y < at["y"] + at["height"]
 
 
 def test_the_main_picture_is_the_one_of_the_readme():
@@ -168,7 +178,8 @@ def test_the_main_picture_is_the_one_of_the_readme():
         "dx1",
         "dmu",
         "dx2",
-        "dgamma = Σ dgammax · xhat",
+        "dgamma =",
+        "Σ dgammax · xhat",
         "dbeta = Σ dout",
         "3 paths add up",
     ]:

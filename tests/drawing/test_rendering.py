@@ -48,6 +48,11 @@ def in_process(no_dot):
 
 
 @pytest.fixture
+def in_process_module():
+    return pytest.importorskip("pygraphviz", reason="pygraphviz has no wheel for this platform")
+
+
+@pytest.fixture
 def nothing(no_dot, monkeypatch):
     """Leave nothing that renders."""
     monkeypatch.setitem(sys.modules, "pygraphviz", None)
@@ -195,11 +200,6 @@ def test_render(in_process, tmp_path, monkeypatch, options, name, source):
         assert path.with_name(source).read_text("utf-8") == drawn.source
 
 
-@pytest.fixture
-def in_process_module():
-    return pytest.importorskip("pygraphviz", reason="pygraphviz has no wheel for this platform")
-
-
 @pytest.mark.parametrize(("options", "name", "source"), RENDERINGS, ids=repr)
 def test_render_gives_the_path_that_graphviz_gives(
     in_process_module, fake_dot, tmp_path, monkeypatch, options, name, source
@@ -217,7 +217,24 @@ def test_render_gives_the_path_that_graphviz_gives(
 # --- the dot program, where it is installed -------------------------------------------------------
 
 
-def test_dot_is_used_where_it_is_installed(fake_dot):
+@pytest.mark.parametrize("asked", ["renderer", "environment"])
+def test_dot_is_used_only_where_it_is_asked_for(fake_dot, monkeypatch, in_process_module, asked):
+    monkeypatch.setitem(sys.modules, "pygraphviz", in_process_module)
+    drawn = circuit()
+    ours = drawn.pipe("svg")
+    fake_dot("echo '<svg>from dot</svg>'")
+    monkeypatch.setitem(sys.modules, "pygraphviz", in_process_module)
+    assert drawn.pipe("svg") == ours
+    if asked == "environment":
+        monkeypatch.setenv("TINYGRAPH_DOT", "1")
+    options = {"renderer": "dot"} if asked == "renderer" else {}
+    assert drawn.pipe("svg", **options) == b"<svg>from dot</svg>\n"
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RenderingError, match="dot program was asked for, but is not installed"):
+        drawn.pipe("svg", **options)
+
+
+def test_dot_is_used_where_there_is_nothing_else(fake_dot):
     fake_dot("echo '<svg>from dot</svg>'")
     drawn = picture()
     assert drawn.pipe("svg") == b"<svg>from dot</svg>\n"

@@ -2,14 +2,14 @@
 
 A *box* is what the eye takes for one thing: an input, a step, a primitive, or, where there are too
 many of those, everything that was computed in one call. An *arrow* is one use of a value by
-another box, together with the gradient that comes back along it.
+another box, together with the gradients that come back along it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, prod
 from typing import Any
@@ -58,7 +58,9 @@ class Box:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrow:
-    """One use of a value: from the box that computes it to a box that reads it.
+    """A value on its way from the box that computes it to a box that reads it.
+
+    A box that reads it twice gives two gradients back.
 
     The main line is the way from each output back through the largest operand.
     """
@@ -66,7 +68,7 @@ class Arrow:
     tail: Box
     head: Box
     value: Node
-    gradient: Gradient | None
+    gradients: tuple[Gradient, ...]
     main: bool
 
 
@@ -115,23 +117,21 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
     for g in graph.all_gradients:
         if g.consumer is not None:
             gradients[g.of.index, g.consumer.index].append(g)
-    main, arrows = _main_line(graph), []
-    joined: set[tuple[Box, Box]] = set()
+    main, roads = _main_line(graph), dict[tuple[Box, Box, int], Arrow]()
     for node in forward:
         for x in node.inputs:
-            if x.role == "constant":
+            tail, head = of.get(x.index), of[node.index]
+            if tail is None or tail is head:  # a constant, or within one box
                 continue
             back = gradients[x.index, node.index]
-            gradient = back.pop(0) if back else None
-            ends = of[x.index], of[node.index]
-            if "group" in (ends[0].kind, ends[1].kind):
-                if ends in joined:
-                    continue
-                joined.add(ends)
-            if ends[0] is not ends[1]:
-                on_main = (x.index, node.index) in main
-                arrows.append(Arrow(*ends, x, gradient, on_main))
-    return Boxes(boxes, tuple(arrows), note.format(len(graph.steps), len(boxes)))
+            grouped = "group" in (tail.kind, head.kind)
+            place = tail, head, -1 if grouped else x.index
+            arrow = roads.get(place) or Arrow(tail, head, x, (), False)
+            if not (grouped and arrow.gradients):
+                arrow = replace(arrow, gradients=(*arrow.gradients, *back[:1]))
+            roads[place] = replace(arrow, main=arrow.main or (x.index, node.index) in main)
+            del back[:1]
+    return Boxes(boxes, tuple(roads.values()), note.format(len(graph.steps), len(boxes)))
 
 
 def _foldings(

@@ -1,87 +1,38 @@
-"""How a picture looks: boxes, arrows, frames, labels and the legend.
+"""What is written into a picture: the text of boxes, labels and the legend, and how roles look.
 
-A `Canvas` is drawn on with a few pens; which boxes and arrows there are is the business of the
-views in `drawing`. Everything that a user can name is escaped here. Roles are told apart by colour
-and by shape or line, so that print and colour-blind readers lose nothing.
+A `Canvas` is drawn on with a few pens; which boxes and roads there are is the business of the views
+in `views`. Roles are told apart by colour and by shape or line, so that print and colour-blind
+readers lose nothing.
 """
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygraph.drawing.rendering import Picture
+from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, Stroke
+from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation, number_text, shape_text
 
 __all__ = ["Canvas"]
 
-INK, GREY, LIGHT, RED, BLUE = "#222222", "#666666", "#999999", "#c62828", "#2b6cb0"
-FONT = "Helvetica,Arial,sans-serif"
-
-GRAPH = {
-    "class": "tinygraph",
-    "bgcolor": "white",
-    "nodesep": "0.3",
-    "ranksep": "0.15",
-    "fontname": FONT,
-    "fontsize": "13",
-    "fontcolor": GREY,
-    "labelloc": "b",
-    "newrank": "true",  # ranks across frames, or a frame may pull its steps out of order
-}
-NODE = {
-    "shape": "box",
-    "style": "rounded,filled",
-    "fillcolor": "#f7f7f7",
-    "color": "#555555",
-    "fontcolor": INK,
-    "fontname": FONT,
-    "fontsize": "14",
-    "margin": "0.1,0.07",
-    "height": "0.35",
-    "width": "0.35",
-    "penwidth": "1.2",
-}
-EDGE = {
-    "fontname": FONT,
-    "fontsize": "13",
-    "arrowsize": "0.7",
-    "color": INK,
-    "fontcolor": INK,
-}
-FRAME = {
-    "style": "rounded",
-    "color": "#bbbbbb",
-    "fontcolor": GREY,
-    "fontsize": "12",
-    "labelloc": "t",
-    "labeljust": "l",
-    "margin": "8",
-}
-
-INPUT = {"shape": "ellipse", "fillcolor": "#dcebfa", "color": BLUE}
-OUTPUT = {"shape": "plaintext", "style": ""}
-ELSEWHERE = {"style": "rounded,dotted"}
-GROUP = {"shape": "box3d", "style": "filled"}
-BACKWARD = {"color": RED, "fillcolor": "#fdeaea", "fontcolor": RED, "style": "filled"}
-SUM = BACKWARD | {"shape": "circle", "peripheries": "2", "margin": "0.02"}
-UPSTREAM = {"shape": "plaintext", "style": "", "fontcolor": RED}
-READ = {"style": "dotted", "height": "0.2", "fontcolor": GREY}
-
-GRADIENT = {"color": RED, "fontcolor": RED, "style": "dashed"}
-BESIDE = GRADIENT | {"constraint": "false"}
-MAIN = {"weight": "20"}
+STEP = Look()
+INPUT = Look("ellipse", "#dcebfa", BLUE)
+OUTPUT = Look("none")
+ELSEWHERE = Look(fill="white", dash="dotted")
+GROUP = Look(radius=0, deep=True)
+BACKWARD = Look(fill="#fdeaea", border=RED, radius=0)
+ADDED = Look(fill="#fdeaea", border=RED, radius=0, rings=2)
+SUM = Look("ellipse", "#fdeaea", RED, rings=2)
+READ = Look(fill="white", border=GREY, radius=3, dash="dotted")
 
 LONGEST_NAME, LONGEST_FORMULA = 40, 60
-CELLS = 9  # of the legend, in one row
-
-Scope = tuple[str, ...]
+WIDEST_RULE, WIDEST_SUM = 92.0, 130.0  # on one line, beside a road and in a box, in points
 
 
 class Canvas:
@@ -100,7 +51,6 @@ class Canvas:
         self.graph, self.values = graph, values
         self.notation = Notation(graph)
         self.results = {step.number: step.result for step in graph.steps}
-        self.outputs = {node.index for node in graph.outputs}
         self.sums = {g.of.index: g for g in graph.all_gradients if g.kind == "sum"}
         self.terms = _terms(graph)
         self.names_of: dict[int, list[Gradient]] = {}
@@ -108,18 +58,9 @@ class Canvas:
             self.names_of.setdefault(g.node.index, []).append(g)
         self.new_shapes = _new_shapes(graph)
         self.has_numbers = False
-        self.upright = direction in ("TB", "BT")
         self.note = ""
-        self.boxes: dict[Scope, list[tuple[str, dict[str, str]]]] = {}
-        self.arrows: list[tuple[str, str, dict[str, str]]] = []
-        self.picture = Picture(
-            "tinygraph",
-            comment="made by tinygraph",
-            format="svg",
-            graph_attr=GRAPH | {"rankdir": direction},
-            node_attr=NODE,
-            edge_attr=EDGE,
-        )
+        self.sheet = Sheet(direction)
+        self.idents: dict[str, int] = {}
 
     # ------------------------------------------------------------------ what things are called
 
@@ -142,20 +83,27 @@ class Canvas:
         title = f"{node.step}   {name_of(result)} = {self.notation.formula(result)}"
         return (*result.scope, title)
 
+    def ident(self, prefix: str, name: str) -> str:
+        """Give an id that nothing else on the picture has."""
+        plain = ident = prefix + re.sub(r"[^\w.-]+", "_", name).strip("_")
+        while ident in self.idents:
+            self.idents[plain] += 1
+            ident = f"{plain}-{self.idents[plain]}"
+        self.idents[ident] = 1
+        return ident
+
     # ------------------------------------------------------------------ boxes
 
     def put_value(self, node: Node, gradients: bool = False) -> None:
         """Put an input, or a value that is computed outside the picture."""
-        label = _bold(name_of(node)) + _shape(node)
-        label += self._sum_of_paths(node, gradients) + self._numbers(node)
-        self._put(self.key(node), label, (), INPUT if node.role == "input" else ELSEWHERE)
+        lines = [*_title(node), *self._sum_of_paths(node, gradients), *self._numbers(node)]
+        self._put(self.key(node), node, lines, INPUT if node.role == "input" else ELSEWHERE)
 
     def put_step(self, node: Node, gradients: bool = False, scope: Scope = ()) -> None:
         """Put a whole step: its number and its formula."""
-        formula = _short(self.notation.formula(node), LONGEST_FORMULA)
-        label = _small(str(node.step), LIGHT) + _line(_escape(formula))
-        label += self._sum_of_paths(node, gradients) + self._numbers(node)
-        self._put(self.key(node), label, scope, {})
+        lines = [_line(_short(self.notation.formula(node), LONGEST_FORMULA))]
+        lines += [*self._sum_of_paths(node, gradients), *self._numbers(node)]
+        self._put(self.key(node), node, lines, STEP, scope, str(node.step))
 
     def put_primitive(self, node: Node) -> None:
         """Put one primitive of either pass into the frame of its step."""
@@ -163,13 +111,13 @@ class Canvas:
             return self.put_value(node)
         frames = self.frames(node)
         if node.role == "upstream":
-            label = _bold(name_of(node)) + _shape(node, RED)
-            return self._put(self.key(node), label, frames, UPSTREAM)
-        label = _bold(self._symbol(node))
+            return self._put(self.key(node), node, _title(node, RED), OUTPUT, frames)
+        look = {"forward": STEP, "backward": BACKWARD, "accumulate": SUM}[node.role]
+        color = INK if node.role == "forward" else RED
+        lines = [_line(self._symbol(node), color, bold=True)]
         if node.name is not None:
-            label += _line(_escape(name_of(node)))
-        look = {"forward": {}, "backward": BACKWARD, "accumulate": SUM}[node.role]
-        return self._put(self.key(node), label + self._numbers(node), frames, look)
+            lines.append(_line(name_of(node), color))
+        return self._put(self.key(node), node, [*lines, *self._numbers(node)], look, frames)
 
     def put_gradient(self, node: Node) -> None:
         """Put a gradient with its rule, under all its names."""
@@ -177,83 +125,122 @@ class Canvas:
         rule = self.rule(next(g for g in names if g.name == node.name))
         others = [g.name for g in names if g.name != node.name]
         if node.role == "upstream":
-            label = _bold(rule) + "".join(_line(f"= {_escape(name)}") for name in others)
-            return self._put(self.key(node), label + _shape(node), (), UPSTREAM)
-        label = _escape(" = ".join([*others, _short(rule, LONGEST_FORMULA)]))
-        label = _small(str(names[0].step), LIGHT) + _line(label)
-        label += _shape(node)
-        look = BACKWARD | ({"peripheries": "2"} if node.role == "accumulate" else {})
-        return self._put(self.key(node), label, (), look)
+            lines = [_line(rule, RED, bold=True), *(_line(f"= {name}", RED) for name in others)]
+            return self._put(self.key(node), node, [*lines, *_shape(node)], OUTPUT)
+        text = " = ".join([*others, _short(rule, LONGEST_FORMULA)])
+        lines = [_line(text, RED), *_shape(node)]
+        look = ADDED if node.role == "accumulate" else BACKWARD
+        return self._put(self.key(node), node, lines, look, number=str(names[0].step))
 
     def put_read(self, node: Node, reader: Node) -> None:
         """Put a forward value beside the rule that reads it."""
         text = name_of(node) or _short(self.notation.formula(node), LONGEST_NAME)
-        frames = self.frames(reader)
         key = f"{self.key(node)}_for_{reader.index}"
-        self._put(key, _small(text), frames, READ)
-        self.arrows.append((key, self.key(reader), {"color": LIGHT}))
+        self._put(key, node, [_line(text, GREY, size=12)], READ, self.frames(reader))
+        self._road(key, self.key(reader), [self._read(node, reader)])
 
     def put_group(self, key: str, title: str, node: Node, scope: Scope) -> None:
         """Put several steps or inputs as one box."""
-        label = _bold(title) + _line(_escape(name_of(node))) + _shape(node)
-        self._put(key, label, scope, GROUP)
+        lines = [_line(title, bold=True), _line(name_of(node)), *_shape(node)]
+        self._put(key, node, lines, GROUP, scope)
 
-    def put_output(self, node: Node, source: str) -> str:
-        """Put the end of the main line; give its id."""
+    def put_output(self, node: Node, source: str, gradients: Sequence[Stroke] = ()) -> None:
+        """Put the end of the main line, and the road to it."""
         key = self.key(node, "out")
-        label = _bold(name_of(node)) + _shape(node)
-        self._put(key, label, (), OUTPUT)
-        self.arrows.append((source, key, MAIN))
-        return key
+        self._put(key, node, _title(node), OUTPUT)
+        self.road(source, key, node, gradients, step=node.step, main=True)
 
-    # ------------------------------------------------------------------ arrows
+    # ------------------------------------------------------------------ roads
 
-    def value_arrow(
-        self, tail: str, head: str, value: Node | None = None, main: bool = False
+    def road(
+        self,
+        tail: str,
+        head: str,
+        value: Node,
+        gradients: Sequence[Stroke] = (),
+        *,
+        step: int,
+        named: bool = False,
+        main: bool = False,
     ) -> None:
-        """Draw a value flowing forward, with its name, and its shape where that is new."""
-        label = ""
-        if value is not None and value.role == "forward":
-            label = _escape(name_of(value))
-            if label and value.index in self.new_shapes:
-                label += _shape(value)
-        self.arrows.append((tail, head, self._beside(label) | (MAIN if main else {})))
+        """Draw a value flowing forward, and the gradients that come back along its road."""
+        self._road(tail, head, [self._value(value, step, named), *gradients], main=main)
 
-    def gradient_arrow(self, tail: str, head: str, label: str) -> None:
-        """Draw a gradient flowing back; it moves no box."""
-        text = _escape(_short(label, LONGEST_FORMULA))
-        self.arrows.append((tail, head, BESIDE | self._beside(text)))
+    def arriving(self, out: Node) -> Stroke:
+        """Give the stroke of what arrives at an output."""
+        name = f"d{name_of(out)}"
+        return Stroke(
+            self.ident("g-", name), "gradient", (_line(name, RED),), printable(name), out.step
+        )
+
+    def gradient(self, g: Gradient, rule: bool = False, shape: bool = False) -> Stroke:
+        """Give the stroke of a gradient, labelled with its name, or its rule where that fits."""
+        written = self.rule(g)
+        fits = len(written) <= LONGEST_FORMULA or shape
+        text = _short(written if rule and fits else g.name, LONGEST_FORMULA)
+        lines = [_line(part, RED) for part in _broken(text)]
+        if shape:
+            lines += _shape(g.node, RED)
+        ident = self.ident("g-", g.name or str(g.node.index))
+        return Stroke(ident, "gradient", tuple(lines), printable(written), g.step)
 
     def dependency(self, x: Node, node: Node) -> None:
         """Draw one operand of one node in a graph of both passes.
 
-        Gradients flow against the layout, so their arrows are laid out from head to tail.
+        Gradients flow against the layout, so their roads are laid out from head to tail.
         """
         tail, head = self.key(x), self.key(node)
         if node.role in ("forward", "input"):
-            self.arrows.append((tail, head, {}))
+            self._road(tail, head, [self._value(x, node.step)])
         elif x.role in ("forward", "input"):
-            self.arrows.append((tail, head, {"color": LIGHT, "constraint": "false"}))
+            self._road(tail, head, [self._read(x, node)], free=True)
         else:
-            self.arrows.append((head, tail, GRADIENT | {"dir": "back"}))
+            name = x.name or str(x.index)
+            stroke = Stroke(
+                self.ident("g-", name), "gradient", (), printable(name_of(x)), node.step
+            )
+            self._road(head, tail, [stroke])
+
+    def _value(self, value: Node, step: int, named: bool = False) -> Stroke:
+        """Give the stroke of a value, with its name, and its shape where that is new."""
+        lines = []
+        name = name_of(value)
+        if named and name and value.role == "forward":
+            new = value.shape and value.index in self.new_shapes
+            shape = shape_text(value.shape) if new else ""
+            if self.sheet.upright:
+                lines = [_line(f"{name} {shape}".strip())]
+            else:
+                lines = [_line(name), *([_line(shape, GREY)] if shape else [])]
+        ident = self.ident("v-", value.name or str(value.index))
+        title = f"{name} {shape_text(value.shape)}" if value.shape else name
+        return Stroke(ident, "value", tuple(lines), printable(title), step)
+
+    def _read(self, value: Node, reader: Node) -> Stroke:
+        ident = self.ident("r-", value.name or str(value.index))
+        return Stroke(ident, "read", (), printable(name_of(value)), reader.step)
+
+    def _road(
+        self, tail: str, head: str, strokes: list[Stroke], main: bool = False, free: bool = False
+    ) -> None:
+        self.sheet.roads.append(Road(tail, head, tuple(strokes), main, free))
 
     # ------------------------------------------------------------------ labels
 
-    def _sum_of_paths(self, node: Node, gradients: bool) -> str:
+    def _sum_of_paths(self, node: Node, gradients: bool) -> list[Line]:
         total = self.sums.get(node.index)
         if not gradients or total is None:
-            return ""
+            return []
         lines = [f"{self.terms[total.node.index]} paths add up"]
         if total.name and (node.role == "input" or total.name != f"d{node.name}"):
-            lines.insert(0, _short(self.rule(total), LONGEST_NAME))
-        return "".join(_line(_small(line, RED)) for line in lines)
+            lines = _broken(_short(self.rule(total), LONGEST_FORMULA), WIDEST_SUM) + lines
+        return [_line(line, RED) for line in lines]
 
-    def _numbers(self, node: Node) -> str:
+    def _numbers(self, node: Node) -> list[Line]:
         if not self.values or node.index not in self.graph.values:
-            return ""
+            return []
         self.has_numbers = True
-        rows = _value_rows(*self.graph.values[node.index])
-        return "".join(_line(_small(row, INK)) for row in rows)
+        return [_line(row, size=12) for row in _value_rows(*self.graph.values[node.index])]
 
     def _symbol(self, node: Node) -> str:
         """Write a primitive with the constants that it takes: ``1/N ·``, ``+ eps``, ``^3``."""
@@ -268,79 +255,47 @@ class Canvas:
             return f"{left} {symbol}" if left is not None else f"{symbol} {right}"
         return symbol + (number_text(node.params["n"]) if "n" in node.params else "")
 
-    def _beside(self, label: str) -> dict[str, str]:
-        """Give the label of an arrow; beside an upright arrow it needs room on both sides."""
-        room = "&#160;" if self.upright else ""
-        return {"label": f"<{room}{label}{room}>"} if label else {}
+    def _put(
+        self,
+        key: str,
+        node: Node,
+        lines: Sequence[Line],
+        look: Look,
+        scope: Scope = (),
+        number: str = "",
+    ) -> None:
+        for k in range(1, len(scope) + 1):
+            title = _line(_short(scope[k - 1], LONGEST_FORMULA), GREY, size=12)
+            step = node.step if k == len(scope) and title.text[:1].isdigit() else 0
+            self.sheet.frames.setdefault(scope[:k], Frame(title, step))
+        ident = key.split("_", 1)[0] + (f"-for-{key.rsplit('_', 1)[1]}" if look is READ else "")
+        self.sheet.blocks[key] = Block(key, ident, tuple(lines), look, number, scope, node.step)
 
-    def _put(self, key: str, label: str, scope: Scope, look: dict[str, str]) -> None:
-        self.boxes.setdefault(scope, []).append((key, {"label": f"<{label}>"} | look))
-
-    # ------------------------------------------------------------------ putting it together
+    # ------------------------------------------------------------------ below the picture
 
     def legend(self, *entries: str) -> None:
         """Say below the picture what its marks mean."""
         marks = {
-            "input": f'<font color="{BLUE}">○</font> input',
-            "step": "▭ step",
-            "primitive": "▭ primitive",
-            "value": "→ value",
-            "gradient": f'<font color="{RED}">⇠ gradient</font>',
-            "sum": f'<font color="{RED}">◎ gradients add up</font>',
-            "read": f'<font color="{LIGHT}">→</font> value that a rule reads',
+            "input": Line("○ input", BLUE),
+            "step": Line("▭ step"),
+            "primitive": Line("▭ primitive"),
+            "value": Line("→ value"),
+            "gradient": Line("⇠ gradient", RED),
+            "sum": Line("◎ gradients add up", RED),
+            "read": Line("→ value that a rule reads", LIGHT),
         }
-        looks = [look for boxes in self.boxes.values() for _, look in boxes]
-        has_inputs = any(look.get("color") == BLUE for look in looks)
-        cells = [marks[entry] for entry in entries if entry != "input" or has_inputs]
-        if self.has_numbers:
-            cells.append("numbers: value | gradient")
+        has_inputs = any(block.look is INPUT for block in self.sheet.blocks.values())
+        legend = [marks[entry] for entry in entries if entry != "input" or has_inputs]
+        words = ["numbers: value | gradient"] * self.has_numbers
         if self.notation.batch:
-            cells.append(f"N = {self.notation.batch}")
-        cells += [_escape(text) for text in _named_constants(self.graph, self.notation)]
-        cells += [_escape(f"{sign}: {words}") for sign, words in self.notation.sums().items()]
-        rows = [cells[k : k + CELLS] for k in range(0, len(cells), CELLS)]
-        table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-        if self.note:
-            table = f'<tr><td colspan="{CELLS}">{_escape(self.note)}</td></tr>' + table
-        self.picture.graph_attr["label"] = (
-            f'<<table border="0" cellborder="0" cellspacing="8">{table}</table>>'
-        )
-
-    def finished(self) -> Picture:
-        """Write everything down, frames inside frames."""
-        scopes = {scope[:k] for scope in self.boxes for k in range(1, len(scope) + 1)}
-        inner: dict[Scope, list[Scope]] = {}
-        for scope in sorted(scopes):
-            inner.setdefault(scope[:-1], []).append(scope)
-        self._write(self.picture, (), inner)
-        # as `Digraph.edge` would, which takes as long as all the rest of a large picture
-        self.picture.body += [
-            f"\t{tail} -> {head}{_attributes(look)}\n" for tail, head, look in self.arrows
-        ]
-        return self.picture
-
-    def _write(
-        self, target: Any, scope: Scope, inner: dict[Scope, list[Scope]], prefix: str = "cluster"
-    ) -> None:
-        for key, look in self.boxes.get(scope, ()):
-            target.node(key, **look)
-        for number, frame in enumerate(inner.get(scope, ())):
-            title = {"label": f"<{_escape(_short(frame[-1], LONGEST_FORMULA))}>"}
-            key = f"{prefix}_{number}"
-            with target.subgraph(name=key, graph_attr=FRAME | title) as cluster:
-                self._write(cluster, frame, inner, key)
+            words.append(f"N = {self.notation.batch}")
+        words += _named_constants(self.graph, self.notation)
+        words += [f"{sign}: {meaning}" for sign, meaning in self.notation.sums().items()]
+        self.sheet.legend = legend + [_line(text, GREY) for text in words]
+        self.sheet.note = _line(self.note, GREY) if self.note else None
 
 
 # --------------------------------------------------------------------------- text
-
-
-def _attributes(look: dict[str, str]) -> str:
-    """Write how an arrow looks as DOT; its label is HTML, which stands without quotes."""
-    written = [
-        f"{key}={value}" if value[0] == "<" or value.isalnum() else f'{key}="{value}"'
-        for key, value in sorted(look.items(), key=lambda item: (item[0] != "label", item))
-    ]
-    return f" [{' '.join(written)}]" if written else ""
 
 
 def name_of(node: Node) -> str:
@@ -348,31 +303,37 @@ def name_of(node: Node) -> str:
     return _short(node.name or "", LONGEST_NAME)
 
 
-def _escape(text: str) -> str:
-    """Make any text safe inside a label, on one line."""
-    text = "".join("↵" if c == "\n" else c if c.isprintable() else "\ufffd" for c in text)
-    return html.escape(text).replace("\\", 2 * "\\")  # Graphviz would fill \N and \G in
+def _line(text: str, color: str = INK, *, bold: bool = False, size: int = 13) -> Line:
+    return Line(printable(text), color, bold, size)
 
 
 def _short(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _bold(text: str) -> str:
-    return f"<b>{_escape(text)}</b>" if text else ""
+def _broken(rule: str, widest: float = WIDEST_RULE) -> list[str]:
+    """Break a rule that is long at its equals sign, and a long sum between its terms."""
+    left, equals, right = rule.partition(" = ")
+    if not equals or Line(rule).width <= widest:
+        return [rule]
+    lines = [f"{left} ="]
+    for k, term in enumerate(right.split(" + ")):
+        longer = f"{lines[-1]} + {term}" if k else term
+        if k and Line(longer).width <= widest:
+            lines[-1] = longer
+        else:
+            lines.append(f"+ {term}" if k else term)
+    return lines
 
 
-def _small(text: str, color: str = GREY) -> str:
-    return f'<font point-size="12" color="{color}">{_escape(text)}</font>'
+def _title(node: Node, color: str = INK) -> list[Line]:
+    """Write name and shape; that a scalar has none goes without saying."""
+    grey = GREY if color == INK else color
+    return [_line(name_of(node), color, bold=True), *_shape(node, grey)]
 
 
-def _line(content: str) -> str:
-    return f"<br/>{content}"
-
-
-def _shape(node: Node, color: str = GREY) -> str:
-    """Write the shape on a line of its own; that a scalar has none goes without saying."""
-    return _line(_small(shape_text(node.shape), color)) if node.shape else ""
+def _shape(node: Node, color: str = GREY) -> list[Line]:
+    return [_line(shape_text(node.shape), color)] if node.shape else []
 
 
 def _named_constants(graph: Graph, notation: Notation) -> list[str]:

@@ -1,17 +1,15 @@
-"""`Picture`: DOT text, and its rendering wherever one is possible.
+"""`Picture`: DOT text that knows how to become a picture.
 
-A Picture is a `graphviz.Digraph`. Where the ``dot`` program is installed it is used; elsewhere the
-pygraphviz wheel, which carries Graphviz itself, renders in the process. Where there is neither,
-DOT can still be written, and one sentence says what to install.
+A Picture is a `graphviz.Digraph`. What `draw` made is laid out by Graphviz and written by us, the
+same on every machine. What Graphviz itself would draw is had by ``renderer="dot"``, or by
+TINYGRAPH_DOT=1 in the environment, from the ``dot`` program; and it is what a Picture becomes to
+which something was added by hand.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,13 @@ from typing import Any
 
 import graphviz
 
+from tinygraph.drawing.dot import EDGE, GRAPH, NODE, body, legend
+from tinygraph.drawing.layout import RenderingError, draw_by_graphviz, place
+from tinygraph.drawing.pdf import write_pdf
+from tinygraph.drawing.png import write_png
+from tinygraph.drawing.scene import PAPER, Scene, draw_scene
+from tinygraph.drawing.sheet import Sheet
+from tinygraph.drawing.svg import write_svg
 from tinygraph.files import marked, replacing
 
 __all__ = ["FORMATS", "Picture", "RenderingError"]
@@ -26,13 +31,9 @@ __all__ = ["FORMATS", "Picture", "RenderingError"]
 FORMATS = ("svg", "png", "pdf", "dot", "json")
 """What `Picture.save` writes, by suffix."""
 
-# Graphviz keeps global state and is not safe to enter from two threads.
-_GRAPHVIZ = threading.Lock()
-ABOUT_FONTS = b"Fontconfig warning"
-
-
-class RenderingError(ValueError):
-    """A picture could not be rendered: nothing is installed to do it, or Graphviz refused."""
+OURS = ("svg", "png", "pdf")
+FITTED = "max-width:100%;height:auto"
+"""Makes a picture as narrow as the cell that it stands in."""
 
 
 class Picture(graphviz.Digraph):  # type: ignore[misc]
@@ -49,6 +50,39 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
     True
     """
 
+    sheet: Sheet | None = None
+
+    @classmethod
+    def of(cls, sheet: Sheet) -> Picture:
+        """Give the picture of what stands on a sheet.
+
+        Parameters
+        ----------
+        sheet : Sheet
+
+        Returns
+        -------
+        Picture
+        """
+        look = GRAPH | {"rankdir": sheet.direction, "ranksep": f"{sheet.gap:g}"}
+        picture = cls(
+            "tinygraph",
+            comment="made by tinygraph",
+            format="svg",
+            graph_attr=look | {"label": legend(sheet)},
+            node_attr=NODE,
+            edge_attr=EDGE,
+            body=body(sheet),
+        )
+        picture.sheet = sheet
+        return picture
+
+    def copy(self) -> Picture:
+        """Give a copy to which something can be added."""
+        copied: Picture = super().copy()
+        copied.sheet = self.sheet
+        return copied
+
     def save(self, filename: Any = None, directory: Any = None, **options: Any) -> str:
         """Write the picture in the format that the suffix names.
 
@@ -58,6 +92,8 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
             Ends in ``.svg``, ``.png``, ``.pdf``, ``.dot`` (or ``.gv``) or ``.json``.
         directory : path-like, optional
             Where a relative filename lies.
+        **options
+            Those of `pipe`.
 
         Returns
         -------
@@ -81,22 +117,27 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
                 + ", ".join(f".{name}" for name in FORMATS)
             )
         format = "dot" if suffix == "gv" else suffix
-        content = marked(self.content(format), format)
+        content = marked(self.content(format, **options), format)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(content)
         return str(path)
 
-    def content(self, format: str) -> bytes:
+    def content(self, format: str, **options: Any) -> bytes:
         """Give what `save` writes, without its mark: the DOT text, or its rendering."""
-        return self.source.encode() if format == "dot" else bytes(self.pipe(format))
+        if format == "dot":
+            return str(self.source).encode()
+        return bytes(self.pipe(format, **options))
 
     def pipe(
         self,
         format: str | None = None,
         *args: Any,
+        renderer: str | None = None,
         engine: str | None = None,
         encoding: str | None = None,
+        dpi: float = 96,
+        transparent: bool = False,
         **options: Any,
     ) -> Any:
         """Render and return the bytes, or text in `encoding`.
@@ -105,10 +146,16 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         ----------
         format : str, optional
             Such as ``"svg"`` (the default), ``"png"``, ``"pdf"``.
+        renderer : str, optional
+            ``"dot"``: let the ``dot`` program draw, with the fonts of this machine.
         engine : str, optional
             Layout program; ``"dot"`` by default.
         encoding : str, optional
             Decode the result with it.
+        dpi : float, optional
+            Pixels to an inch, of PNG.
+        transparent : bool, optional
+            Leave the paper out.
 
         Returns
         -------
@@ -119,17 +166,19 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         RenderingError
             If nothing that can render is installed, or Graphviz refuses.
         """
-        engine = engine or self.engine
-        if shutil.which(engine):
-            with _errors_of_dot(format or self.format):
+        format, engine = format or self.format, engine or self.engine
+        if args or options or self._by_program(renderer, engine):
+            if renderer not in (None, "dot"):
+                options["renderer"] = renderer
+            with _errors_of_dot(format):
                 return super().pipe(
-                    format or self.format,
-                    *args,
-                    engine=engine,
-                    encoding=encoding,
-                    **{"quiet": True} | options,
+                    format, *args, engine=engine, encoding=encoding, **{"quiet": True} | options
                 )
-        content = _render(self.source, format or self.format, engine)
+        scene = self._scene(format) if format in OURS and engine == "dot" else None
+        if scene is None:
+            content = draw_by_graphviz(self.source, format, engine)
+        else:
+            content = self._written(scene, format, dpi, transparent)
         return content.decode(encoding) if encoding else content
 
     def render(
@@ -140,12 +189,13 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         cleanup: bool = False,
         format: str | None = None,
         *,
+        renderer: str | None = None,
         outfile: Any = None,
         engine: str | None = None,
         **options: Any,
     ) -> str:
         """Save the DOT text and its rendering beside it; see `graphviz.Digraph.render`."""
-        if shutil.which(engine or self.engine) or view:
+        if options or self._by_program(renderer, engine or self.engine):
             with _errors_of_dot(format or self.format):
                 return str(
                     super().render(
@@ -169,42 +219,59 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         content = self.pipe(format, engine=engine)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not cleanup:
-            source.write_text(self.source, encoding=self.encoding)
-        target.write_bytes(content)
+            with replacing(source) as file:
+                file.write(self.source.encode(self.encoding))
+        with replacing(target) as file:
+            file.write(content)
+        if view:
+            self._view(str(target), format=format or self.format, quiet=True)
         return str(target)
+
+    def natural_width(self) -> float:
+        """Give the width that it has where nothing makes it smaller, in points."""
+        scene = self._scene("svg")
+        return scene.width if scene else 0.0
+
+    def _written(self, scene: Scene, format: str, dpi: float, transparent: bool) -> bytes:
+        asked = self.sheet.width if self.sheet else None
+        scale = min(1.0, asked / scene.width) if asked else 1.0
+        if format == "pdf":
+            return write_pdf(scene, scale)
+        if format == "png":
+            return write_png(scene, dpi, transparent, scale)
+        return write_svg(scene, "computational graph", scale, "" if transparent else PAPER).encode()
+
+    def _by_program(self, renderer: str | None, engine: str) -> bool:
+        """Whether the dot program is asked for; where it is not installed, asking is an error."""
+        if renderer is None and os.environ.get("TINYGRAPH_DOT") != "1":
+            return False
+        if shutil.which(engine) is None:
+            raise RenderingError(
+                f"the {engine} program was asked for, but is not installed: install Graphviz, or "
+                "leave out renderer and TINYGRAPH_DOT"
+            )
+        return True
+
+    def _scene(self, format: str) -> Scene | None:
+        """Lay out what is on the sheet; None where the text says more or less than the sheet."""
+        if self.sheet is None:
+            return None
+        places = place(self.source, format)
+        roads = {road.ident for road in self.sheet.roads}
+        if set(places.blocks) != set(self.sheet.blocks) or set(places.roads) != roads:
+            return None
+        return draw_scene(self.sheet, places)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> Any:
         """Show SVG, with the DOT text beside it; where nothing can render, the text alone."""
         bundle = {"text/plain": self.source}
         try:
-            bundle["image/svg+xml"] = self.pipe("svg", encoding="utf-8")
+            svg = self.pipe("svg", encoding="utf-8")
+            bundle["image/svg+xml"] = svg.replace("<svg ", f'<svg style="{FITTED}" ', 1)
         except RenderingError as error:
             bundle["text/plain"] = f"{error}\n\n{self.source}"
         wanted = set(include or bundle) - set(exclude or ())
         return {kind: content for kind, content in bundle.items() if kind in wanted}
-
-
-def _render(source: str, format: str, engine: str) -> bytes:
-    """Render DOT text in this process."""
-    try:
-        import pygraphviz
-    except ImportError:
-        raise RenderingError(
-            f"{format} cannot be rendered here: install Graphviz (its dot program) or "
-            "pip install pygraphviz; DOT text can be written without them"
-        ) from None
-    with _GRAPHVIZ, _stderr_of_libraries() as messages:
-        try:
-            content = pygraphviz.AGraph(string=source).draw(format=format, prog=engine)
-        except TypeError:  # pygraphviz, of a format that its Graphviz does not know
-            content = b""
-        except (ValueError, OSError) as error:
-            raise RenderingError(
-                f"Graphviz cannot render {format}: {error} {messages()}".strip()
-            ) from None
-    if not content:
-        raise RenderingError(f"Graphviz knows no format {format!r}; use one of {FORMATS}")
-    return bytes(content)
 
 
 @contextmanager
@@ -216,30 +283,3 @@ def _errors_of_dot(format: str) -> Iterator[None]:
         said = error.stderr or b""
         said = said.decode(errors="replace") if isinstance(said, bytes) else said
         raise RenderingError(f"Graphviz cannot render {format}: {' '.join(said.split())}") from None
-
-
-@contextmanager
-def _stderr_of_libraries() -> Iterator[Any]:
-    """Collect what C libraries print on standard error.
-
-    Graphviz explains an error only there, and its font library warns there of configuration files
-    that are newer than itself, which no reader of the picture can do anything about.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
-
-        def messages() -> str:
-            file.seek(0)
-            return " ".join(file.read().decode(errors="replace").split())
-
-        kept = os.dup(2)
-        try:
-            os.dup2(file.fileno(), 2)
-            yield messages
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            file.seek(0)
-            said = [line for line in file if not line.startswith(ABOUT_FONTS)]
-            if said and sys.exc_info()[0] is None:  # of another thread, perhaps
-                os.write(2, b"".join(said))

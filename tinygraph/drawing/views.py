@@ -1,21 +1,24 @@
 """`draw`: a Graph becomes a picture.
 
-Values flow to the right along black arrows, gradients to the left along red, dashed ones. Red
-arrows never move a box (``constraint=false``), so that the backward pass lies exactly on the
-forward pass. Every view is written with the same few pens: `Canvas` knows how a box, an arrow, a
-frame and the legend look, and the views only say which of them there are.
+Values flow to the right along black arrows, gradients to the left along red, dashed ones, on the
+same road: a gradient runs back where its value came. So the layout is that of the forward pass.
+Every view is written with the same few pens: `Canvas` knows what a box, a road, a frame and the
+legend say, and the views only which of them there are.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tinygraph.drawing.boxes import MOST_BOXES, gather
-from tinygraph.drawing.canvas import Canvas, name_of
+from tinygraph.drawing.canvas import Canvas
+from tinygraph.drawing.fitting import PAGE, fitting
 from tinygraph.drawing.rendering import Picture
-from tinygraph.graph.nodes import Node
+from tinygraph.drawing.sheet import Sheet
+from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
 
 __all__ = ["draw"]
@@ -32,7 +35,9 @@ def draw(
     detail: str = "steps",
     step: int | None = None,
     values: bool = False,
-    direction: str = "LR",
+    direction: str | None = None,
+    width: float | None = None,
+    legend: bool = True,
     wrt: Sequence[Any] | None = None,
 ) -> Picture:
     """Draw what `out` was computed from, and how gradients flow back through it.
@@ -54,8 +59,15 @@ def draw(
     values : bool, optional
         Write value and gradient into each box: small arrays whole, larger ones as min, mean, max
         and norm. A gradient that does not exist yet is ``–``.
-    direction : {"LR", "TB", "RL", "BT"}, optional
-        Where values flow to.
+    direction : {"LR", "TB", "RL", "BT", "auto"}, optional
+        Where values flow to. ``auto``: to the right where that is legible at `width`, else down.
+    width : float, optional
+        Of what the picture is for, in points: a column, a slide; 628.5 is a code host's page. What
+        is wider is made smaller, and before that folded (a side chain lies over the main line, and
+        joins it on a road that runs back) or, unless `direction` says otherwise, turned, so that
+        its lettering stays at 7.5 points or above. By default the picture is as wide as it gets.
+    legend : bool, optional
+        Whether marks are explained below the picture.
     wrt : sequence of Tensors, optional
         With respect to what the backward pass is drawn; all inputs by default.
 
@@ -83,7 +95,10 @@ def draw(
     """
     _check("view", view, VIEWS)
     _check("detail", detail, DETAILS)
-    _check("direction", direction, DIRECTIONS)
+    if direction is not None:
+        _check("direction", direction, (*DIRECTIONS, "auto"))
+    if width is not None and not width > 0:
+        raise ValueError(f"draw: width is {width!r}, but must be a positive number of points")
     if isinstance(out, Graph):
         graph = out
         if wrt is not None:
@@ -107,9 +122,16 @@ def draw(
             f"draw: step={step} is a picture of its own, values with gradients beside them; "
             "leave view and detail out"
         )
-    canvas = Canvas(graph, direction, values)
-    _draw_view(canvas, view, detail, step)
-    return canvas.finished()
+
+    def sheet(direction: str) -> Sheet:
+        canvas = Canvas(graph, direction, values)
+        _draw_view(canvas, view, detail, step)
+        return canvas.sheet if legend else replace(canvas.sheet, legend=[])
+
+    if width is None and direction != "auto":
+        return Picture.of(sheet(direction or "LR"))
+    tried = ("LR", "TB") if direction in (None, "auto") else (direction,)
+    return fitting(sheet, tried, width or PAGE)
 
 
 def _check(option: str, value: str, choices: Sequence[str]) -> None:
@@ -158,18 +180,18 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
         value = arrow.value
         named = detail == "steps" and value.index not in labelled
         labelled.add(value.index)
+        strokes = [
+            canvas.gradient(g, rule=g.kind == "whole" and value.role == "input" and named)
+            for g in arrow.gradients
+            if gradients
+        ]
         tail, head = keys[value.index], keys[arrow.head.result.index]
-        canvas.value_arrow(tail, head, value if named else None, arrow.main)
-        if gradients and arrow.gradient is not None:
-            only_path = arrow.gradient.kind == "whole" and value.role == "input"
-            with_rule = only_path and detail == "steps"
-            label = canvas.rule(arrow.gradient) if with_rule else arrow.gradient.name
-            canvas.gradient_arrow(head, tail, label)
+        step = arrow.head.step
+        canvas.road(tail, head, value, strokes, step=step, named=named, main=arrow.main)
     differentiated = {g.consumer.index for g in graph.all_gradients if g.consumer is not None}
     for out in graph.outputs:
-        end = canvas.put_output(out, keys[out.index])
-        if gradients and (out.index in differentiated or out.role == "input"):
-            canvas.gradient_arrow(end, keys[out.index], f"d{name_of(out)}")
+        back = gradients and (out.index in differentiated or out.role == "input")
+        canvas.put_output(out, keys[out.index], [canvas.arriving(out)] if back else ())
     canvas.legend(
         "input", "step" if detail == "steps" else "primitive", "value", *["gradient"] * gradients
     )
@@ -210,7 +232,6 @@ def _draw_backward(canvas: Canvas, detail: str) -> None:
                 canvas.dependency(x, node)
             elif primitives:
                 canvas.put_read(x, node)
-    canvas.picture.graph_attr["ranksep"] = "0.3"
     canvas.legend("gradient", "sum", *["read"] * primitives)
 
 
@@ -241,32 +262,36 @@ def _draw_step(canvas: Canvas, number: int) -> None:
         for x in node.inputs
         if x.index not in inside and x.role != "constant"
     ]
-    operands = {x.index: x for x in uses}
-    for x in operands.values():
+    arriving = [
+        canvas.gradient(g, rule=True, shape=True)
+        for g in graph.gradients
+        if g.of is result and g.kind in ("upstream", "whole", "sum")
+    ]
+    for x in {x.index: x for x in uses}.values():
         canvas.put_value(x)
-    for x in uses:
-        canvas.value_arrow(canvas.key(x), center)
-    end = canvas.put_output(result, center)
-    for g in graph.gradients:
-        if g.of is result and g.kind in ("upstream", "whole", "sum"):
-            canvas.gradient_arrow(end, center, canvas.rule(g, shape=True))
-        elif g.consumer is not None and g.consumer.index in inside and g.of.index in operands:
-            canvas.gradient_arrow(center, canvas.key(g.of), canvas.rule(g, shape=True))
+        leaving = [
+            canvas.gradient(g, rule=True, shape=True)
+            for g in graph.gradients
+            if g.of is x and g.consumer is not None and g.consumer.index in inside
+        ]
+        canvas.road(canvas.key(x), center, x, leaving, step=number)
+    canvas.put_output(result, center, arriving)
     canvas.legend("input", "step", "value", "gradient")
 
 
 def _draw_arrivals(canvas: Canvas) -> None:
     """Draw step 0: the gradients that arrive at the inputs, and what they add up to."""
-    drawn: set[int] = set()
+    roads: dict[tuple[int, int], list[Gradient]] = {}
     for g in canvas.graph.gradients:
-        if g.of.role != "input" or g.consumer is None:
-            continue
-        result = canvas.results[g.step]
-        if result.index not in drawn:
+        if g.of.role == "input" and g.consumer is not None:
+            roads.setdefault((g.of.index, canvas.results[g.step].index), []).append(g)
+    for arriving in roads.values():
+        x, result = arriving[0].of, canvas.results[arriving[0].step]
+        tail, head = canvas.key(x), canvas.key(result)
+        if head not in canvas.sheet.blocks:
             canvas.put_step(result)
-        if g.of.index not in drawn:
-            canvas.put_value(g.of, gradients=True)
-        drawn |= {result.index, g.of.index}
-        canvas.value_arrow(canvas.key(g.of), canvas.key(result))
-        canvas.gradient_arrow(canvas.key(result), canvas.key(g.of), canvas.rule(g, shape=True))
+        if tail not in canvas.sheet.blocks:
+            canvas.put_value(x, gradients=True)
+        strokes = [canvas.gradient(g, rule=True, shape=True) for g in arriving]
+        canvas.road(tail, head, x, strokes, step=result.step)
     canvas.legend("input", "step", "value", "gradient")
