@@ -218,7 +218,7 @@ def test_render_gives_the_path_that_graphviz_gives(
 
 
 @pytest.mark.parametrize("asked", ["renderer", "environment"])
-def test_dot_is_used_only_where_it_is_asked_for(fake_dot, monkeypatch, in_process_module, asked):
+def test_dot_is_used_only_where_it_is_asked_for(in_process_module, fake_dot, monkeypatch, asked):
     monkeypatch.setitem(sys.modules, "pygraphviz", in_process_module)
     drawn = circuit()
     ours = drawn.pipe("svg")

@@ -65,7 +65,7 @@ def write_png(scene: Scene, dpi: float = 96, transparent: bool = False, scale: f
 def _filled(
     mark: Path | Ellipse | Rectangle | Text, zoom: float
 ) -> Iterator[tuple[str, list[Array]]]:
-    """Give colours, and the polygons to fill with them."""
+    """Give colours, and the polygons to fill with them: arrays of shape (n, 2) or (k, n, 2)."""
     if isinstance(mark, Text):
         yield mark.line.color, _glyphs(mark)
         return
@@ -106,7 +106,7 @@ def _flat(mark: Path | Ellipse | Rectangle, zoom: float) -> Array:
 
 
 def _stroke(line: Array, half: float) -> Iterator[Array]:
-    """Give a quadrilateral along each piece of a line, and a joint at each of its ends."""
+    """Give quadrilaterals, one along each piece of a line, and the joints between them."""
     steps = np.diff(line, axis=0)
     lengths = np.hypot(steps[:, 0], steps[:, 1])
     seen = lengths > 1e-9
@@ -114,8 +114,8 @@ def _stroke(line: Array, half: float) -> Iterator[Array]:
     ends = line[1:][seen]
     normals = half * np.stack([steps[:, 1], -steps[:, 0]], axis=-1)
     sides = starts + normals, ends + normals, ends - normals, starts - normals
-    yield from np.stack(sides, axis=1)
-    yield from (line[1:-1, None] + half * OCTAGON)
+    yield np.stack(sides, axis=1)
+    yield line[1:-1, None] + half * OCTAGON
 
 
 def _dashes(line: Array, dash: Sequence[float]) -> Iterator[Array]:
@@ -138,7 +138,10 @@ def _fill(canvas: Pixels, polygons: Sequence[Array], color: str) -> None:
     """Paint polygons that run the same way round; where they overlap they count once."""
     if not polygons:
         return
-    edges = np.concatenate([np.concatenate([p, [*p[1:], p[0]]], axis=1) for p in polygons])
+    ends = [np.concatenate([p, np.roll(p, -1, axis=-2)], axis=-1) for p in polygons]
+    edges = np.concatenate([each.reshape(-1, 4) for each in ends])
+    if not len(edges):
+        return
     left, top = (max(int(np.floor(edges[:, k::2].min())), 0) for k in (0, 1))
     right, bottom = (
         min(int(np.ceil(edges[:, k::2].max())) + 1, canvas.shape[1 - k]) for k in (0, 1)

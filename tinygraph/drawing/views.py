@@ -95,8 +95,7 @@ def draw(
     """
     _check("view", view, VIEWS)
     _check("detail", detail, DETAILS)
-    if direction is not None:
-        _check("direction", direction, (*DIRECTIONS, "auto"))
+    _check("direction", direction or "LR", (*DIRECTIONS, "auto"))
     if width is not None and not width > 0:
         raise ValueError(f"draw: width is {width!r}, but must be a positive number of points")
     if isinstance(out, Graph):
@@ -112,16 +111,7 @@ def draw(
             graph = Graph.joint(out, wrt, values=values, variables=variables)
         else:
             graph = Graph.capture(out, values=values, variables=variables)
-    if not graph.all_gradients and (step is not None or view in ("backward", "joint")):
-        asked = f"view {view!r}" if step is None else f"step {step}"
-        raise ValueError(f"draw: {asked} needs a backward pass; use Graph.capture(…, wrt=inputs)")
-    if step is not None and type(step) is not int:
-        raise ValueError(f"draw: step is {step!r}, but must be the number of a step")
-    if step is not None and (view, detail) != ("circuit", "steps"):
-        raise ValueError(
-            f"draw: step={step} is a picture of its own, values with gradients beside them; "
-            "leave view and detail out"
-        )
+    _check_step(graph, view, detail, step)
 
     def sheet(direction: str) -> Sheet:
         canvas = Canvas(graph, direction, values)
@@ -137,6 +127,19 @@ def draw(
 def _check(option: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"draw: {option} is {value!r}, but must be one of {', '.join(choices)}")
+
+
+def _check_step(graph: Graph, view: str, detail: str, step: int | None) -> None:
+    if not graph.all_gradients and (step is not None or view in ("backward", "joint")):
+        asked = f"view {view!r}" if step is None else f"step {step}"
+        raise ValueError(f"draw: {asked} needs a backward pass; use Graph.capture(…, wrt=inputs)")
+    if step is not None and type(step) is not int:
+        raise ValueError(f"draw: step is {step!r}, but must be the number of a step")
+    if step is not None and (view, detail) != ("circuit", "steps"):
+        raise ValueError(
+            f"draw: step={step} is a picture of its own, values with gradients beside them; "
+            "leave view and detail out"
+        )
 
 
 # --------------------------------------------------------------------------- views
