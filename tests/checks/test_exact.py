@@ -121,6 +121,7 @@ def test_they_are_the_same_rational_function(data):
     assert not np.sum(report.gradients["autodiff"]["dx"], axis=0).any()
 
 
+@pytest.mark.slow
 def test_wine():
     report = compare(wine(), exact=True)
     assert report.passed

@@ -592,6 +592,7 @@ def test_the_upstream_gradient_is_random():
 MILLION = 10**6
 
 
+@pytest.mark.slow
 def test_a_million_entries_in_bounded_memory():
     x = np.random.default_rng(5).normal(size=(MILLION // 10, 10))
     tracemalloc.start()

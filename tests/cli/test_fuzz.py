@@ -290,6 +290,7 @@ def test_all_kinds_of_line_ends_in_one_file():
     assert np.array_equal(x, [[1, 2], [3, 4], [5, 6]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -653,6 +654,7 @@ WORST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this limit is not enforced")
 @pytest.mark.parametrize("name", WORST)
 def test_the_worst_cases_are_explained_in_little_memory(name):

@@ -89,6 +89,7 @@ def test_csv_keeps_the_sign_of_zero(tmp_path):
     assert np.signbit(read_array(path)).tolist() == [[True, False]]
 
 
+@pytest.mark.slow
 def test_csv_with_a_hundred_thousand_rows(tmp_path):
     x = np.random.default_rng(3).normal(size=(100_000, 10))
     path = tmp_path / "x.csv"

@@ -1332,6 +1332,7 @@ def test_many_inputs_are_folded_too():
     assert "folded" in picture.source
 
 
+@pytest.mark.slow
 def test_a_formula_of_ten_to_the_five_primitives_does_not_recurse():
     y = Tensor(X, name="x")
     for _ in range(10**4):

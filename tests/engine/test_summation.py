@@ -42,12 +42,14 @@ def test_a_million_rows_of_one_column_are_added_pairwise(way):
     check(way(*batch, EPS), PAIRWISE, *batch)
 
 
+@pytest.mark.slow
 def test_ten_million_rows_of_one_column_are_added_pairwise():
     """Measured: out 9.4e-7, dx 1.7e-7, dgamma 2.1e-10, dbeta 2.3e-11; bounds: PAIRWISE."""
     batch = drawn((10**7, 1), mean=3)
     check(WAYS["staged"](*batch, EPS), PAIRWISE, *batch)
 
 
+@pytest.mark.slow
 def test_ten_million_rows_of_two_columns_are_added_one_by_one():
     """Near 10⁷ a float32 is rounded to 1, and so is every square on its way into the sum.
 

@@ -782,6 +782,7 @@ def test_operands_that_are_not_numbers(other):
 # --- size and memory ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_chain_of_a_million_nodes():
     x = Tensor(1.0, name="x")
     y = x
@@ -856,6 +857,7 @@ def test_nothing_is_left_to_the_collector():
     assert gc.collect() == 0
 
 
+@pytest.mark.slow
 def test_a_deep_graph_with_its_gradients_is_freed_without_recursion():
     x = Tensor(1.0, name="x")
     y = x

@@ -769,6 +769,7 @@ def test_gradients_of_random_graphs_agree_with_the_complex_step(program):
 # --- size ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_chain_of_a_hundred_thousand_nodes():
     x = Tensor(1.5, name="x")
     y = x
@@ -858,7 +859,7 @@ def test_what_an_operation_costs_does_not_grow_with_the_graph(tool, make):
         tool(out)
         return (time.process_time() - start) / n
 
-    assert cost(40_000) < 2.5 * max(cost(10_000), cost(10_000))
+    assert cost(10_000) < 2.5 * max(cost(2_000), cost(2_000))
 
 
 @pytest.mark.parametrize("number", [1, 1.0, True, 1j])

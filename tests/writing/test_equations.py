@@ -175,6 +175,7 @@ def test_what_is_used_twice_is_computed_once():
     assert source.count("np.exp(") == 1
 
 
+@pytest.mark.slow
 def test_a_deep_graph_is_written_without_recursion():
     h = Tensor(RNG.normal(size=2), name="x")
     for _ in range(3000):
@@ -213,6 +214,7 @@ def many_inputs(n):
     return y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [named_chain, unnamed_chain, fan, many_inputs])
 def test_large_graphs(make):
     """No recursion, no line without end, and nothing that takes the square of the size."""
