@@ -15,7 +15,8 @@ from svg import SVG
 
 from tinygraph import Tensor, draw
 from tinygraph.drawing.layout import place
-from tinygraph.drawing.scene import Text, draw_scene
+from tinygraph.drawing.png import write_png
+from tinygraph.drawing.scene import Group, Path, Scene, Text, draw_scene
 
 FORMATS = ["svg", "png", "pdf"]
 
@@ -137,6 +138,20 @@ def test_png_is_what_the_marks_say():
     assert tuple(image[1, 1]) == (255, 255, 255)
     edge = image[int(y), int(x - 2 * ellipse.rx - 3) : int(x - 2 * ellipse.rx + 4)].astype(int)
     assert (edge[:, 0] < 0x60).any()
+
+
+def test_a_stroke_covers_each_pixel_once():
+    """The ink of a stroke is its length times its width, also where its pieces meet."""
+    straight = tuple((10.0 + 5 * k, 20.3) for k in range(16))
+    for points, length in ((straight, 75.0), (tuple((x, x) for x, _ in straight), 75 * 2**0.5)):
+        path = Path(points, "#000000", width=1.25)
+        scene = Scene((Group("a", "edge", (path,)),), 0, 0, 120, 120)
+        image = pixels(write_png(scene, dpi=72)).astype(float)
+        assert (1 - image[..., 0] / 255).sum() == pytest.approx(1.25 * length, rel=0.01)
+    rows = pixels(
+        write_png(Scene((Group("a", "edge", (Path(straight, "#000000"),)),), 0, 0, 120, 40), 72)
+    )
+    assert np.ptp(rows[:, 12:84].astype(int), axis=1).max() <= 1
 
 
 def test_png_without_paper():

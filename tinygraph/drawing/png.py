@@ -2,8 +2,7 @@
 
 An edge of a polygon adds to the pixels of each row what lies to the right of it, with the sign of
 its direction; summed up along a row this is the share that the polygon covers. A stroke is filled
-as the quadrilaterals along it, glyphs by their contours. No library draws, so the pixels are the
-same on every machine.
+by its outline, a glyph by its contours. No library draws, so the pixels are the same everywhere.
 """
 
 from __future__ import annotations
@@ -24,9 +23,6 @@ __all__ = ["write_png"]
 
 Array = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
-
-ANGLES = np.arange(8) * (np.pi / 4)
-OCTAGON = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=-1)
 
 
 def write_png(scene: Scene, dpi: float = 96, transparent: bool = False, scale: float = 1) -> bytes:
@@ -65,7 +61,7 @@ def write_png(scene: Scene, dpi: float = 96, transparent: bool = False, scale: f
 def _filled(
     mark: Path | Ellipse | Rectangle | Text, zoom: float
 ) -> Iterator[tuple[str, list[Array]]]:
-    """Give colours, and the polygons to fill with them: arrays of shape (n, 2) or (k, n, 2)."""
+    """Give colours, and the polygons to fill with them."""
     if isinstance(mark, Text):
         yield mark.line.color, _glyphs(mark)
         return
@@ -105,17 +101,26 @@ def _flat(mark: Path | Ellipse | Rectangle, zoom: float) -> Array:
     return np.concatenate(points)
 
 
-def _stroke(line: Array, half: float) -> Iterator[Array]:
-    """Give quadrilaterals, one along each piece of a line, and the joints between them."""
+def _stroke(line: Array, half: float) -> list[Array]:
+    """Give the outline of a line of some width: one polygon, or two around a closed line.
+
+    At a corner the sides meet on its bisector, 1/cos of half the turn farther out.
+    """
+    moved = np.hypot(*np.diff(line, axis=0).T) > 1e-9
+    line = line[np.concatenate([[True], moved])]
+    closed = len(line) > 2 and bool(np.allclose(line[0], line[-1], atol=1e-9))
     steps = np.diff(line, axis=0)
-    lengths = np.hypot(steps[:, 0], steps[:, 1])
-    seen = lengths > 1e-9
-    starts, steps = line[:-1][seen], steps[seen] / lengths[seen, None]
-    ends = line[1:][seen]
-    normals = half * np.stack([steps[:, 1], -steps[:, 0]], axis=-1)
-    sides = starts + normals, ends + normals, ends - normals, starts - normals
-    yield np.stack(sides, axis=1)
-    yield line[1:-1, None] + half * OCTAGON
+    if not len(steps):
+        return []
+    steps /= np.hypot(*steps.T)[:, None]
+    before = np.concatenate([steps[-1:] if closed else steps[:1], steps])
+    after = np.concatenate([steps, steps[:1] if closed else steps[-1:]])
+    along = before + after
+    along /= np.maximum(np.hypot(*along.T), 1e-9)[:, None]
+    out = np.maximum((along * after).sum(axis=1), 0.5)[:, None]
+    normals = np.stack([along[:, 1], -along[:, 0]], axis=-1) * half / out
+    left, right = line + normals, (line - normals)[::-1]
+    return [left[:-1], right[:-1]] if closed else [np.concatenate([left, right])]
 
 
 def _dashes(line: Array, dash: Sequence[float]) -> Iterator[Array]:
@@ -135,13 +140,10 @@ def _dashes(line: Array, dash: Sequence[float]) -> Iterator[Array]:
 
 
 def _fill(canvas: Pixels, polygons: Sequence[Array], color: str) -> None:
-    """Paint polygons that run the same way round; where they overlap they count once."""
+    """Paint polygons; what runs the other way round within another is left out."""
     if not polygons:
         return
-    ends = [np.concatenate([p, np.roll(p, -1, axis=-2)], axis=-1) for p in polygons]
-    edges = np.concatenate([each.reshape(-1, 4) for each in ends])
-    if not len(edges):
-        return
+    edges = np.concatenate([np.concatenate([p, np.roll(p, -1, axis=0)], axis=1) for p in polygons])
     left, top = (max(int(np.floor(edges[:, k::2].min())), 0) for k in (0, 1))
     right, bottom = (
         min(int(np.ceil(edges[:, k::2].max())) + 1, canvas.shape[1 - k]) for k in (0, 1)
