@@ -3,7 +3,7 @@
     pip install fonttools brotli
     apt-get download fonts-roboto-unhinted fonts-dejavu-core fonts-dejavu-extra
     for file in fonts-*.deb; do dpkg-deb -x $file fonts; done
-    python tools/build_font.py fonts/usr/share/fonts/truetype
+    python tests/data/make_font.py fonts/usr/share/fonts/truetype
 
 Roboto Condensed, and from DejaVu Sans Condensed the signs that it lacks, cut down to the characters
 of formulas and merged under a name of their own, as DejaVu's licence demands. Kerning, ligatures
@@ -22,7 +22,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib import TTFont
 
 FAMILY = "tinygraph sans"
-FOLDER = Path(__file__).parents[1] / "tinygraph" / "drawing" / "fonts"
+FOLDER = Path(__file__).parents[2] / "tinygraph" / "drawing" / "fonts"
 MADE = timestampFromString("Sat Jan  1 00:00:00 2000")
 
 LETTERS = (
