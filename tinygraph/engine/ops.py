@@ -255,7 +255,8 @@ spread: Primitive = Primitive("spread", "spread", _spread,
 
 def _max_rule(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
     less = x < spread(out, shape=x.shape, axis=axis)
-    ties = sum(np.where(less, 0, 1), axis=axis, keepdims=keepdims)
+    one: Any = Fraction(1) if g.dtype.hasobject else g.dtype.type(1)  # counted as g is computed
+    ties = sum(np.where(less, 0, one), axis=axis, keepdims=keepdims)
     return np.where(less, 0, spread(g / ties, shape=x.shape, axis=axis))
 
 
