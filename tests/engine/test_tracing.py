@@ -123,7 +123,7 @@ def test_several_statements_on_one_line():
 
 def test_walrus_and_augmented_assignment():
     def f(x):
-        total = np.sum(x * 1.5)
+        total = np.sum(x)
         if (peak := np.max(x)).data < 1e9:
             total += peak
         return total

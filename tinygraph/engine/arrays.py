@@ -79,18 +79,8 @@ def kept(value: Any) -> Any:
     return value if isinstance(value, _IMMUTABLE) else copy.deepcopy(value)
 
 
-_IMMUTABLE = (
-    int,
-    float,
-    complex,
-    str,
-    type(None),
-    type(...),
-    slice,
-    Fraction,
-    np.generic,
-    np.dtype,
-)
+_KEYS = (str, slice, NoneType, EllipsisType, np.dtype)
+_IMMUTABLE = (int, float, complex, Fraction, np.generic, *_KEYS)
 
 
 def handed_out(value: Any) -> Any:
