@@ -43,6 +43,7 @@ from tinygraph.checks.guarding import (
     unsteady,
 )
 from tinygraph.engine.autodiff import reachable, unbroadcast
+from tinygraph.engine.recording import holomorphic
 from tinygraph.engine.tensor import Tensor, grad
 
 __all__ = [
@@ -131,7 +132,8 @@ def _moved(arrays: Sequence[Any], along: Sequence[Any], t: complex) -> list[Any]
 
 
 def _complex_step(values: Function, arrays: Sequence[Any], along: Sequence[Any]) -> Any:
-    return np.imag(values(*_moved(arrays, along, 1j * COMPLEX_STEP))) / COMPLEX_STEP
+    with holomorphic():
+        return np.imag(values(*_moved(arrays, along, 1j * COMPLEX_STEP))) / COMPLEX_STEP
 
 
 def _width(x: Any, v: Any) -> float:
@@ -300,7 +302,8 @@ class _Point:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                moved = self.values(*_moved(self.arrays, along, 1j * COMPLEX_STEP))
+                with holomorphic():
+                    moved = self.values(*_moved(self.arrays, along, 1j * COMPLEX_STEP))
                 if np.max(np.abs(np.real(moved) - self.value), initial=0) > 1e-6 * size:
                     return "central"
                 slope = np.imag(moved) / COMPLEX_STEP

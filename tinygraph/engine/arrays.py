@@ -61,26 +61,26 @@ def held(value: Any) -> Any:
         return value
     if not isinstance(value, np.ndarray) or value.dtype.hasobject:
         value = exactly(value)
-    if owner(value).base is not None:  # the memory is a buffer, which may be someone's
+    if value.base is not None and owner(value).base is not None:  # a buffer, maybe someone's
         value = np.array(value)
     array = value
     while isinstance(array, np.ndarray):
         array.setflags(False)  # type: ignore[call-arg]  # a third of the time of write=False
         array = array.base
-    return value.view(np.ndarray)
+    return value.view() if type(value) is np.ndarray else value.view(np.ndarray)
 
 
 def kept(value: Any) -> Any:
     """Copy a parameter or constant to what it means now, so that nobody can change it later."""
-    if isinstance(value, np.ndarray):
-        return held(np.array(value))
+    if type(value) in _UNCHANGING or isinstance(value, np.generic | np.dtype):
+        return value
     if type(value) is tuple:
-        return tuple(map(kept, value))
-    return value if isinstance(value, _IMMUTABLE) else copy.deepcopy(value)
+        return tuple([kept(x) for x in value])
+    return held(np.array(value)) if isinstance(value, np.ndarray) else copy.deepcopy(value)
 
 
-_KEYS = (str, slice, NoneType, EllipsisType, np.dtype)
-_IMMUTABLE = (int, float, complex, Fraction, np.generic, *_KEYS)
+_KEYS = (str, slice, NoneType, EllipsisType)
+_UNCHANGING = frozenset({int, bool, float, complex, Fraction, *_KEYS})
 
 
 def handed_out(value: Any) -> Any:
@@ -91,18 +91,19 @@ def handed_out(value: Any) -> Any:
         return tuple(map(handed_out, value))
     if isinstance(value, Mapping):
         return MappingProxyType({key: handed_out(x) for key, x in value.items()})
-    return value if isinstance(value, (*_IMMUTABLE, Operand)) else copy.deepcopy(value)
+    return value if isinstance(value, Operand) else kept(value)
 
 
 def exactly(value: Any) -> Any:
-    """Give an object array in which integers are fractions, since 0 / 3 is a float.
+    """Give an array of fractions for one of integers, since 0 / 3 is a float.
 
     Examples
     --------
     >>> exactly(np.array([0, Fraction(1, 2)], dtype=object))
     array([Fraction(0, 1), Fraction(1, 2)], dtype=object)
     """
-    return np.array(_exact(value), dtype=object)
+    value = np.asarray(value)
+    return np.array(_exact(value), dtype=object) if value.dtype.kind in "iubO" else value
 
 
 def _fraction(x: Any) -> Any:

@@ -305,17 +305,17 @@ for _word, _sign in {
 
 def index_key(x: Operand, key: Any) -> Any:
     """Give an indexing key that the graph can keep: all of it is copied to what it means now."""
+    if type(key) is int or key is None or key is ...:
+        return key
     if isinstance(key, tuple):
         return tuple(index_key(x, part) for part in key)
     if isinstance(key, Operand):
         raise TypeError(f"{x!r} is indexed by a tensor; index by plain integers: t[i.data]")
-    if key is None or key is ...:
-        return key
     if isinstance(key, bool | np.bool):
         return bool(key)
     if isinstance(key, slice):
         ends = (key.start, key.stop, key.step)
-        return slice(*(None if k is None else operator.index(k) for k in ends))
+        return slice(*[k if k is None else operator.index(k) for k in ends])
     if not isinstance(key, np.ndarray):  # as NumPy: an integer if it says so, else an array
         try:
             return operator.index(key)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tinygraph.engine.primitive import Primitive
 
-__all__ = ["changed", "current", "no_grad"]
+__all__ = ["changed", "current", "entered", "holomorphic", "no_grad"]
 
 
 class Hook(Protocol):
@@ -158,6 +158,15 @@ def no_grad() -> changed:
     Tensor(9.0, shape=(), dtype=float64)
     """
     return changed(recording=False)
+
+
+def holomorphic() -> changed:
+    """Let complex numbers stand for real ones and a small step beside them.
+
+    A function of real numbers, continued analytically, has the derivative Im f(x + ih) / h: its
+    variance must then be Σ (x − mean)² / n, and not NumPy's variance of complex numbers.
+    """
+    return changed(holomorphic=True)
 
 
 # --------------------------------------------------------------------------- frames
