@@ -20,6 +20,7 @@ import numpy as np
 from tinygraph.engine.operators import Operand
 
 __all__ = [
+    "computed",
     "constants",
     "exactly",
     "handed_out",
@@ -55,12 +56,19 @@ def owner(array: Any) -> Any:
     return array
 
 
-def held(value: Any) -> Any:
-    """Give what the engine computed as a graph holds it: exact, locked, known to nobody else."""
+def computed(value: Any) -> Any:
+    """Give what a primitive computed as an array or scalar, exact where arithmetic is exact."""
     if isinstance(value, np.generic):
         return value
-    if not isinstance(value, np.ndarray) or value.dtype.hasobject:
-        value = exactly(value)
+    as_it_is = isinstance(value, np.ndarray) and not value.dtype.hasobject
+    return value if as_it_is else exactly(value)
+
+
+def held(value: Any) -> Any:
+    """Give what the engine computed as a graph holds it: exact, locked, known to nobody else."""
+    value = computed(value)
+    if isinstance(value, np.generic):
+        return value
     if value.base is not None and owner(value).base is not None:  # a buffer, maybe someone's
         value = np.array(value)
     array = value
