@@ -52,12 +52,12 @@ def test_a_gradient_is_named_with_the_rule_that_gave_it():
     assert X.grad is None
 
 
-def test_in_a_traced_function_the_step_is_named():
+def test_in_a_traced_function_the_name_and_the_line_are_given():
     x = Tensor(np.ones((4, 3)), name="x")
     arguments = x, np.ones(3), np.zeros(3)
     message = raised(lambda: trace(staged)(*arguments, eps=0.0))
     assert message.startswith("inverse of sqrtvar of shape (3,) is inf at [0]")
-    assert "; step 6; formulas.py, line" in message
+    assert "finite; formulas.py, line" in message
     assert message.endswith("ivar = 1 / sqrtvar")
 
     x = Tensor(RNG.normal(size=(4, 3)) * 1e-160, name="x")
@@ -65,7 +65,7 @@ def test_in_a_traced_function_the_step_is_named():
     message = raised(out.backward, RNG.normal(size=(4, 3)))
     assert message.startswith("the gradient of a tensor of shape (3,) is ")
     assert "the rule of sqrt for sqrtvar" in message
-    assert message.endswith("; step 5")  # the line was not seen: it ran outside
+    assert message.endswith("is finite")  # the line was not seen: it ran outside
 
 
 def test_an_overflow_of_a_sum_of_gradients():

@@ -1,6 +1,7 @@
 """The sweep: order, visits, sums over broadcast axes, derivatives of higher order."""
 
 import itertools
+import math
 import operator
 import re
 from fractions import Fraction
@@ -471,3 +472,22 @@ def test_a_product_with_the_hessian():
     ax = a @ point
     hessian = a * (1 + b @ point) + np.outer(ax, b) + np.outer(b, ax)
     close(hv, 0.3 * hessian @ v, 1e-13)
+
+
+def test_the_gradient_of_rows_is_not_quadratic(monkeypatch):
+    """Each row's gradient is an array; what matters is how many entries they have together."""
+    written = []
+
+    def counted(x, key, shape, forward=ops.scatter.forward):
+        written.append(math.prod(shape))
+        return forward(x, key, shape)
+
+    monkeypatch.setattr(ops.scatter, "forward", counted)
+    for n in (16, 65, 900):
+        x = Tensor(np.arange(2.0 * n).reshape(n, 2), name="x")
+        rows, weights = list(x), np.random.default_rng(n).normal(size=(n, 2))
+        assert [row.data.tolist() for row in rows] == x.data.tolist()
+        written.clear()
+        (g,) = grad(np.sum(np.stack(rows) * weights), [x])
+        assert same_bits(g, weights)
+        assert sum(written) <= 2 * n * (n if n <= 64 else 2 * math.isqrt(n) + 2)

@@ -6,12 +6,14 @@ import sys
 import threading
 import weakref
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers import same_bits
 
 from tinygraph import Graph, Tensor, grad, trace
+from tinygraph.engine import tracing
 from tinygraph.engine.autodiff import reachable
 
 X = np.random.default_rng(1).normal(size=(4, 3))
@@ -123,7 +125,7 @@ def test_several_statements_on_one_line():
 
 def test_walrus_and_augmented_assignment():
     def f(x):
-        total = x * 1.5
+        total = np.sum(x)
         if (peak := np.max(x)).data < 1e9:
             total += peak
         return total
@@ -650,3 +652,89 @@ def test_a_long_loop_is_named_in_time():
 
     out = trace(f)(np.array(0.5))
     assert names(out) == ["x"] + ["y"] * 10**4
+
+
+# --- work, and what cannot be traced ------------------------------------------------------------
+
+
+def entries_read(monkeypatch, f, *args):
+    """Count how many entries of containers `trace` reads while it names."""
+    reads = []
+
+    class Counted(tracing._Namer):
+        def _unread(self, frame, container):
+            reads.append(super()._unread(frame, container))
+            return reads[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracing, "_Namer", Counted)
+        out = trace(f)(*args)
+    return out, sum(reads)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "an attribute", "a closure"])
+def test_a_growing_container_is_read_once(monkeypatch, kind):
+    n = 1000
+
+    def f(x):
+        hs = {} if kind == "dict" else []
+        holder = SimpleNamespace(hs=hs)
+
+        def step(k, hs=hs):
+            if kind == "dict":
+                hs[f"h{k}"] = x * float(k)
+            elif kind == "an attribute":
+                entries = holder.hs
+                entries.append(x * float(k))
+            else:
+                hs.append(x * float(k))
+
+        for k in range(n):
+            step(k)
+        return hs[f"h{n - 1}"] if kind == "dict" else hs[-1] + hs[500]
+
+    out, read = entries_read(monkeypatch, f, np.array(1.0))
+    assert read < 5 * n + 70 * 65
+    assert out.name in ("h999", "out")
+    if kind != "dict":
+        assert [h.name.endswith("[999]") or h.name.endswith("[500]") for h in out.inputs]
+
+
+def test_what_is_replaced_in_a_short_list_is_named_each_time():
+    def cell(state):
+        state[0] = state[0] * 2.0
+
+    def f(x):
+        state = [x]
+        for _ in range(3):
+            cell(state)
+        return state[0]
+
+    assert names(trace(f)(np.array([1.0]))) == ["x", "state[0]", "state[0]", "state[0]"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.array([1, 2]), "an array of int64"),
+        ([1.0, 2.0], "list"),
+        (3.5, "float"),
+        (np.array([True]), "an array of bool"),
+    ],
+    ids=["integers", "a list", "a number", "bools"],
+)
+def test_what_is_not_traced_says_so_at_the_call(given, said):
+    def double(x):
+        return np.multiply(x, 2)
+
+    with pytest.raises(TypeError, match=rf"nothing was traced: double was given {said} .*dtype=fl"):
+        trace(double)(given)
+    assert trace(double)(np.array(given, dtype=float)).op is not None
+
+
+def test_what_is_no_number_is_none_of_our_business():
+    assert trace(lambda text: text.upper())("a") == "A"
+    assert trace(lambda: 3)() == 3
+    assert trace(lambda n, x: (n, x))(2, np.array([1.0]))[1].name == "x"
+    w = Tensor(2.0, name="w")
+    assert trace(lambda k: w * k)(3).op is not None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.checks.guarding import Function, plain
+from tinygraph.engine.recording import holomorphic
 from tinygraph.engine.tensor import Tensor
 
 __all__ = [
@@ -96,7 +97,8 @@ def directional_derivative(
 
 def complex_step(fn: Function, arrays: Sequence[Any], along: Sequence[Any]) -> Any:
     """Give Im fn(arrays + i·h·along) / h."""
-    return np.imag(fn(*moved(arrays, along, 1j * COMPLEX_STEP))) / COMPLEX_STEP
+    with holomorphic():
+        return np.imag(fn(*moved(arrays, along, 1j * COMPLEX_STEP))) / COMPLEX_STEP
 
 
 def two_points(

@@ -37,6 +37,7 @@ from tinygraph.checks.guarding import (
     unsteady,
 )
 from tinygraph.engine.autodiff import reachable, unbroadcast
+from tinygraph.engine.recording import holomorphic
 from tinygraph.engine.tensor import Tensor, grad
 
 __all__ = ["GradientMismatch", "GradientReport", "InputReport", "gradcheck"]
@@ -196,7 +197,8 @@ class _Point:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                there = self.run(*differences.moved(self.arrays, along, 1j * COMPLEX_STEP))
+                with holomorphic():
+                    there = self.run(*differences.moved(self.arrays, along, 1j * COMPLEX_STEP))
                 if np.max(np.abs(np.real(there) - self.value), initial=0) > 1e-6 * size:
                     return "central"
                 slope = np.imag(there) / COMPLEX_STEP

@@ -11,8 +11,7 @@ from __future__ import annotations
 import linecache
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,8 +28,7 @@ from tinygraph.engine.tracing import is_engine
 __all__ = ["detect_anomaly"]
 
 
-@contextmanager
-def detect_anomaly() -> Iterator[None]:
+def detect_anomaly() -> changed:
     """Raise at the first node, forward or backward, that makes nan or inf out of finite numbers.
 
     A step takes one and a half to three times as long. Holds for the thread that enters
@@ -40,9 +38,8 @@ def detect_anomaly() -> Iterator[None]:
     Raises
     ------
     FloatingPointError
-        It names the operation, the tensors and their shapes, the number of the step among those
-        that it was computed from, if they are named, and the line of the user's, if the tensor
-        was computed inside.
+        It names the operation, the tensors and their shapes, and the line of the user's, if the
+        tensor was computed inside.
 
     Examples
     --------
@@ -55,8 +52,7 @@ def detect_anomaly() -> Iterator[None]:
         ...
     FloatingPointError: the gradient of x of shape (2,) is inf at [1], given by the rule of sqrt...
     """
-    with changed(hook=_NonfiniteHook()):
-        yield
+    return changed(hook=_NonfiniteHook())
 
 
 class _NonfiniteHook:
@@ -104,16 +100,8 @@ class _NonfiniteHook:
         return observe
 
     def _place(self, node: Any) -> str:
-        """Give the number of the step, if steps have names, and the line, if it was seen."""
-        found, stack = {node.index: node}, [node]
-        while stack:
-            for x in stack.pop().inputs:
-                if isinstance(x, Operand) and x.index not in found:
-                    found[x.index] = x
-                    stack.append(x)
-        steps = sum(x.op is not None and x.name is not None for x in found.values())
-        number = steps + (node.name is None)
-        return (f"; step {number}" if steps else "") + self.lines.get(node.index, "")
+        """Give the line that computed a node, if it was seen."""
+        return self.lines.get(node.index, "")
 
 
 def _first(x: Any) -> str:

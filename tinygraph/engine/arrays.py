@@ -1,23 +1,44 @@
-"""The arrays that a graph holds: numbers, of a dtype that can be differentiated, and read-only."""
+"""The arrays that a graph holds: numbers, of a dtype that can be differentiated, and read-only.
+
+Read-only is more than a flag. A locked view of a writable array is written through its ``.base``,
+and the shape and dtype of an array object can be assigned whoever locked it. So what a graph holds
+is locked down to the array that owns the memory, it is an object that nobody else has, and what is
+handed out is a view made for the occasion.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from numbers import Number
+from numbers import Integral, Number
+from types import EllipsisType, MappingProxyType, NoneType
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine.operators import Operand
 
-__all__ = ["constants", "first_nonfinite", "leaf", "locked", "numbers", "relocked"]
+__all__ = [
+    "computed",
+    "constants",
+    "exactly",
+    "first_nonfinite",
+    "handed_out",
+    "held",
+    "kept",
+    "leaf",
+    "locked",
+    "numbers",
+    "owner",
+    "relocked",
+]
 
 
 def locked(value: Any) -> Any:
     """Make an array read-only; scalars are immutable, and other numbers become object arrays."""
     if isinstance(value, np.ndarray):
-        value.setflags(write=False)
+        value.flags.writeable = False
         return value
     return value if isinstance(value, np.generic) else locked(np.array(value, dtype=object))
 
@@ -29,8 +50,83 @@ def relocked(value: Any) -> Any:
     return locked(value) if isinstance(value, np.ndarray) else value
 
 
-def numbers(data: Any, what: str) -> Any:
-    """Give `data` as an array of numbers, without a copy where it is one; raise where it is not."""
+def owner(array: Any) -> Any:
+    """Give the array at the bottom, of which `array` is a view, a view of a view, or itself."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def computed(value: Any) -> Any:
+    """Give what a primitive computed as an array or scalar, exact where arithmetic is exact."""
+    if isinstance(value, np.generic):
+        return value
+    as_it_is = isinstance(value, np.ndarray) and not value.dtype.hasobject
+    return value if as_it_is else exactly(value)
+
+
+def held(value: Any) -> Any:
+    """Give what the engine computed as a graph holds it: exact, locked, known to nobody else."""
+    value = computed(value)
+    if isinstance(value, np.generic):
+        return value
+    if value.base is not None and owner(value).base is not None:  # a buffer, maybe someone's
+        value = np.array(value)
+    array = value
+    while isinstance(array, np.ndarray):
+        array.setflags(False)  # type: ignore[call-arg]  # a third of the time of write=False
+        array = array.base
+    return value.view() if type(value) is np.ndarray else value.view(np.ndarray)
+
+
+def kept(value: Any) -> Any:
+    """Copy a parameter or constant to what it means now, so that nobody can change it later."""
+    if type(value) in _UNCHANGING or isinstance(value, np.generic | np.dtype):
+        return value
+    if type(value) is tuple:
+        return tuple([kept(x) for x in value])
+    return held(np.array(value)) if isinstance(value, np.ndarray) else copy.deepcopy(value)
+
+
+_KEYS = (str, slice, NoneType, EllipsisType)
+_UNCHANGING = frozenset({int, bool, float, complex, Fraction, *_KEYS})
+
+
+def handed_out(value: Any) -> Any:
+    """Give what can be changed without changing the graph: a view of an array, a copy of a list."""
+    if type(value) is np.ndarray:
+        return value.view()
+    if type(value) is tuple:
+        return tuple(map(handed_out, value))
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: handed_out(x) for key, x in value.items()})
+    return value if isinstance(value, Operand) else kept(value)
+
+
+def exactly(value: Any) -> Any:
+    """Give an array of fractions for one of integers, since 0 / 3 is a float.
+
+    Examples
+    --------
+    >>> exactly(np.array([0, Fraction(1, 2)], dtype=object))
+    array([Fraction(0, 1), Fraction(1, 2)], dtype=object)
+    """
+    value = np.asarray(value)
+    return np.array(_exact(value), dtype=object) if value.dtype.kind in "iubO" else value
+
+
+def _fraction(x: Any) -> Any:
+    return x if type(x) is Fraction or not isinstance(x, Integral) else Fraction(int(x))
+
+
+_exact = np.frompyfunc(_fraction, 1, 1)
+
+
+def numbers(data: Any, what: str, *, exact: bool = False) -> Any:
+    """Give `data` as an array of numbers, without a copy where it is one; raise where it is not.
+
+    Where `exact`, integers are to meet fractions, and become fractions themselves.
+    """
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, whose mask would be lost; fill it first")
     try:
@@ -38,6 +134,8 @@ def numbers(data: Any, what: str) -> Any:
     except ValueError as error:
         raise ValueError(f"{what} does not form an array: {error}") from None
     kind = array.dtype.kind
+    if exact and kind in "iuO":
+        array, kind = exactly(array), "O"
     if kind == "O" and all(isinstance(x, int) for x in array.flat):
         return array.astype(np.float64)  # ints beyond 64 bits
     if kind not in "iubfcO" or (
@@ -62,12 +160,12 @@ def first_nonfinite(array: Any) -> str:
     return f"{array[tuple(place)]}" + (f" at {place}" if place else "")
 
 
-def leaf(data: Any, name: str | None = None) -> Any:
-    """Copy `data` into an array for a leaf: ints and bools become float64."""
+def leaf(data: Any, name: str | None = None, *, exact: bool = False) -> Any:
+    """Copy `data` into an array for a leaf: ints and bools become float64, or fractions."""
     if isinstance(data, Operand):
         raise TypeError(f"{data!r} is a Tensor already; use it as it is, or .detach() for a leaf")
-    array = numbers(data, f"the data of {name!r}" if name else "the data of a tensor")
-    return locked(np.array(array, dtype=np.float64 if array.dtype.kind in "iub" else None)[()])
+    array = numbers(data, f"the data of {name!r}" if name else "the data of a tensor", exact=exact)
+    return held(np.array(array, dtype=np.float64 if array.dtype.kind in "iub" else None)[()])
 
 
 def constants(inputs: Sequence[Any]) -> list[Any]:
@@ -86,6 +184,6 @@ def constants(inputs: Sequence[Any]) -> list[Any]:
         elif x is None or isinstance(x, str):
             raise TypeError(f"an operand must be numbers, not {x!r}")
         else:
-            x = locked(np.array(numbers(x, "an operand")))
+            x = held(np.array(numbers(x, "an operand", exact=exact)))
         prepared.append(x)
     return prepared

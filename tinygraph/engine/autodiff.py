@@ -1,10 +1,11 @@
 """Reverse-mode differentiation: one sweep over anything that looks like a node.
 
 A *node* is an `Operand` with ``op`` (its primitive, or None for a leaf), ``inputs`` (nodes and
-constants, in the order of the operands), ``params``, ``index`` (its place in the order of
-creation), ``shape`` and ``dtype``. Inputs exist before outputs, so sorting by index *is* a
-topological order: no recursion, the same order at every run, and for a staged BatchNorm, walked in
-reverse, the steps 9 … 0 of the derivation.
+constants, in the order of the operands) and ``params``, which the walks here read as they are held,
+from ``_recorded``; ``index`` (its place in the order of creation), ``version``, ``shape`` and
+``dtype``. Inputs exist before outputs, so sorting by index *is* a topological order: no recursion,
+the same order at every run, and for a staged BatchNorm, walked in reverse, the steps 9 … 0 of the
+derivation.
 
 The sweep never asks what a gradient is. Seeded with arrays and told to `read` arrays it computes
 numbers; seeded with Tensors it records the backward pass as more graph; seeded with the symbols of
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.arrays import exactly
 from tinygraph.engine.operators import Operand
 
 __all__ = ["reachable", "sweep", "unbroadcast"]
@@ -62,10 +64,12 @@ def reachable(outputs: Iterable[Any], enter: Callable[[Any], bool] | None = None
     stack = list(found.values())
     while stack:
         node = stack.pop()
-        for x in node.inputs:
-            if hasattr(x, "inputs"):  # constants have none
+        live = isinstance(node, Operand)
+        created = node.index
+        for x in node._recorded[1] if live else node.inputs:
+            if isinstance(x, Operand) if live else hasattr(x, "inputs"):  # constants have none
                 index = x.index
-                if index > node.index:
+                if live and x.version > created:
                     raise ValueError(
                         f"{x!r} was given new data after {node!r} had been computed from it, so "
                         "the gradient would mix two points; compute the result again"
@@ -134,18 +138,19 @@ def sweep(
     for node, seed in seeds:
         arrive(node, None, seed)
     for node in reversed(nodes):
-        index, op = node.index, node.op
+        index = node.index
         if index not in gradients:
             continue
         if paths[index] > 1 and observe is not None:
             observe(node, node, gradients[index])
+        op, inputs, params = node._recorded
         if op is None:
             continue
         # The rules are its last readers, unless it is asked for.
         g = gradients[index] if wanted is None or index in wanted else gradients.pop(index)
-        out, params = read(node), node.params
-        operands = [read(x) if isinstance(x, Operand) else x for x in node.inputs]
-        for x, operand, rule in zip(node.inputs, operands, op.rules):  # noqa: B905 - may go on
+        out = read(node)
+        operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
+        for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
             if rule is None or not isinstance(x, Operand):
                 continue
             if visited is not None and x.index not in visited:
@@ -162,7 +167,7 @@ def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
     """Give the indices of all nodes that depend on a wanted one, the wanted ones included."""
     found = set(wanted)
     for node in nodes:
-        for x in node.inputs:
+        for x in node._recorded[1]:
             if isinstance(x, Operand) and x.index in found:
                 found.add(node.index)
                 break
@@ -203,7 +208,7 @@ def unbroadcast(g: Any, x: Any) -> Any:
         g = _summed(g, x.shape)
     if g.dtype != x.dtype and g.dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
         g = g.astype(x.dtype)
-    return g
+    return exactly(g) if g.dtype.hasobject and type(g) is np.ndarray else g
 
 
 def _summed(g: Any, shape: tuple[int, ...]) -> Any:

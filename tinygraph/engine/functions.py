@@ -19,6 +19,7 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.primitive import NUMPY, Tracer
+from tinygraph.engine.recording import current
 
 __all__ = ["describe", "is_node", "normalize_axes"]
 
@@ -100,6 +101,12 @@ def mean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
     """Σ (x − mean)² / (n − ddof), in two passes: the one-pass formula cancels."""
     axes = normalize_axes(x.shape, axis, of="var")
+    if x.dtype.kind == "c" and not current().holomorphic:
+        raise TypeError(
+            f"var: {describe(x)} is complex, where NumPy's variance is the mean of |x − mean|², "
+            "which is not holomorphic and has no complex derivative; for the mean of "
+            "(x − mean)² write np.mean((x - np.mean(x)) ** 2)"
+        )
     squares = ops.square(x - mean(x, axes, keepdims=True))
     count = _count(x, axes, of="var") - ddof
     if count <= 0:
@@ -108,7 +115,7 @@ def var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
 
 
 def std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    """√var."""
+    """√var. Where all entries are equal it is 0, and its gradient is nan: √ has no slope at 0."""
     return ops.sqrt(var(x, axis, ddof=ddof, keepdims=keepdims))
 
 
@@ -219,7 +226,7 @@ def squeeze(x: Any, axis: Any = None) -> Any:
 
 def broadcast_to(x: Any, shape: Any) -> Any:
     """Copy along new axes and along axes of length 1."""
-    shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    shape = tuple(int(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
     new = len(shape) - x.ndim
     if new < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[new:], strict=False)):
         raise ValueError(f"broadcast_to: {describe(x)} does not broadcast to {shape}")

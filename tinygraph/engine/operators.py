@@ -11,15 +11,19 @@ What is not itself a primitive is composed of primitives in `functions`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 
-from tinygraph.engine import functions, ops
+from tinygraph.engine import alternatives, functions, ops
 from tinygraph.engine.primitive import NUMPY, Primitive, Tracer
 
 __all__ = ["Operand"]
+
+
+FEW_ROWS = 64  # that one by one are cheap enough
 
 
 class Operand(Tracer):
@@ -34,6 +38,19 @@ class Operand(Tracer):
     index: int
     shape: Any
     dtype: Any
+
+    # What walks over a graph read. A Tensor, whose arrays must not change, hands out its inputs
+    # and params as copies, and its leaves get new data; a symbol has nothing to hide.
+
+    @property
+    def _recorded(self) -> tuple[Primitive | None, tuple[Any, ...], Mapping[str, Any]]:
+        """Give `op`, `inputs` and `params` as they are held."""
+        return self.op, self.inputs, self.params
+
+    @property
+    def version(self) -> int:
+        """Since when, in the order of creation, this has had its value."""
+        return self.index
 
     # ------------------------------------------------------------------ arithmetic
 
@@ -128,7 +145,16 @@ class Operand(Tracer):
         return int(self.shape[0])
 
     def __iter__(self) -> Iterator[Self]:
-        return (self[i] for i in range(len(self)))
+        """Give row by row; many rows in blocks of √n, since a row's gradient is as large as self.
+
+        n gradients of n rows are n² rows; √n of n and n of √n are 2 n √n.
+        """
+        n = len(self)
+        if n <= FEW_ROWS:
+            return (self[i] for i in range(n))
+        step = math.isqrt(n)
+        blocks = (self[start : start + step] for start in range(0, n, step))
+        return (block[i] for block in blocks for i in range(len(block)))
 
     def __getitem__(self, key: Any) -> Self:
         return self.record(ops.index, (self,), {"key": index_key(self, key)})
@@ -175,7 +201,11 @@ class Operand(Tracer):
         return functions.var(self, axis, ddof=ddof, keepdims=keepdims)
 
     def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Self:
-        """Give the standard deviation along `axis`."""
+        """Give the standard deviation along `axis`.
+
+        Where all entries are equal it is 0 and its gradient is nan: √ has no slope at 0, and what
+        arrives is 0/0. Write ``np.sqrt(np.var(x) + eps)`` for one that has.
+        """
         return functions.std(self, axis, ddof=ddof, keepdims=keepdims)
 
     def squeeze(self, axis: Any = None) -> Self:
@@ -215,7 +245,7 @@ class Operand(Tracer):
                 "use the result instead"
             )
         if function is None:
-            raise TypeError(f"{name} is not supported on tensors; {_SUPPORTED}")
+            raise TypeError(alternatives.unsupported(name))
         raise TypeError(f"{name}: {', '.join(kwargs)}= is not supported on tensors")
 
     def __array_function__(
@@ -224,7 +254,7 @@ class Operand(Tracer):
         function = NUMPY.get(func)
         if function is None:
             module = getattr(func, "__module__", "numpy").replace("numpy", "np", 1)
-            raise TypeError(f"{module}.{func.__name__} is not supported on tensors; {_SUPPORTED}")
+            raise TypeError(alternatives.unsupported(f"{module}.{func.__name__}"))
         if kwargs.get("out") is not None:
             raise TypeError(
                 f"np.{func.__name__}: out= would overwrite an array, and a graph records values, "
@@ -247,20 +277,63 @@ class Operand(Tracer):
         )
 
 
-_SUPPORTED = "write it with operators and the functions in tinygraph.functions.UFUNCS and FUNCTIONS"
+def _in_place(sign: str, operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def method(self: Operand, other: Any) -> Any:
+        if self.shape == ():  # as NumPy's own scalars: the name is given the new value
+            return operation(self, other)
+        name = getattr(self, "name", None) or "y"
+        raise TypeError(
+            f"{name} {sign}= …: {self!r} cannot be changed in place, because whatever else it is "
+            f"called, and views of it, would have to change too; write {name} = {name} {sign} …"
+        )
+
+    return method
+
+
+for _word, _sign in {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "pow": "**",
+    "matmul": "@",
+}.items():
+    setattr(Operand, f"__i{_word}__", _in_place(_sign, getattr(operator, _word)))
 
 
 def index_key(x: Operand, key: Any) -> Any:
-    """Give an indexing key that the graph can keep: arrays in it are copied and locked."""
+    """Give an indexing key that the graph can keep: all of it is copied to what it means now."""
+    if type(key) is int or key is None or key is ...:
+        return key
     if isinstance(key, tuple):
         return tuple(index_key(x, part) for part in key)
     if isinstance(key, Operand):
         raise TypeError(f"{x!r} is indexed by a tensor; index by plain integers: t[i.data]")
-    if isinstance(key, list | np.ndarray):
-        key = np.array(key)
-        if key.size == 0:
-            key = key.astype(np.intp)
-        if key.dtype.kind not in "iub":
-            raise TypeError(f"{x!r} is indexed by an array of {key.dtype}; use integers or bools")
-        key.flags.writeable = False
-    return key
+    if isinstance(key, bool | np.bool):
+        return bool(key)
+    if isinstance(key, slice):
+        ends = (key.start, key.stop, key.step)
+        return slice(*[k if k is None else operator.index(k) for k in ends])
+    if not isinstance(key, np.ndarray):  # as NumPy: an integer if it says so, else an array
+        try:
+            return operator.index(key)
+        except TypeError:
+            pass
+    return _index_array(x, key)
+
+
+def _index_array(x: Operand, key: Any) -> Any:
+    try:
+        array = np.array(key)
+    except ValueError as error:
+        raise ValueError(f"{x!r} is indexed by what forms no array: {error}") from None
+    if array.size == 0 and not isinstance(key, np.ndarray):
+        array = array.astype(np.intp)  # an empty list has no numbers to tell their type
+    if array.ndim == 0 and array.dtype.kind not in "iub":
+        raise IndexError(f"{x!r} is indexed by {key!r}; use integers, slices, None or arrays")
+    if array.dtype.kind not in "iub":
+        raise TypeError(f"{x!r} is indexed by an array of {array.dtype}; use integers or bools")
+    array.flags.writeable = False
+    return array

@@ -121,6 +121,20 @@ power = Primitive("power", "^", operator.pow,
 
 # --------------------------------------------------------------------------- elementwise functions
 
+
+def _zero(g: Any) -> Any:
+    """Give a rule's own zero: a fraction among fractions, where 0 / 3 would be a float."""
+    return Fraction(0) if _is_exact(g) else 0
+
+
+def _one(g: Any) -> Any:
+    """Give a one of the dtype of `g`, in which a rule counts."""
+    if _is_exact(g):
+        return Fraction(1)
+    return 1.0 if g.dtype == np.float64 else g.dtype.type(1)
+
+
+
 exp = Primitive("exp", "exp", np.exp, lambda g, out, x: g * out,
     of=np.exp, latex="e^{{{0}}}", binds={"latex": "power"})
 log = Primitive("log", "log", np.log, lambda g, out, x: g / x,
@@ -132,8 +146,9 @@ cos = Primitive("cos", "cos", np.cos, lambda g, out, x: -g * np.sin(x),
 tanh = Primitive("tanh", "tanh", np.tanh, lambda g, out, x: g * (1 - np.square(out)),
     of=np.tanh, latex=r"\tanh\left({0}\right)")
 relu = Primitive("relu", "relu", lambda x: np.maximum(x, 0),
-    lambda g, out, x: np.where(x > 0, g, 0),
-    numpy="np.maximum({0}, 0)")
+    lambda g, out, x: np.where(x > 0, g, _zero(g)),
+    numpy=lambda node: "np.maximum({0}, %s)" % (
+        "Fraction(0)" if _is_exact(node.inputs[0]) else "0"))
 
 
 def _real_abs(x: Any) -> Any:
@@ -150,18 +165,18 @@ abs = Primitive("abs", "abs", _real_abs, lambda g, out, x: g * np.sign(x),
 # Ties share the gradient equally, as the mean of the two one-sided derivatives. What is not a
 # number is neither smaller nor greater, so that the gradient passes: 0 would hide it.
 maximum = Primitive("maximum", "max", np.maximum,
-    lambda g, out, a, b: np.where(a < b, 0, np.where(a == b, g / 2, g)),
-    lambda g, out, a, b: np.where(b < a, 0, np.where(a == b, g / 2, g)),
+    lambda g, out, a, b: np.where(a < b, _zero(g), np.where(a == b, g / 2, g)),
+    lambda g, out, a, b: np.where(b < a, _zero(g), np.where(a == b, g / 2, g)),
     of=np.maximum, latex=r"\max\left({0}, {1}\right)")
 minimum = Primitive("minimum", "min", np.minimum,
-    lambda g, out, a, b: np.where(a > b, 0, np.where(a == b, g / 2, g)),
-    lambda g, out, a, b: np.where(b > a, 0, np.where(a == b, g / 2, g)),
+    lambda g, out, a, b: np.where(a > b, _zero(g), np.where(a == b, g / 2, g)),
+    lambda g, out, a, b: np.where(b > a, _zero(g), np.where(a == b, g / 2, g)),
     of=np.minimum, latex=r"\min\left({0}, {1}\right)")
 
 where = Primitive("where", "where", np.where,
     None,
-    lambda g, out, condition, a, b: np.where(condition, g, 0),
-    lambda g, out, condition, a, b: np.where(condition, 0, g),
+    lambda g, out, condition, a, b: np.where(condition, g, _zero(g)),
+    lambda g, out, condition, a, b: np.where(condition, _zero(g), g),
     of=np.where)
 
 cast = Primitive("cast", "as", lambda x, dtype: x.astype(dtype),
@@ -255,8 +270,8 @@ spread: Primitive = Primitive("spread", "spread", _spread,
 
 def _max_rule(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
     less = x < spread(out, shape=x.shape, axis=axis)
-    ties = sum(np.where(less, 0, 1), axis=axis, keepdims=keepdims)
-    return np.where(less, 0, spread(g / ties, shape=x.shape, axis=axis))
+    ties = sum(np.where(less, _zero(g), _one(g)), axis=axis, keepdims=keepdims)
+    return np.where(less, _zero(g), spread(g / ties, shape=x.shape, axis=axis))
 
 
 max = Primitive("max", "max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims),

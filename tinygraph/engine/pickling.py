@@ -13,10 +13,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tinygraph.engine.arrays import locked, relocked
-from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.arrays import held, kept
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
-from tinygraph.engine.tensor import UNRECORDED, Tensor
+from tinygraph.engine.tensor import LEAF, UNRECORDED, Recorded, Tensor, made, seen_now
 from tinygraph.engine.tracing import Origin
 
 __all__ = ["reduce_tensor"]
@@ -27,16 +26,16 @@ _here = threading.local()
 class _Ancestors:
     """What a result was computed from, to be written before it."""
 
-    def __init__(self, nodes: list[Tensor]) -> None:
-        self.nodes = nodes
+    def __init__(self, seen: Mapping[Tensor, Any]) -> None:
+        self.seen = seen  # with their data: a leaf may be given other while this is written
 
     def __reduce__(self) -> tuple[Any, ...]:
         return list, (), None, self._one_by_one()
 
     def _one_by_one(self) -> Iterator[Tensor]:
-        _here.listed = {node.index for node in self.nodes}
-        yield from self.nodes
-        _here.listed = set()
+        _here.listed = {node.index: data for node, data in self.seen.items()}
+        yield from list(self.seen)[:-1]  # the last is the result itself
+        _here.listed = {}
 
 
 def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
@@ -57,12 +56,14 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     [np.float64(6.0)]
     """
     marks = tensor.grad, tensor.name, _written(tensor)
+    listed = getattr(_here, "listed", {})
     if tensor.op is None:
-        return _leaf, (tensor.data, tensor.params is UNRECORDED, marks)
+        data = listed.get(tensor.index, tensor.data)
+        return _leaf, (data, tensor._recorded is UNRECORDED, marks)
     ancestors = None
-    if tensor.index not in getattr(_here, "listed", ()):
+    if tensor.index not in listed:
         try:
-            ancestors = _Ancestors(reachable([tensor])[:-1])
+            ancestors = _Ancestors(seen_now([tensor]))
         except ValueError as error:
             raise ValueError(f"{error}; or copy the .detach() of the result") from None
     how = tensor.op, tensor.inputs, dict(tensor.params)
@@ -85,11 +86,10 @@ def _written(tensor: Tensor) -> Any:
     return origin.scope, constants
 
 
-def _new(data: Any, marks: tuple[Any, ...]) -> Tensor:
-    tensor = Tensor(0.0)
-    tensor._data = locked(data)
-    gradient, tensor.name, origin = marks
-    tensor.grad = gradient if gradient is None else locked(gradient)
+def _made(data: Any, recorded: Recorded, marks: tuple[Any, ...]) -> Tensor:
+    gradient, name, origin = marks
+    gradient = gradient if gradient is None else held(gradient)
+    tensor = made(Tensor, held(data), recorded, name, gradient)
     if origin is not None:
         scope, constants = origin
         names = {((tensor if x is None else x).index, place): name for x, place, name in constants}
@@ -98,9 +98,7 @@ def _new(data: Any, marks: tuple[Any, ...]) -> Tensor:
 
 
 def _leaf(data: Any, unrecorded: bool, marks: tuple[Any, ...]) -> Tensor:
-    tensor = _new(data, marks)
-    tensor.params = UNRECORDED if unrecorded else NO_PARAMS
-    return tensor
+    return _made(data, UNRECORDED if unrecorded else LEAF, marks)
 
 
 def _result(
@@ -111,10 +109,9 @@ def _result(
     params: Mapping[str, Any],
     marks: tuple[Any, ...],
 ) -> Tensor:
-    tensor = _new(data, marks)
-    tensor.op, tensor.inputs = op, tuple(map(relocked, inputs))
-    tensor.params = {key: relocked(x) for key, x in params.items()} or NO_PARAMS
-    return tensor
+    inputs = tuple(x if isinstance(x, Tensor) else kept(x) for x in inputs)
+    params = {key: kept(x) for key, x in params.items()} or NO_PARAMS
+    return _made(data, (op, inputs, params), marks)
 
 
 copyreg.pickle(Tensor, reduce_tensor)

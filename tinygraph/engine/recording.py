@@ -1,18 +1,24 @@
 """Whether, here and now, operations are recorded, and whether a hook is called for each.
 
-The state belongs to the thread, or the asynchronous task, that sets it, and to no other.
+What is entered holds for the thread, or the asynchronous task, that enters it, and for no other;
+and what a generator enters holds while that generator runs, and not for the code that it hands a
+value to while it waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import wraps
+from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
 from tinygraph.engine.primitive import Primitive
 
-__all__ = ["no_grad"]
+__all__ = ["changed", "current", "entered", "holomorphic", "no_grad"]
 
 
 class Hook(Protocol):
@@ -26,32 +32,121 @@ class Hook(Protocol):
 
 
 class Mode(NamedTuple):
-    """How operations are recorded."""
+    """How operations are recorded.
+
+    Attributes
+    ----------
+    recording : bool
+        Whether results remember what they were computed from.
+    hook : Hook or None
+    holomorphic : bool
+        Whether complex numbers stand for real ones and a step beside them, so that a variance is
+        the analytic one, Σ (x − mean)² / n, and not NumPy's Σ |x − mean|² / n.
+    """
 
     recording: bool = True
     hook: Hook | None = None
+    holomorphic: bool = False
 
 
 NORMAL = Mode()
-mode: ContextVar[Mode] = ContextVar("tinygraph.mode", default=NORMAL)
 
 
-@contextmanager
-def changed(**changes: Any) -> Iterator[None]:
-    """Change the mode for a while."""
-    token = mode.set(mode.get()._replace(**changes))
-    try:
-        yield
-    finally:
-        mode.reset(token)
+class _Entry:
+    """One ``with`` block that was entered: what it changes, for whom, and while what runs."""
+
+    def __init__(self, by: changed, frame: FrameType | None) -> None:
+        self.by, self.frame, self.left = by, frame, False
+
+    def counts(self) -> bool:
+        """Whether the generator that entered, if one did, is running and not waiting."""
+        return not self.left and (self.frame is None or _is_running(self.frame))
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+entered: ContextVar[tuple[_Entry, ...]] = ContextVar("tinygraph.entered", default=())
+"""What this thread or task has entered and not left, outermost first."""
+
+
+def current() -> Mode:
+    """Give the mode that holds here and now."""
+    mode = NORMAL
+    for entry in entered.get():
+        if entry.counts():
+            mode = mode._replace(**entry.by.changes)
+    return mode
+
+
+class changed(contextlib.ContextDecorator):
+    """Change the mode for a block, or for the calls of a function.
+
+    Parameters
+    ----------
+    **changes
+        Fields of `Mode`.
+
+    Examples
+    --------
+    >>> with changed(holomorphic=True):
+    ...     current().holomorphic
+    True
+    """
+
+    def __init__(self, **changes: Any) -> None:
+        self.changes = changes
+        self.entries: list[_Entry] = []
+
+    def __enter__(self) -> None:
+        entry = _Entry(self, _generator_around(sys._getframe(1)))
+        self.entries.append(entry)
+        entered.set((*(e for e in entered.get() if not e.left), entry))
+
+    def __exit__(self, *error: object) -> None:
+        # A generator that is dropped is closed wherever it happens to be: what it leaves need not
+        # be the last that was entered, nor have been entered in this thread.
+        here = entered.get()
+        mine = [e for e in here if e.by is self] or self.entries
+        left = mine[-1]
+        left.left = True
+        self.entries.remove(left)
+        entered.set(tuple(e for e in here if e is not left))
+
+    def __call__(self, function: Any) -> Any:
+        """Decorate a function, a generator function or a coroutine function."""
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__name__} is an asynchronous generator, which cannot be decorated; "
+                "write the with block inside it"
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def coroutine(*args: Any, **kwargs: Any) -> Any:
+                with type(self)(**self.changes):
+                    return await function(*args, **kwargs)
+
+            return coroutine
+        if inspect.isgeneratorfunction(function):
+
+            @wraps(function)
+            def generator(*args: Any, **kwargs: Any) -> Any:
+                with type(self)(**self.changes):
+                    return (yield from function(*args, **kwargs))
+
+            return generator
+        return super().__call__(function)
+
+    def _recreate_cm(self) -> changed:
+        return type(self)(**self.changes)
+
+
+def no_grad() -> changed:
     """Compute without recording: results are leaves, and differentiating them raises.
 
     Holds for the thread, or the asynchronous task, that enters it and for no other. May be used as
-    a context manager or as a decorator.
+    a context manager or as a decorator. A generator that hands out a value from inside does not
+    switch recording off for whoever receives it, unless it is a `contextlib.contextmanager`.
+
+    Inside, a tensor may become a plain number or array unasked: ``math.exp(t)``, ``np.asarray(t)``.
 
     Examples
     --------
@@ -62,5 +157,42 @@ def no_grad() -> Iterator[None]:
     >>> y
     Tensor(9.0, shape=(), dtype=float64)
     """
-    with changed(recording=False):
-        yield
+    return changed(recording=False)
+
+
+def holomorphic() -> changed:
+    """Let complex numbers stand for real ones and a small step beside them.
+
+    A function of real numbers, continued analytically, has the derivative Im f(x + ih) / h: its
+    variance must then be Σ (x − mean)² / n, and not NumPy's variance of complex numbers.
+    """
+    return changed(holomorphic=True)
+
+
+# --------------------------------------------------------------------------- frames
+
+_WAITS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+def _is_running(frame: FrameType) -> bool:
+    """Whether a frame is on the stack."""
+    here: FrameType | None = sys._getframe(1)
+    while here is not None and here is not frame:
+        here = here.f_back
+    return here is not None
+
+
+def _generator_around(frame: FrameType | None) -> FrameType | None:
+    """Find the innermost generator or coroutine in which `frame` runs.
+
+    Not the generator of a context manager: that one waits while the block runs which it is for.
+    """
+    while frame is not None:
+        if frame.f_code.co_flags & _WAITS and not (_manages(frame) or _manages(frame.f_back)):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _manages(frame: FrameType | None) -> bool:
+    return frame is not None and frame.f_globals is vars(contextlib)

@@ -16,33 +16,61 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
-from itertools import count, repeat
+from itertools import count
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
 from tinygraph.engine import arrays as values
-from tinygraph.engine.arrays import locked
+from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.autodiff import SCALARS, reachable, sweep
 from tinygraph.engine.functions import describe
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
-from tinygraph.engine.recording import mode
+from tinygraph.engine.recording import NORMAL, current, entered
 
-__all__ = ["Tensor", "grad"]
+__all__ = ["LEAF", "UNRECORDED", "Recorded", "Tensor", "grad", "made", "seen_now"]
 
-UNRECORDED: Mapping[str, Any] = {}
-"""The parameters of a result that was computed without recording, by which it is known."""
+Recorded = tuple[Primitive | None, tuple[Any, ...], Mapping[str, Any]]
+
+LEAF: Recorded = (None, (), NO_PARAMS)
+UNRECORDED: Recorded = (None, (), {})
+"""What a result was computed from that was computed without recording, by which it is known."""
+
+T = TypeVar("T", bound="Tensor")
 
 _next_index = count().__next__
 _read_data = attrgetter("_data")
-_new = object.__new__
-_storing = threading.RLock()  # between reading a leaf's gradient and adding to it
+_new: Any = object.__new__
+_changing = threading.RLock()  # between reading a leaf's data or gradient and giving it another
 
 
-class Tensor(Operand):
+class _Open(Operand):
+    """What a Tensor consists of. It is put together as this, and then it becomes a Tensor."""
+
+    __slots__ = (
+        "__weakref__",
+        "_data",
+        "_grad",
+        "_recorded",
+        "index",
+        "name",
+        "origin",  # where `trace` saw it assigned; unset on all other tensors
+        "version",
+    )
+
+    if TYPE_CHECKING:
+        _data: Any
+        _grad: Any
+        _recorded: Recorded
+        index: int
+        name: str | None
+        origin: Any
+        version: int
+
+
+class Tensor(_Open):
     """An array that remembers how it was computed.
 
     Parameters
@@ -89,30 +117,11 @@ class Tensor(Operand):
     (np.float64(2.0), np.float64(8.0))
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_data",
-        "grad",
-        "index",
-        "inputs",
-        "name",
-        "op",
-        "origin",  # where `trace` saw it assigned; unset on all other tensors
-        "params",
-    )
+    __slots__ = ()
 
-    def __init__(self, data: Any, *, name: str | None = None) -> None:
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"the name of a tensor is a string, not {name!r}")
-        self._data = values.leaf(data, name)
-        self.grad: Any = None
-        self.name = name
-        self.op = None
-        self.inputs: tuple[Any, ...] = ()
-        self.params: Mapping[str, Any] = NO_PARAMS
-        self.index = _next_index()
-
-    origin: Any
+    def __new__(cls, data: Any, *, name: str | None = None) -> Self:
+        """Make a leaf; in this method, so that no tensor can be initialized a second time."""
+        return made(cls, values.leaf(data, _checked(name)), LEAF, name)
 
     def record(
         self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
@@ -139,6 +148,7 @@ class Tensor(Operand):
         TypeError
             If an operand is not numbers.
         """
+        index = _next_index()  # before the operands are read: new data of theirs is then newer
         operands = []
         for x in inputs:
             if type(x) is Tensor:
@@ -149,35 +159,63 @@ class Tensor(Operand):
                 inputs = values.constants(inputs)
                 operands = [x._data if isinstance(x, Tensor) else x for x in inputs]
                 break
+        if params:
+            params = {key: values.kept(x) for key, x in params.items()}
         try:
             value = op.forward(*operands, **params)
         except (ValueError, TypeError) as error:
             raise _explained(error, op, inputs) from None
         if not op.rules:
             return value
-        if type(value) is np.ndarray:
-            value.setflags(write=False)
-        elif type(value) not in SCALARS:
-            value = locked(value)
-        here = mode.get()
-        out = _new(Tensor)
+        if type(value) not in SCALARS:
+            value = held(value)
+        mode = current() if entered.get() else NORMAL
+        out = _new(_Open)
         out._data = value
-        out.grad = out.name = None
-        if here.recording:
-            out.op, out.inputs, out.params = op, tuple(inputs), params or NO_PARAMS
-        else:
-            out.op, out.inputs, out.params = None, (), UNRECORDED
-        out.index = _next_index()
-        if here.hook is not None:
-            here.hook.computed(out, op, inputs)
+        out._grad = out.name = None
+        out._recorded = (op, tuple(inputs), params) if mode.recording else UNRECORDED
+        out.index = out.version = index
+        out.__class__ = Tensor
+        if mode.hook is not None:
+            mode.hook.computed(out, op, inputs)
         return out
 
-    # ------------------------------------------------------------------ the value
+    # ------------------------------------------------------------------ what it is made of
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("data", "grad", "name", "origin"):
+            raise AttributeError(
+                f"{self!r}: {name} cannot be assigned, because a gradient would be computed from "
+                "something else than the result; a leaf may be given new data, and any tensor a "
+                "name or a grad"
+            )
+        object.__setattr__(self, name, _checked(value) if name == "name" else value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{self!r}: {name} cannot be deleted")
+
+    @property
+    def op(self) -> Primitive | None:  # type: ignore[override]
+        """What this was computed by; None for a leaf."""
+        return self._recorded[0]
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:  # type: ignore[override]
+        """The operands of `op`, in order: Tensors, and constants as they are."""
+        inputs: tuple[Any, ...] = values.handed_out(self._recorded[1])
+        return inputs
+
+    @property
+    def params(self) -> Mapping[str, Any]:  # type: ignore[override]
+        """The parameters of `op`, such as the axes of a sum; nobody can change them."""
+        params: Mapping[str, Any] = values.handed_out(self._recorded[2])
+        return params
 
     @property
     def data(self) -> Any:
         """The value: a read-only array, or a NumPy scalar for shape ()."""
-        return self._data
+        data = self._data
+        return data.view() if type(data) is np.ndarray else data
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -188,16 +226,42 @@ class Tensor(Operand):
             )
         if isinstance(value, Tensor):
             raise TypeError(f"{describe(self)} was given a Tensor as data; pass its .data")
-        value = values.leaf(value, self.name)
+        value = self._fitting(values.leaf(value, self.name, exact=self.dtype.hasobject), "data")
+        with _changing:
+            # Results of the old point are recognised by their index, which is older than this
+            # version. Should an interrupt come between, a result may look old, and never new.
+            _set_version(self, _next_index())
+            _set_data(self, value)
+            _set_version(self, _next_index())
+
+    @property
+    def grad(self) -> Any:
+        """The gradient that `backward` left here, of the shape and dtype of `data`, or None."""
+        g = self._grad
+        return g.view() if type(g) is np.ndarray else g
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if isinstance(value, Tensor):
+            raise TypeError(f"{describe(self)} was given a Tensor as grad; pass its .data")
+        if value is not None:
+            value = values.leaf(value, f"d{self.name or ''}", exact=self.dtype.hasobject)
+            value = self._fitting(value, "grad")
+        _set_grad(self, value)
+
+    def _fitting(self, value: Any, what: str) -> Any:
+        """Check an array that is to be data or grad of this, and give it this dtype."""
         if value.shape != self.shape:
             raise ValueError(
-                f"{describe(self)} was given data of shape {value.shape}; the shape must stay"
+                f"{describe(self)} was given {what} of shape {value.shape}; the shape must stay"
             )
-        if value.dtype.kind == self.dtype.kind == "f":
-            value = locked(value.astype(self.dtype))
-        self._data = value
-        # A new point is a later node: results of the old point are recognised by their index.
-        self.index = _next_index()
+        kinds = value.dtype.kind + self.dtype.kind
+        if kinds == "cf":
+            raise TypeError(
+                f"{describe(self)} is real and was given complex {what}; it would be complex from "
+                "here on: take the real part, or make a complex Tensor"
+            )
+        return held(value.astype(self.dtype)) if kinds in ("ff", "fc", "cc") else value
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -228,10 +292,28 @@ class Tensor(Operand):
         return Tensor(self._data, name=self.name)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._as_number("float"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._as_number("int"))
+
+    def __complex__(self) -> complex:
+        return complex(self._as_number("complex"))
+
+    def _as_number(self, kind: str) -> Any:
+        """Give the only entry where no gradient can be lost; `item` does so everywhere."""
+        if current().recording:
+            raise TypeError(
+                f"{self!r} cannot become a {kind} unasked, because its gradient would be lost; "
+                "use .item() for a number, or .data, on purpose; to keep the gradient, np.exp(t) "
+                "instead of math.exp(t), and np.stack of a list instead of array[i] = t"
+            )
+        return self.item()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if current().recording:
+            return super().__array__(dtype, copy)
+        return np.array(self.data, dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
         return bool(self._data)
@@ -272,18 +354,24 @@ class Tensor(Operand):
         >>> x.grad
         array([20.,  4.])
         """
-        nodes = reachable([self])
-        seed = locked(_seed(self, dout).copy())
-        gradients = sweep(nodes, [(self, seed)], read=_read_data, observe=_observer())
+        data = seen_now([self])
+        nodes = list(data)
+        seed = held(_seed(self, dout).copy())
+        gradients = sweep(nodes, [(self, seed)], read=data.__getitem__, observe=_observer())
         reached = [node for node in nodes if node.index in gradients]
-        with _storing:
+        with _changing:
             found = []
             for node in reached:
                 g = gradients[node.index]
-                adds = node.op is None and node.grad is not None
-                found.append(locked(node.grad + g if adds else g))
+                adds = node._recorded[0] is None and node._grad is not None
+                found.append(held(node._grad + g if adds else g))
             # One call that runs no Python, in which no interrupt is heard: all are stored or none.
-            deque(map(setattr, reached, repeat("grad"), found), maxlen=0)
+            deque(map(_set_grad, reached, found), maxlen=0)
+
+
+_set_data, _set_grad, _set_version = (
+    getattr(_Open, name).__set__ for name in ("_data", "_grad", "version")
+)
 
 
 def grad(
@@ -338,33 +426,76 @@ def grad(
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: inputs must be Tensors, but one is {type(x).__name__}")
     seed = _seed(out, dout)
-    nodes, observe = reachable([out]), _observer()
+    data, observe = seen_now([out]), _observer()
+    nodes = list(data)
     if create_graph:
         given = isinstance(dout, Tensor)
         seed = dout.astype(seed.dtype) if given else Tensor(seed, name=f"d{out.name or 'out'}")
         gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=lambda node: node, observe=observe)
+        seen_now([out])  # which says so if the rules read data of two points
         return [gradients[x.index] if x.index in gradients else Tensor(_zeros(x)) for x in inputs]
-    gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=_read_data, observe=observe)
+    gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=data.__getitem__, observe=observe)
     found = [gradients[x.index] if x.index in gradients else _zeros(x) for x in inputs]
     # What passed unchanged, or as a view, is still the caller's array.
-    theirs = _owner(seed)
-    return [locked(g.copy() if _owner(g) is theirs else g) for g in found]
+    theirs = values.owner(seed)
+    return [held(g.copy() if values.owner(g) is theirs else g) for g in found]
 
 
 # --------------------------------------------------------------------------- helpers
 
 
-def _owner(array: Any) -> Any:
-    return array if array.base is None else array.base
+def made(
+    cls: type[T], data: Any, recorded: Recorded, name: str | None = None, grad: Any = None
+) -> T:
+    """Put a Tensor together of what it consists of, unchecked.
+
+    Parameters
+    ----------
+    cls : type
+        `Tensor`, or a class of one's own that inherits from it.
+    data : ndarray or NumPy scalar
+        As `arrays.held` gives it.
+    recorded : tuple
+        Primitive, inputs and parameters; `LEAF` or `UNRECORDED`.
+    name, grad : optional
+    """
+    out: T = _new(cls)
+    index = _next_index()
+    parts = {"_data": data, "_grad": grad, "_recorded": recorded, "name": name}
+    for slot, value in (parts | {"index": index, "version": index}).items():
+        object.__setattr__(out, slot, value)
+    return out
+
+
+def _checked(name: Any) -> Any:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"the name of a tensor is a string, not {name!r}")
+    return name
+
+
+def seen_now(outputs: Sequence[Tensor]) -> dict[Tensor, Any]:
+    """Give what `outputs` were computed from, in order of creation, and the data of each.
+
+    They are seen together: no leaf is given new data meanwhile.
+
+    Raises
+    ------
+    ValueError
+        If a leaf was given new data after a result was computed from it.
+    """
+    with _changing:
+        nodes = reachable(outputs)
+        return dict(zip(nodes, map(_read_data, nodes), strict=True))
 
 
 def _zeros(x: Tensor) -> Any:
-    return np.zeros(x.shape, x.dtype)[()]
+    zeros = np.zeros(x.shape, x.dtype)
+    return values.exactly(zeros) if x.dtype.hasobject else zeros[()]
 
 
 def _seed(out: Tensor, dout: Any) -> Any:
     """Check the upstream gradient. It is never silently ones: for BatchNorm they prove nothing."""
-    if out.params is UNRECORDED:
+    if out._recorded is UNRECORDED:
         raise ValueError(
             f"backward: {describe(out)} was computed under no_grad, so nothing was recorded to "
             "differentiate; compute it outside, or use .detach() for a constant"
@@ -375,8 +506,10 @@ def _seed(out: Tensor, dout: Any) -> Any:
                 f"backward: {describe(out)} is not a scalar and needs an upstream gradient: "
                 f"pass dout, an array of shape {out.shape}"
             )
-        return locked(_exactly(np.ones((), out.dtype))[()])
-    array = dout.data if isinstance(dout, Tensor) else values.numbers(dout, "the upstream gradient")
+        return values.exactly(1) if out.dtype.hasobject else out.dtype.type(1)
+    exact = out.dtype.hasobject
+    what = "the upstream gradient"
+    array = dout.data if isinstance(dout, Tensor) else values.numbers(dout, what, exact=exact)
     if array.shape != out.shape:
         raise ValueError(
             f"backward: the upstream gradient has shape {array.shape}, but {describe(out)}; "
@@ -384,19 +517,11 @@ def _seed(out: Tensor, dout: Any) -> Any:
         )
     if array.dtype != out.dtype and not (array.dtype.kind == "c" and out.dtype.kind != "c"):
         array = array.astype(out.dtype)
-    return locked(_exactly(array)[()])
-
-
-def _exactly(array: Any) -> Any:
-    """Make fractions of integers, whose quotients would be floats."""
-    return np.array(_fractions(array), dtype=object) if array.dtype.hasobject else array
-
-
-_fractions = np.frompyfunc(lambda x: Fraction(x) if isinstance(x, int) else x, 1, 1)
+    return values.exactly(array) if exact else locked(array[()])
 
 
 def _observer() -> Callable[[Any, Any, Any], None] | None:
-    hook = mode.get().hook
+    hook = current().hook
     return None if hook is None else hook.observer()
 
 

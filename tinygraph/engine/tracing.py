@@ -18,10 +18,11 @@ import inspect
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from numbers import Number
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
@@ -76,7 +77,8 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
     Raises
     ------
     TypeError
-        If `fn` is not callable.
+        If `fn` is not callable; or if nothing was traced, because numbers were passed that are not
+        arrays of floats, such as lists or integer arrays.
 
     Notes
     -----
@@ -109,6 +111,7 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
             result = fn(*tensors, **named)
         finally:
             sys.settrace(before)
+        _check_traced(fn, [*tensors, *named.values()], result)
         _name_results(result)
         return result
 
@@ -169,6 +172,28 @@ def _as_tensor(x: Any) -> Any:
     return Tensor(x) if numbers else x
 
 
+def _check_traced(fn: Callable[..., Any], args: Sequence[Any], result: Any) -> None:
+    """Raise where numbers went in as they were, so that numbers and no graph came out."""
+    parts = result if isinstance(result, tuple | list) else [result]
+    if any(isinstance(x, Tensor) for x in (*args, *parts)):
+        return
+    for x in args:
+        if isinstance(x, np.ndarray | list | Number) and _is_numeric(x) and _is_numeric(result):
+            what = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+            name = getattr(fn, "__name__", "fn")
+            raise TypeError(
+                f"trace: nothing was traced: {name} was given {what} and returned plain numbers; "
+                "arrays of floats are traced, so pass np.array(x, dtype=float), or a Tensor"
+            )
+
+
+def _is_numeric(x: Any) -> bool:
+    try:
+        return np.asarray(x).dtype.kind in "biufcO"
+    except ValueError:  # ragged
+        return False
+
+
 def _name_results(result: Any) -> None:
     if isinstance(result, Tensor):
         _give_name(result, "out", Origin())
@@ -199,12 +224,16 @@ def is_engine(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(_NOBODYS)
 
 
+FEW_ENTRIES = 64  # of a container that may be read again and again
+
+
 class _Namer:
     """A trace function for one run: follows calls, and names at every line and return."""
 
     def __init__(self) -> None:
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
+        self.seen: dict[int, tuple[Any, int]] = {}  # long containers, and how far they were read
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         if is_engine(frame):
@@ -233,30 +262,48 @@ class _Namer:
     def _name_locals(self, frame: FrameType, containers: bool = False) -> None:
         variables = frame.f_locals
         for name, value in tuple(variables.items()):
-            for label, tensor in _unnamed_tensors(name, value, containers):
-                if not name.startswith("."):
-                    constants = _constants_among(tensor, variables)
-                    _give_name(tensor, label, Origin(self.scopes.get(frame, ()), constants))
+            if name.startswith("."):
+                continue
+            for label, tensor in self._unnamed_tensors(frame, name, value, containers):
+                constants = _constants_among(tensor, variables)
+                _give_name(tensor, label, Origin(self.scopes.get(frame, ()), constants))
+
+    def _unnamed_tensors(
+        self, frame: FrameType, name: str, value: Any, containers: bool
+    ) -> Iterator[tuple[str, Tensor]]:
+        if type(value) is Tensor:
+            if value.name is None:
+                yield name, value
+        elif containers and type(value) in (list, tuple, dict):
+            new = self._unread(frame, value)
+            if type(value) is dict:
+                latest = [*islice(reversed(value.items()), new)]
+                items = [(str(key), one) for key, one in reversed(latest)]
+            else:
+                items = [(f"{name}[{k}]", value[k]) for k in range(len(value) - new, len(value))]
+            for label, one in items:
+                if type(one) is Tensor and one.name is None:
+                    yield label, one
+
+    def _unread(self, frame: FrameType, container: Any) -> int:
+        """Count the last entries that are to be read: all, or those added since the last time.
+
+        All of a long container that grows would be read at every return of a function that it is
+        passed to. What was replaced in it meanwhile is seen when the traced function returns.
+        """
+        length = len(container)
+        if length <= FEW_ENTRIES:
+            return length
+        _, read = self.seen.get(id(container), (None, 0))
+        self.seen[id(container)] = container, length  # which keeps the id its own
+        is_root = frame is next(iter(self.scopes), None)
+        return length if is_root else max(length - read, 0)
 
 
 def _label(frame: FrameType) -> str:
     """Name a call: by its function, or by the class whose method it is."""
     owner = frame.f_locals.get("self")
     return frame.f_code.co_name if owner is None else type(owner).__name__
-
-
-def _unnamed_tensors(name: str, value: Any, containers: bool) -> Iterator[tuple[str, Tensor]]:
-    if type(value) is Tensor:
-        if value.name is None:
-            yield name, value
-    elif containers and type(value) in (list, tuple):
-        for k, one in enumerate(value):
-            if type(one) is Tensor and one.name is None:
-                yield f"{name}[{k}]", one
-    elif containers and type(value) is dict:
-        for key, one in value.items():
-            if type(one) is Tensor and one.name is None:
-                yield str(key), one
 
 
 def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], str]:

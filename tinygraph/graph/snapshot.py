@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.arrays import relocked
+from tinygraph.engine.arrays import computed, relocked
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
@@ -244,9 +244,7 @@ class Graph:
         for node in self.nodes:
             if node.op is not None:
                 operands = [values[x.index] for x in node.inputs]
-                value = node.op.forward(*operands, **node.params)
-                exact = not hasattr(value, "dtype")  # NumPy hands out a Fraction bare
-                values[node.index] = np.array(value, dtype=object) if exact else value
+                values[node.index] = computed(node.op.forward(*operands, **node.params))
             elif node.role == "constant":
                 values[node.index] = _operand(node)
             else:
