@@ -13,7 +13,7 @@ from helpers import close, same_bits
 
 import tinygraph
 from tinygraph import Graph, Tensor, derive, draw, gradcheck, ops, trace
-from tinygraph.cli import main as command
+from tinygraph.cli.commands import main as command
 from tinygraph.engine.primitive import NUMPY, TABLE
 
 ROW = r"""
