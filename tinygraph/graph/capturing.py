@@ -9,7 +9,7 @@ everything that is still needed is frozen, constants becoming nodes of their own
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import count, takewhile
@@ -117,6 +117,8 @@ class _Contribution(NamedTuple):
     node: Symbol
     consumer: Symbol | None
     g: Symbol
+    operand: int | None
+    term: int | None
 
     @property
     def is_sum(self) -> bool:
@@ -125,6 +127,16 @@ class _Contribution(NamedTuple):
     @property
     def step(self) -> int:
         return (self.node if self.consumer is None else self.consumer).step or 0
+
+
+def _operands(consumer: Symbol) -> dict[int, Iterator[int]]:
+    """Give the positions at which a consumer has a rule, in order, by the node that is there."""
+    places: dict[int, list[int]] = defaultdict(list)
+    rules = consumer.op.rules if consumer.op is not None else ()
+    for k, (x, rule) in enumerate(zip(consumer.inputs, rules)):  # noqa: B905 - may go on
+        if isinstance(x, Symbol) and rule is not None:
+            places[x.index].append(k)
+    return {index: iter(positions) for index, positions in places.items()}
 
 
 class Parts(NamedTuple):
@@ -173,6 +185,8 @@ class Capture:
         self.outputs = [self.of[out.index] for out in outputs]
         self.contributions: list[_Contribution] = []
         self.gradients: list[tuple[str, str, _Contribution]] = []
+        self.arrived: Counter[int] = Counter()  # contributions, by the node
+        self.left: dict[int, dict[int, Iterator[int]]] = {}  # operands, by consumer and node
         _name(self.forward, self.outputs)
         _number_steps(self.forward)
         if wrt is not None:
@@ -191,7 +205,7 @@ class Capture:
             seeds,
             wrt=[self.of[x.index] for x in wrt],
             read=lambda node: node,
-            observe=lambda *given: self.contributions.append(_Contribution(*given)),
+            observe=self._observe,
         )
         self._name_gradients()
         for one in self.contributions:  # a backward node belongs to the step whose rule made it
@@ -202,9 +216,20 @@ class Capture:
                     symbol.step = one.step
                     stack += symbol.parents
 
+    def _observe(self, node: Symbol, consumer: Symbol | None, g: Symbol) -> None:
+        """Take a contribution down, with its operand and its term: the sweep keeps their order."""
+        operand = term = None
+        if consumer is not node:
+            term = self.arrived[node.index]
+            self.arrived[node.index] += 1
+        if consumer is not None and consumer is not node:
+            if consumer.index not in self.left:
+                self.left[consumer.index] = _operands(consumer)
+            operand = next(self.left[consumer.index][node.index])
+        self.contributions.append(_Contribution(node, consumer, g, operand, term))
+
     def _name_gradients(self) -> None:
-        paths = Counter(a.node.index for a in self.contributions if not a.is_sum)
-        nth: dict[int, int] = defaultdict(int)
+        paths = self.arrived
         taken = {s.name for s in self.forward if s.name is not None}
         seeded = {a.node.index for a in self.contributions if a.consumer is None}
         for a in self.contributions:
@@ -217,11 +242,10 @@ class Capture:
                     total.role, total.step = "accumulate", a.step
                     total = total.inputs[0]
             else:
-                nth[k] += 1
                 if a.consumer is None:
                     kind = "upstream"
                 elif paths[k] > 1:
-                    kind, ending = "part", str(nth[k])
+                    kind, ending = "part", str((a.term or 0) + 1)
                 else:
                     kind = "whole"
             label = _unique(f"d{name}{ending}", taken) if name else ""
@@ -273,6 +297,8 @@ class Capture:
                 name,
                 of=frozen[a.node.index],
                 consumer=None if a.is_sum or a.consumer is None else frozen[a.consumer.index],
+                operand=a.operand,
+                term=a.term,
                 node=frozen[a.g.index],
                 step=a.step,
                 kind=kind,

@@ -167,7 +167,10 @@ class Graph:
             for node in self.nodes
         ]
         places = [
-            (g.name, g.of.index, g.consumer and g.consumer.index, g.node.index, g.step, g.kind)
+            (
+                *(g.name, g.of.index, g.consumer and g.consumer.index, g.operand, g.term),
+                *(g.node.index, g.step, g.kind),
+            )
             for g in self.all_gradients
         ]
         return _restored, (
@@ -281,8 +284,11 @@ def _restored(
         inputs=tuple(nodes[k] for k in inputs),
         outputs=tuple(nodes[k] for k in outputs),
         all_gradients=tuple(
-            Gradient(name, nodes[of], None if by is None else nodes[by], nodes[node], step, kind)
-            for name, of, by, node, step, kind in places
+            Gradient(
+                *(name, nodes[of], None if by is None else nodes[by], operand, term),
+                *(nodes[node], step, kind),
+            )
+            for name, of, by, operand, term, node, step, kind in places
         ),
         steps=tuple(
             Step(number, name, nodes[result], tuple(nodes[k] for k in members))
