@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine.primitive import Primitive
 
-__all__ = ["Gradient", "Node", "Step", "length_of_sum"]
+__all__ = ["NOTHING", "Gradient", "Node", "Step", "length_of_sum"]
+
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
