@@ -53,4 +53,10 @@ def same_bits(a, b):
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
+    if a.dtype.char in "gG":  # whose bytes are not all part of the number
+        parts = [(a.real, b.real), (a.imag, b.imag)]
+        return all(
+            np.array_equal(x, y, equal_nan=True) and np.array_equal(np.signbit(x), np.signbit(y))
+            for x, y in parts
+        )
     return a.tolist() == b.tolist() if a.dtype.hasobject else a.tobytes() == b.tobytes()

@@ -15,7 +15,7 @@ from programs import ANALYTIC, KINKED, execute, programs
 
 from tinygraph import Graph, Tensor, derive, draw, grad, trace
 from tinygraph.engine.autodiff import reachable
-from tinygraph.graph.capturing import Symbol
+from tinygraph.graph.symbols import Symbol
 
 RNG = np.random.default_rng(1)
 X, DOUT = RNG.normal(size=(7, 3)), RNG.normal(size=(7, 3))

@@ -1,7 +1,8 @@
 """The snapshot that every tool reads: an immutable graph of both passes.
 
-In the order in which to read it: `nodes` (what it consists of), `capturing` (how it is taken),
-`snapshot` (`Graph` itself).
+In the order in which to read it: `nodes` (what it consists of), `evaluation` (what they compute),
+`symbols`, `naming` and `capturing` (how it is taken), `flattening` (its flat form), `interchange`
+(that form as JSON), `snapshot` (`Graph` itself).
 """
 
 from tinygraph.graph.nodes import Gradient, Node, Step

@@ -9,102 +9,26 @@ everything that is still needed is frozen, constants becoming nodes of their own
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from itertools import count, takewhile
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.arrays import locked
 from tinygraph.engine.autodiff import reachable, sweep
 from tinygraph.engine.operators import Operand
-from tinygraph.engine.primitive import NO_PARAMS, Primitive
-from tinygraph.graph.nodes import Gradient, Node, Step, length_of_sum
+from tinygraph.engine.primitive import NO_PARAMS
+from tinygraph.graph.evaluation import evaluate
+from tinygraph.graph.naming import name_all, number_steps, scopes_of, steps_of, unique
+from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
+from tinygraph.graph.symbols import Symbol
 
 __all__ = ["Capture"]
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-class Symbol(Operand):
-    """A node that is being written down: like a Tensor, but it has a shape and no value."""
-
-    __slots__ = (
-        "dtype",
-        "index",
-        "inputs",
-        "name",
-        "op",
-        "origin",
-        "paper",
-        "params",
-        "parents",
-        "role",
-        "shape",
-        "step",
-    )
-
-    def __init__(
-        self,
-        paper: list[Symbol],
-        op: Primitive | None,
-        inputs: tuple[Any, ...],
-        params: Mapping[str, Any],
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        role: str = "backward",
-        name: str | None = None,
-        origin: Any = None,
-    ) -> None:
-        self.paper = paper
-        self.op, self.inputs, self.params = op, inputs, params
-        self.shape, self.dtype = shape, dtype
-        self.role, self.name, self.origin = role, name, origin
-        self.parents = [x for x in inputs if isinstance(x, Symbol)]
-        self.step: int | None = None
-        self.index = len(paper)
-        paper.append(self)
-
-    def record(
-        self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
-    ) -> Any:
-        """Write down one more symbol."""
-        if op.elementwise:
-            kinds = tuple([(x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in inputs])
-            shape, dtype = _elementwise_type(op, kinds, tuple(params.items()))
-        else:
-            shape, dtype = _result_type(op, [_ones(x) for x in inputs], params)
-        return Symbol(self.paper, op, tuple(inputs), params, shape, dtype)
-
-
-Type = tuple[tuple[int, ...], np.dtype[Any]]
-
-
-def _result_type(op: Primitive, ones: Sequence[Any], params: Mapping[str, Any]) -> Type:
-    """Find shape and dtype of a result by computing it on ones, which serves every primitive."""
-    with np.errstate(all="ignore"):
-        value = op.forward(*ones, **params)
-    return np.shape(value), getattr(value, "dtype", np.dtype(object))
-
-
-def _ones(x: Any) -> Any:
-    return np.broadcast_to(np.ones((), x.dtype), x.shape) if hasattr(x, "dtype") else x
-
-
-@lru_cache(maxsize=1024)
-def _elementwise_type(
-    op: Primitive, kinds: tuple[Type | type, ...], params: tuple[tuple[str, Any], ...]
-) -> Type:
-    """Find shape and dtype of an elementwise result from one entry of each operand.
-
-    Of a Python number only the type counts: it takes the dtype of the array that it meets.
-    """
-    ones = [kind(1) if isinstance(kind, type) else np.ones((), kind[1]) for kind in kinds]
-    shapes = [kind[0] for kind in kinds if not isinstance(kind, type)]
-    return np.broadcast_shapes(*shapes), _result_type(op, ones, dict(params))[1]
 
 
 class _Contribution(NamedTuple):
@@ -117,6 +41,8 @@ class _Contribution(NamedTuple):
     node: Symbol
     consumer: Symbol | None
     g: Symbol
+    operand: int | None
+    term: int | None
 
     @property
     def is_sum(self) -> bool:
@@ -125,6 +51,16 @@ class _Contribution(NamedTuple):
     @property
     def step(self) -> int:
         return (self.node if self.consumer is None else self.consumer).step or 0
+
+
+def _operands(consumer: Symbol) -> dict[int, Iterator[int]]:
+    """Give the positions at which a consumer has a rule, in order, by the node that is there."""
+    places: dict[int, list[int]] = defaultdict(list)
+    rules = consumer.op.rules if consumer.op is not None else ()
+    for k, (x, rule) in enumerate(zip(consumer.inputs, rules)):  # noqa: B905 - may go on
+        if isinstance(x, Symbol) and rule is not None:
+            places[x.index].append(k)
+    return {index: iter(positions) for index, positions in places.items()}
 
 
 class Parts(NamedTuple):
@@ -173,8 +109,10 @@ class Capture:
         self.outputs = [self.of[out.index] for out in outputs]
         self.contributions: list[_Contribution] = []
         self.gradients: list[tuple[str, str, _Contribution]] = []
-        _name(self.forward, self.outputs)
-        _number_steps(self.forward)
+        self.arrived: Counter[int] = Counter()  # contributions, by the node
+        self.left: dict[int, dict[int, Iterator[int]]] = {}  # operands, by consumer and node
+        name_all(self.forward, self.outputs)
+        number_steps(self.forward)
         if wrt is not None:
             self._add_backward(wrt)
 
@@ -191,7 +129,7 @@ class Capture:
             seeds,
             wrt=[self.of[x.index] for x in wrt],
             read=lambda node: node,
-            observe=lambda *given: self.contributions.append(_Contribution(*given)),
+            observe=self._observe,
         )
         self._name_gradients()
         for one in self.contributions:  # a backward node belongs to the step whose rule made it
@@ -202,9 +140,20 @@ class Capture:
                     symbol.step = one.step
                     stack += symbol.parents
 
+    def _observe(self, node: Symbol, consumer: Symbol | None, g: Symbol) -> None:
+        """Take a contribution down, with its operand and its term: the sweep keeps their order."""
+        operand = term = None
+        if consumer is not node:
+            term = self.arrived[node.index]
+            self.arrived[node.index] += 1
+        if consumer is not None and consumer is not node:
+            if consumer.index not in self.left:
+                self.left[consumer.index] = _operands(consumer)
+            operand = next(self.left[consumer.index][node.index])
+        self.contributions.append(_Contribution(node, consumer, g, operand, term))
+
     def _name_gradients(self) -> None:
-        paths = Counter(a.node.index for a in self.contributions if not a.is_sum)
-        nth: dict[int, int] = defaultdict(int)
+        paths = self.arrived
         taken = {s.name for s in self.forward if s.name is not None}
         seeded = {a.node.index for a in self.contributions if a.consumer is None}
         for a in self.contributions:
@@ -217,14 +166,13 @@ class Capture:
                     total.role, total.step = "accumulate", a.step
                     total = total.inputs[0]
             else:
-                nth[k] += 1
                 if a.consumer is None:
                     kind = "upstream"
                 elif paths[k] > 1:
-                    kind, ending = "part", str(nth[k])
+                    kind, ending = "part", str((a.term or 0) + 1)
                 else:
                     kind = "whole"
-            label = _unique(f"d{name}{ending}", taken) if name else ""
+            label = unique(f"d{name}{ending}", taken) if name else ""
             self.gradients.append((label, kind, a))
             a.g.name = a.g.name or label or None
 
@@ -237,7 +185,7 @@ class Capture:
             if s.origin is not None
             for (tensor, position), name in s.origin.constants.items()
         }
-        scopes = _scopes(self.forward)
+        scopes = scopes_of(self.forward)
         needed = {s.index for s in reachable([*self.outputs, *(a.g for a in self.contributions)])}
         nodes: list[Node] = []
         frozen: dict[int, Node] = {}
@@ -273,6 +221,8 @@ class Capture:
                 name,
                 of=frozen[a.node.index],
                 consumer=None if a.is_sum or a.consumer is None else frozen[a.consumer.index],
+                operand=a.operand,
+                term=a.term,
                 node=frozen[a.g.index],
                 step=a.step,
                 kind=kind,
@@ -284,100 +234,35 @@ class Capture:
             inputs=tuple(n for n in nodes if n.role in ("input", "upstream")),
             outputs=tuple(frozen[out.index] for out in self.outputs),
             all_gradients=gradients,
-            steps=_steps(takewhile(lambda node: node.role != "upstream", nodes)),
+            steps=steps_of(takewhile(lambda node: node.role != "upstream", nodes)),
         )
 
-    def values(self) -> Mapping[int, tuple[Any, Any]]:
-        """Give data and gradient of the tensors, by the index of the frozen node."""
-        return MappingProxyType(
-            {
-                self.places[self.of[tensor.index].index]: (tensor.data, tensor.grad)
-                for tensor in self.tensors
-            }
-        )
+    def values(self, made: Parts) -> Mapping[int, tuple[Any, Any]]:
+        """Give data and gradient by the index of the frozen node, the backward pass evaluated."""
+        held = {
+            self.places[self.of[tensor.index].index]: (tensor.data, tensor.grad)
+            for tensor in self.tensors
+        }
+        known = {k: value for k, (value, _) in held.items()}
+        seeds = [g for g in made.all_gradients if g.kind == "upstream"]
+        again = {g.of.index for g in made.all_gradients if g.term}
+        for g in seeds:
+            value, gradient = held[g.of.index]
+            if gradient is None and g.of.shape == ():
+                gradient = _one(value.dtype)
+            if gradient is not None and g.of.index not in again:
+                known[g.node.index] = gradient
+        if all(g.node.index in known for g in seeds):
+            with np.errstate(all="ignore"):  # the warnings were given when it was computed
+                evaluate(made.nodes, known)
+            backward = [n for n in made.nodes if n.role in ("upstream", "backward", "accumulate")]
+            held |= {node.index: (locked(known[node.index]), None) for node in backward}
+        return MappingProxyType(held)
 
 
-# --------------------------------------------------------------------------- names and steps
-
-
-def _name(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
-    """Name what has no name and needs one, and number names that are used twice.
-
-    Outputs and inputs need one, and so does a value that is used more than once: written out at
-    each use, it would look computed at each use.
-    """
-    uses = Counter(x.index for s in symbols for x in s.parents)
-    leaves = [s for s in symbols if s.role == "input"]
-    shared = [s for s in symbols if uses[s.index] > 1]
-    given = {s.name for s in symbols if s.name is not None}
-    for group, base in ((outputs, "out"), (leaves, "x"), (shared, "t")):
-        unnamed = [s for s in dict.fromkeys(group) if s.name is None]
-        for k, symbol in enumerate(unnamed):
-            name = base if len(unnamed) == 1 and base != "t" else f"{base}{k + 1}"
-            symbol.name = _unique(name, given)
-
-    bearers: dict[str, list[Symbol]] = defaultdict(list)
-    for symbol in symbols:
-        if symbol.name is not None:
-            bearers[symbol.name].append(symbol)
-    taken = {name for name, group in bearers.items() if len(group) == 1}
-    for base, group in bearers.items():
-        candidates = (f"{base}[{k}]" for k in count())
-        for symbol in group if len(group) > 1 else ():
-            # h, then h[1], h[2], … where h is an input; h[0], h[1], … where a loop makes them
-            name = next(candidates)
-            if symbol.role == "input" and base not in taken:
-                name = base
-            while name in taken:
-                name = next(candidates)
-            symbol.name = name
-            taken.add(name)
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """Take a name, numbered if it is taken already."""
-    if name in taken:
-        name = next(c for c in (f"{name}[{k}]" for k in count(1)) if c not in taken)
-    taken.add(name)
-    return name
-
-
-def _number_steps(symbols: Sequence[Symbol]) -> None:
-    """Count the named nodes; an unnamed one belongs to the step that it feeds, its only use."""
-    number = 0
-    for symbol in symbols:
-        if symbol.role == "input":
-            symbol.step = 0
-        elif symbol.name is not None:
-            number += 1
-            symbol.step = number
-    for symbol in reversed(symbols):  # consumers before what they consume
-        for x in symbol.parents:
-            if x.name is None:
-                x.step = symbol.step
-
-
-def _scopes(symbols: Sequence[Symbol]) -> dict[int, tuple[str, ...]]:
-    """Give the calls in which each was computed; of what nobody named, those of its reader."""
-    scopes: dict[int, tuple[str, ...]] = {}
-    for symbol in reversed(symbols):
-        if symbol.origin is not None:
-            scopes[symbol.index] = symbol.origin.scope
-        for x in symbol.parents:
-            if x.role == "forward":
-                scopes[x.index] = scopes.get(symbol.index, ())
-    return scopes
-
-
-def _steps(forward: Iterable[Node]) -> tuple[Step, ...]:
-    members: dict[int, list[Node]] = defaultdict(list)
-    for node in forward:
-        if node.step:
-            members[node.step].append(node)
-    return tuple(
-        Step(number, str(group[-1].name), group[-1], tuple(group))
-        for number, group in sorted(members.items())
-    )
+def _one(dtype: np.dtype[Any]) -> Any:
+    """Give the upstream gradient of a scalar that is differentiated as it is."""
+    return np.array(Fraction(1), dtype) if dtype.hasobject else np.ones((), dtype)[()]
 
 
 # --------------------------------------------------------------------------- constants
@@ -388,7 +273,7 @@ def _constant(index: int, x: Any, name: str | None, step: int, lengths: frozense
     dtype, value = getattr(x, "dtype", None), x
     if isinstance(x, Fraction):
         dtype = np.dtype(object)
-    elif isinstance(x, int):
+    elif type(x) is int:  # and not True, which takes another dtype
         value = Fraction(x)
     elif isinstance(x, float | np.floating) and np.isfinite(x) and x != 0:  # −0 has a sign
         kind: Any = type(x)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine.primitive import Primitive
 
-__all__ = ["Gradient", "Node", "Step", "length_of_sum"]
+__all__ = ["NOTHING", "Gradient", "Node", "Step", "length_of_sum"]
+
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -88,9 +91,14 @@ class Gradient:
         The forward node that it is the gradient of.
     consumer : Node or None
         The consumer whose rule gives it; None for an upstream gradient and for a sum.
+    operand : int or None
+        Which operand of the consumer `of` is there: for ``x * x``, dx1 belongs to 0, dx2 to 1.
+    term : int or None
+        Which term it is of the sum that arrives at `of`, from 0; None for the sum itself.
     node : Node
         The node that computes it. Two gradients may be the same node: where a value passes
-        through an addition, ``dgammax`` is ``dout``.
+        through an addition, ``dgammax`` is ``dout``, and both parts of the gradient of ``x + x``
+        are. What tells parts apart is `consumer` and `operand`, or `of` and `term`.
     step : int
         The step whose rule gives it; for a sum, the step of `of`.
     kind : str
@@ -100,6 +108,8 @@ class Gradient:
     name: str
     of: Node
     consumer: Node | None
+    operand: int | None
+    term: int | None
     node: Node
     step: int
     kind: str

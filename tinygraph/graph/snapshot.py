@@ -13,18 +13,18 @@ the step whose rule it comes from; what arrives at the inputs is step 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.arrays import computed, relocked
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
-from tinygraph.graph.nodes import Gradient, Node, Step, length_of_sum
+from tinygraph.graph.evaluation import evaluate, number
+from tinygraph.graph.flattening import flat, parts
+from tinygraph.graph.interchange import parts_of, text_of
+from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
 
@@ -48,7 +48,8 @@ class Graph:
     steps : tuple of Steps
         The forward steps, in order.
     values : mapping
-        Value and gradient (or None) by the index of the node, if they were captured.
+        Value and ``.grad`` (or None) by the index of the node, if they were captured; see `value`
+        and `grad`.
 
     Examples
     --------
@@ -67,7 +68,7 @@ class Graph:
     outputs: tuple[Node, ...]
     all_gradients: tuple[Gradient, ...]
     steps: tuple[Step, ...]
-    values: Mapping[int, tuple[Any, Any]] = field(default_factory=dict)
+    values: Mapping[int, tuple[Any, Any]]
 
     @classmethod
     def capture(
@@ -87,7 +88,11 @@ class Graph:
             With respect to what the backward pass is added; without it, the graph is the forward
             pass alone.
         values : bool, optional
-            Whether the snapshot keeps what the tensors hold now: their data and their ``.grad``.
+            Whether the snapshot keeps what the tensors hold now: their data and their ``.grad``;
+            and of a backward pass the values of all its nodes, for the upstream gradients that the
+            outputs hold in their ``.grad``. A scalar output that holds none is differentiated as it
+            is, with 1, as `Tensor.backward` does; where another has none, or one output is computed
+            from another and holds a sum, the nodes of the backward pass have no values.
         variables : mapping, optional
             Variables, such as ``locals()``, to name unnamed tensors after.
 
@@ -119,8 +124,8 @@ class Graph:
             if isinstance(value, Operand) and not name.startswith("_")
         }
         snapshot = Capture(outputs, None if wrt is None else list(wrt), names)
-        parts = snapshot.freeze()._asdict()
-        graph = cls(**parts, values=snapshot.values() if values else {})
+        made = snapshot.freeze()
+        graph = cls(**made._asdict(), values=snapshot.values(made) if values else NOTHING)
         snapshot.symbols.clear()  # which every symbol refers to: no cycle is left
         return graph
 
@@ -159,25 +164,7 @@ class Graph:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle flat, however deep the graph is: nodes are written as their positions."""
-        rows = [
-            (
-                *(node.op, [x.index for x in node.inputs], dict(node.params), node.shape),
-                *(node.dtype, node.name, node.step, node.role, node.value, node.scope),
-            )
-            for node in self.nodes
-        ]
-        places = [
-            (g.name, g.of.index, g.consumer and g.consumer.index, g.node.index, g.step, g.kind)
-            for g in self.all_gradients
-        ]
-        return _restored, (
-            rows,
-            [node.index for node in self.inputs],
-            [node.index for node in self.outputs],
-            places,
-            [(s.number, s.name, s.result.index, [n.index for n in s.nodes]) for s in self.steps],
-            dict(self.values),
-        )
+        return _restored, (flat(self),)
 
     def __deepcopy__(self, memo: Any) -> Graph:
         """Give the graph itself, which nobody can change."""
@@ -208,6 +195,150 @@ class Graph:
                 return node
         known = ", ".join(str(node.name) for node in self.nodes if node.name)
         raise KeyError(f"no node is called {name!r}; the names are {known}")
+
+    def value(self, which: str | int) -> Any:
+        """Give the value of a node of either pass, in a graph that holds values.
+
+        Parameters
+        ----------
+        which : str or int
+            The name of a node or of a gradient, or the index of a node.
+
+        Returns
+        -------
+        ndarray, NumPy scalar or number
+
+        Raises
+        ------
+        KeyError
+            If no node has that name.
+        IndexError
+            If no node has that index.
+        ValueError
+            If the graph holds no values, or its backward pass has none.
+
+        Examples
+        --------
+        >>> from tinygraph import Tensor
+        >>> x = Tensor([1.0, 2.0], name="x")
+        >>> out = (x * x).sum()
+        >>> graph = Graph.joint(out, values=True)
+        >>> graph.value("x"), graph.value("dx"), graph.value(graph["dx"].index)
+        (array([1., 2.]), array([2., 4.]), array([2., 4.]))
+        """
+        named = {g.name: g.node for g in self.gradients}
+        node = self._at(which) if isinstance(which, int) else named.get(which) or self[which]
+        return self._held(node, which)
+
+    def grad(self, which: str | int) -> Any:
+        """Give the value of a gradient, in a joint graph that holds values.
+
+        Parameters
+        ----------
+        which : str or int
+            The name of a gradient, such as ``dvar`` or ``dx1``; or the index of a forward node,
+            for all that arrives there.
+
+        Returns
+        -------
+        ndarray or NumPy scalar
+
+        Raises
+        ------
+        KeyError
+            If there is no such gradient.
+        IndexError, ValueError
+            As `value`.
+
+        Examples
+        --------
+        >>> from tinygraph import Tensor
+        >>> x = Tensor([1.0, 2.0], name="x")
+        >>> graph = Graph.joint((x * x).sum(), values=True)
+        >>> graph.grad("dx1"), graph.grad("dx"), graph.grad(graph["x"].index)
+        (array([1., 2.]), array([2., 4.]), array([2., 4.]))
+        """
+        if isinstance(which, int):
+            arriving = {g.of.index: g for g in self.all_gradients}  # a sum comes after its parts
+            found = arriving.get(self._at(which).index)
+        else:
+            found = {g.name: g for g in self.gradients}.get(which)
+        if found is None:
+            known = ", ".join(g.name for g in self.gradients) or "none, without a backward pass"
+            raise KeyError(f"there is no gradient {which!r}; the gradients are {known}")
+        return self._held(found.node, which)
+
+    def _held(self, node: Node, which: str | int) -> Any:
+        if node.role == "constant":
+            return number(node)
+        if node.index in self.values:
+            return self.values[node.index][0]
+        if not self.values:
+            raise ValueError("this graph holds no values; take it with values=True")
+        raise ValueError(
+            f"{which!r} has no value, because an output had no upstream gradient of its own when "
+            "the graph was captured; call backward(dout) on it before, or use run"
+        )
+
+    def _at(self, index: int) -> Node:
+        if not 0 <= index < len(self.nodes):
+            raise IndexError(f"there is no node {index}; the graph has {len(self.nodes)} nodes")
+        return self.nodes[index]
+
+    def to_json(self) -> str:
+        """Write the graph as JSON, from which `from_json` makes an equal one.
+
+        Every number is kept to its last bit: fractions, NaNs, signed zeros, dtypes, arrays in
+        their memory order. The format carries a version; it is described in
+        `tinygraph.graph.interchange`.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        TypeError
+            If a primitive of one's own has a parameter that is neither a number, an array, a
+            string, a dtype, a slice, nor a list or tuple of such.
+
+        Examples
+        --------
+        >>> from tinygraph import Tensor
+        >>> text = Graph.capture(Tensor(2.0, name="a") * 3).to_json()
+        >>> text.splitlines()[1:3]
+        [' "tinygraph": "graph",', ' "version": 1,']
+        >>> Graph.from_json(text).run(a=5.0)["out"]
+        np.float64(15.0)
+        """
+        return text_of(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Graph:
+        """Read a graph that `to_json` has written.
+
+        Parameters
+        ----------
+        text : str or bytes
+
+        Returns
+        -------
+        Graph
+
+        Raises
+        ------
+        ValueError
+            If the text is no such graph or is damaged, if it is written in a newer version of the
+            format, or if it uses a primitive that the table does not have. Nothing is imported.
+
+        Examples
+        --------
+        >>> from tinygraph import Tensor
+        >>> graph = Graph.capture(Tensor(2.0, name="a") * Tensor(3.0, name="b"))
+        >>> Graph.from_json(graph.to_json())
+        Graph(out: 3 nodes, 1 steps)
+        """
+        return cls(**parts_of(text))
 
     def run(self, /, **inputs: Any) -> dict[str, Any]:
         """Evaluate the snapshot on arrays.
@@ -241,60 +372,18 @@ class Graph:
             unknown = ", ".join(sorted(set(inputs) - wanted)) or "none"
             raise ValueError(f"run: missing inputs: {missing}; unknown inputs: {unknown}")
         values: dict[int, Any] = {}
-        for node in self.nodes:
-            if node.op is not None:
-                operands = [values[x.index] for x in node.inputs]
-                values[node.index] = computed(node.op.forward(*operands, **node.params))
-            elif node.role == "constant":
-                values[node.index] = _operand(node)
-            else:
-                value = np.asarray(inputs[str(node.name)], dtype=node.dtype)
-                if value.shape != node.shape:
-                    raise ValueError(
-                        f"run: {node.name} has shape {value.shape}, but was captured with "
-                        f"{node.shape}; capture the graph again for another shape"
-                    )
-                values[node.index] = value[()] if value.dtype.kind != "O" else value
+        for node in self.inputs:
+            value = np.asarray(inputs[str(node.name)], dtype=node.dtype)
+            if value.shape != node.shape:
+                raise ValueError(
+                    f"run: {node.name} has shape {value.shape}, but was captured with "
+                    f"{node.shape}; capture the graph again for another shape"
+                )
+            values[node.index] = value[()] if value.dtype.kind != "O" else value
+        evaluate(self.nodes, values)
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
 
 
-def _restored(
-    rows: list[tuple[Any, ...]],
-    inputs: list[int],
-    outputs: list[int],
-    places: list[tuple[Any, ...]],
-    steps: list[tuple[Any, ...]],
-    captured: dict[int, tuple[Any, Any]],
-) -> Graph:
-    nodes: list[Node] = []
-    for op, operands, params, shape, dtype, name, step, role, value, scope in rows:
-        parents = tuple(nodes[k] for k in operands)
-        params = MappingProxyType({key: relocked(x) for key, x in params.items()})
-        value = relocked(value)
-        node = Node(len(nodes), op, parents, params, shape, dtype, name, step, role, value, scope)
-        nodes.append(node)
-    return Graph(
-        nodes=tuple(nodes),
-        inputs=tuple(nodes[k] for k in inputs),
-        outputs=tuple(nodes[k] for k in outputs),
-        all_gradients=tuple(
-            Gradient(name, nodes[of], None if by is None else nodes[by], nodes[node], step, kind)
-            for name, of, by, node, step, kind in places
-        ),
-        steps=tuple(
-            Step(number, name, nodes[result], tuple(nodes[k] for k in members))
-            for number, name, result, members in steps
-        ),
-        values=MappingProxyType({k: relocked(pair) for k, pair in captured.items()}),
-    )
-
-
-def _operand(constant: Node) -> Any:
-    """Give a constant as the engine computed with it."""
-    value, dtype = constant.value, constant.dtype
-    if not isinstance(value, Fraction) or dtype is np.dtype(object):
-        return value
-    if dtype is not None:
-        return dtype.type(value.numerator) / dtype.type(value.denominator)
-    return int(value) if value.denominator == 1 else float(value)
+def _restored(form: dict[str, Any]) -> Graph:
+    return Graph(**parts(form))

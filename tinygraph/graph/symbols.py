@@ -1,0 +1,92 @@
+"""Symbols: nodes that are being written down, with a shape and a dtype and without a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine.operators import Operand
+from tinygraph.engine.primitive import NO_PARAMS, Primitive
+
+__all__ = ["Symbol"]
+
+
+class Symbol(Operand):
+    """A node that is being written down: like a Tensor, but it has a shape and no value."""
+
+    __slots__ = (
+        "dtype",
+        "index",
+        "inputs",
+        "name",
+        "op",
+        "origin",
+        "paper",
+        "params",
+        "parents",
+        "role",
+        "shape",
+        "step",
+    )
+
+    def __init__(
+        self,
+        paper: list[Symbol],
+        op: Primitive | None,
+        inputs: tuple[Any, ...],
+        params: Mapping[str, Any],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        role: str = "backward",
+        name: str | None = None,
+        origin: Any = None,
+    ) -> None:
+        self.paper = paper
+        self.op, self.inputs, self.params = op, inputs, params
+        self.shape, self.dtype = shape, dtype
+        self.role, self.name, self.origin = role, name, origin
+        self.parents = [x for x in inputs if isinstance(x, Symbol)]
+        self.step: int | None = None
+        self.index = len(paper)
+        paper.append(self)
+
+    def record(
+        self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
+    ) -> Any:
+        """Write down one more symbol."""
+        if op.elementwise:
+            kinds = tuple([(x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in inputs])
+            shape, dtype = _elementwise_type(op, kinds, tuple(params.items()))
+        else:
+            shape, dtype = _result_type(op, [_ones(x) for x in inputs], params)
+        return Symbol(self.paper, op, tuple(inputs), params, shape, dtype)
+
+
+Type = tuple[tuple[int, ...], np.dtype[Any]]
+
+
+def _result_type(op: Primitive, ones: Sequence[Any], params: Mapping[str, Any]) -> Type:
+    """Find shape and dtype of a result by computing it on ones, which serves every primitive."""
+    with np.errstate(all="ignore"):
+        value = op.forward(*ones, **params)
+    return np.shape(value), getattr(value, "dtype", np.dtype(object))
+
+
+def _ones(x: Any) -> Any:
+    return np.broadcast_to(np.ones((), x.dtype), x.shape) if hasattr(x, "dtype") else x
+
+
+@lru_cache(maxsize=1024)
+def _elementwise_type(
+    op: Primitive, kinds: tuple[Type | type, ...], params: tuple[tuple[str, Any], ...]
+) -> Type:
+    """Find shape and dtype of an elementwise result from one entry of each operand.
+
+    Of a Python number only the type counts: it takes the dtype of the array that it meets.
+    """
+    ones = [kind(1) if isinstance(kind, type) else np.ones((), kind[1]) for kind in kinds]
+    shapes = [kind[0] for kind in kinds if not isinstance(kind, type)]
+    return np.broadcast_shapes(*shapes), _result_type(op, ones, dict(params))[1]
