@@ -1,6 +1,7 @@
 """Numerical derivatives that share nothing with the engine, and random upstream gradients."""
 
 import numpy as np
+from hypothesis import settings
 
 
 def upstream(rng, like, dtype=None):
@@ -60,3 +61,8 @@ def same_bits(a, b):
             for x, y in parts
         )
     return a.tolist() == b.tolist() if a.dtype.hasobject else a.tobytes() == b.tobytes()
+
+
+def examples(n):
+    """Give how many examples a test draws under this profile: `n` where all are wanted."""
+    return max(10, n * settings.default.max_examples // 100)

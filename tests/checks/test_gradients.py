@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import same_bits
+from helpers import examples, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,7 +149,7 @@ def test_the_step_grows_with_the_input():
     assert gradcheck(lambda x: x * x, [1e9, 1.0], method="central").inputs[0].error < 1e-9
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=examples(30), deadline=None, derandomize=True)
 @given(st.integers(0, 2**32), st.integers(2, 6), st.integers(1, 4))
 def test_no_right_gradient_is_rejected(seed, n, d):
     rng = np.random.default_rng(seed)

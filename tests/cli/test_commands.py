@@ -289,6 +289,7 @@ def test_compare_exactly_with_every_option(run):
     assert len(found["steps"]) == 10
 
 
+@pytest.mark.slow
 def test_the_readme_shows_what_compare_exactly_prints(run):
     readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
     (shown,) = [b for b in readme.split("```text\n")[1:] if b.startswith("feature 0")]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy
@@ -189,7 +190,7 @@ def check_npy(content):
         assert x.nbytes <= 8 * len(content)  # int8 becomes float64
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(damaged())
 def test_a_damaged_npy_is_read_or_explained(content):
     check_npy(content)
@@ -213,7 +214,7 @@ DESCRIPTIONS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     DESCRIPTIONS,
     st.sampled_from(["True", "False", "0", "'no'", "None"]),
@@ -252,7 +253,7 @@ def test_deep_and_long_headers_are_explained(header):
         assert isinstance(array_or_message(content, "deep.npy"), str)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(damaged())
 def test_the_command_takes_a_damaged_npy_or_says_why_not(content):
     Path("damaged.npy").write_bytes(content)
@@ -270,7 +271,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join), st.sampled_from(ENCODINGS))
 def test_csv_of_any_pieces_is_read_as_a_plain_reader_would_or_explained(text, encoding):
     x = array_or_message(text.encode(encoding, "replace"), "pieces.csv")
@@ -559,7 +560,7 @@ COMPARING = options(
 BATCHES = ["x.npy", "x.npy", "x.csv", "bad.csv", "row.npy", "nan.npy", "no.npy", "model.py", "."]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.sampled_from(["draw", "derive"]), TARGETS, ARGUMENTS, st.data())
 def test_random_targets_and_options(verb, target, arguments, data):
     chosen = data.draw(DRAWING if verb == "draw" else DERIVING)
@@ -567,20 +568,20 @@ def test_random_targets_and_options(verb, target, arguments, data):
     command(verb, target, *arguments, *default, *chosen)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(TARGETS, ARGUMENTS)
 def test_random_arguments_of_functions(target, arguments):
     for verb in (["draw", "--values", "-o", "-", "--format", "dot"], ["derive"]):
         command(*verb, target, *arguments)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.sampled_from(["batchnorm", "compare"]), mostly(BATCHES), COMPARING)
 def test_random_batches_and_options(verb, batch, chosen):
     command(verb, batch, *(["-o", "new"] if verb == "batchnorm" else []), *chosen)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.lists(mostly(["batchnorm", "compare", "draw", "derive", "--version", "-h", "-o", "x.npy"]))
 )

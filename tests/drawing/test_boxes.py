@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -303,7 +304,7 @@ def test_an_arrow_between_groups_is_drawn_once():
     assert len(folded.arrows) < 30
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.data(), st.sampled_from(["steps", "primitives"]), st.integers(3, 12))
 def test_random_graphs_fold_into_an_order(data, detail, most):
     values = [Tensor(X, name="x"), Tensor(GAMMA, name="w")]

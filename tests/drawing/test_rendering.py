@@ -383,7 +383,7 @@ def test_four_threads_give_identical_bytes(in_process, suffix):
     def work():
         try:
             start.wait()
-            for _ in range(5):
+            for _ in range(2):
                 found.append(circuit().pipe(suffix))
         except Exception as error:
             errors.append(error)

@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 import pygraphviz
 import pytest
-from helpers import upstream
+from helpers import examples, upstream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from svg import SVG, texts
@@ -735,7 +735,7 @@ def programs(draw_from):
     return values[-1]
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(programs(), st.sampled_from(["steps", "primitives"]), st.booleans())
 def test_every_use_has_an_arrow_and_of_differentiated_values_a_gradient(out, detail, both):
     nodes = reachable([out])
@@ -1171,7 +1171,7 @@ def test_a_nasty_name_is_safe(name):
     assert_safe([name, name + "b", name + "c", name + "d", name + "e"])
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.text(st.characters(codec=None, categories=None), min_size=1, max_size=12)

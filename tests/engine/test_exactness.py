@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import same_bits
+from helpers import examples, same_bits
 from hypothesis import given, settings
 from programs import ANALYTIC, KINKED, execute, programs
 
@@ -50,7 +50,7 @@ def bounded(value):
     return value if largest < 64 else value * 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(programs(RATIONAL))
 def test_values_and_gradients_of_random_programs_are_fractions(program):
     shapes, _, seed = program

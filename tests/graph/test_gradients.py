@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from helpers import close, same_bits, upstream
+from helpers import close, examples, same_bits, upstream
 from hypothesis import given, settings
 from programs import ANALYTIC, KINKED, execute, programs
 
@@ -70,7 +70,7 @@ def test_a_path_can_be_left_out():
     assert same_bits(sum(values[g.name] for g in kept), dout)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(programs(ANALYTIC | KINKED))
 def test_every_gradient_is_what_the_rule_of_its_operand_gives(program):
     """And every sum is that of its terms; the edges of the graph have one gradient each."""

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import same_bits, upstream
+from helpers import examples, same_bits, upstream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import ANALYTIC, KINKED, execute, programs
@@ -214,7 +214,7 @@ def test_the_pictures_and_texts_of_what_was_read_are_the_same():
     assert derive(twin, format="python") == derive(graph, format="python")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(
     programs(ANALYTIC | KINKED),
     st.sampled_from([np.float64, np.float32, np.longdouble]),

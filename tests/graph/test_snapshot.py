@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from helpers import close, same_bits, upstream
+from helpers import close, examples, same_bits, upstream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import ANALYTIC, KINKED, execute, programs
@@ -698,7 +698,7 @@ def test_running_takes_exactly_the_inputs():
 # --- random graphs ------------------------------------------------------------------------------
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(programs(ANALYTIC | KINKED), st.sampled_from([np.float64, np.float32]))
 def test_the_snapshot_computes_what_the_engine_computes_bit_for_bit(program, dtype):
     shapes, _, seed = program
@@ -743,7 +743,7 @@ def test_the_snapshot_computes_what_the_engine_computes_bit_for_bit(program, dty
         assert same_bits(plain, recorded.data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(programs(ANALYTIC))
 def test_gradients_of_random_graphs_agree_with_the_complex_step(program):
     """⟨g, f′(x)·v⟩, by one evaluation of the same program on plain complex arrays."""

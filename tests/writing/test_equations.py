@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import same_bits, upstream
+from helpers import examples, same_bits, upstream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import ANALYTIC, KINKED, execute, programs
@@ -140,7 +140,7 @@ def test_every_primitive_can_be_written():
     assert all(NUMPY.written(TABLE[name], None) for name in without)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(programs(ANALYTIC | KINKED), st.sampled_from([np.float64, np.float32]))
 def test_the_source_computes_what_the_engine_computes(program, dtype):
     shapes, _, seed = program
@@ -408,7 +408,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.sampled_from(WORDS) | st.text(max_size=3), min_size=4))
 def test_any_names(names):
     """Modules compile and agree, tables stay tables, and equations one per line."""

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from helpers import examples
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
@@ -231,7 +232,7 @@ def value_of(text, names):
     return eval(text, {"Fraction": Fraction}, names)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9), st.integers(0, 9), CONSTANTS),
