@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.primitive import Primitive
+from tinygraph.engine.primitive import Primitive, Vertex
 
 __all__ = ["Gradient", "Node", "Step", "length_of_sum"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Node:
+class Node(Vertex):
     """One value in a snapshot.
 
     Attributes
