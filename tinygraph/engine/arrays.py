@@ -32,6 +32,7 @@ __all__ = [
     "numbers",
     "owner",
     "relocked",
+    "settled",
 ]
 
 
@@ -59,33 +60,46 @@ def owner(array: Any) -> Any:
 
 def computed(value: Any) -> Any:
     """Give what a primitive computed as an array or scalar, exact where arithmetic is exact."""
-    if isinstance(value, np.generic):
+    if (type(value) is np.ndarray and not value.dtype.hasobject) or isinstance(value, np.generic):
         return value
-    as_it_is = isinstance(value, np.ndarray) and not value.dtype.hasobject
-    return value if as_it_is else exactly(value)
+    value = np.asarray(value)
+    is_number = not value.ndim or value.dtype.hasobject  # NumPy hands out a Fraction bare
+    return exactly(value) if is_number else value
 
 
 def held(value: Any) -> Any:
     """Give what the engine computed as a graph holds it: exact, locked, known to nobody else."""
-    value = computed(value)
-    if isinstance(value, np.generic):
-        return value
-    if value.base is not None and owner(value).base is not None:  # a buffer, maybe someone's
-        value = np.array(value)
-    array = value
-    while isinstance(array, np.ndarray):
-        array.setflags(False)  # type: ignore[call-arg]  # a third of the time of write=False
-        array = array.base
-    return value.view() if type(value) is np.ndarray else value.view(np.ndarray)
+    if type(value) is not np.ndarray or value.dtype.hasobject:
+        value = computed(value)
+        if isinstance(value, np.generic):
+            return value
+    base = value.base
+    while base is not None:
+        if not isinstance(base, np.ndarray):  # a buffer, maybe someone's
+            return held(np.array(value))
+        base.setflags(False)  # type: ignore[call-arg]  # a third of the time of write=False
+        base = base.base
+    value.setflags(False)
+    return value.view()
 
 
 def kept(value: Any) -> Any:
-    """Copy a parameter or constant to what it means now, so that nobody can change it later."""
-    if type(value) in _UNCHANGING or isinstance(value, np.generic | np.dtype):
+    """Copy a parameter or constant that can be changed; what has a hash is what it is."""
+    if type(value) in _UNCHANGING:
         return value
     if type(value) is tuple:
-        return tuple([kept(x) for x in value])
-    return held(np.array(value)) if isinstance(value, np.ndarray) else copy.deepcopy(value)
+        return value if _UNCHANGING.issuperset(map(type, value)) else tuple(map(kept, value))
+    if isinstance(value, np.ndarray):
+        return held(np.array(value))
+    return value if type(value).__hash__ is not None else copy.deepcopy(value)
+
+
+def settled(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the parameters of an operation as they are `kept`."""
+    for x in params.values():
+        if kept(x) is not x:
+            return {key: kept(x) for key, x in params.items()}
+    return params
 
 
 _KEYS = (str, slice, NoneType, EllipsisType)
@@ -165,7 +179,8 @@ def leaf(data: Any, name: str | None = None, *, exact: bool = False) -> Any:
     if isinstance(data, Operand):
         raise TypeError(f"{data!r} is a Tensor already; use it as it is, or .detach() for a leaf")
     array = numbers(data, f"the data of {name!r}" if name else "the data of a tensor", exact=exact)
-    return held(np.array(array, dtype=np.float64 if array.dtype.kind in "iub" else None)[()])
+    array = np.array(array, dtype=np.float64 if array.dtype.kind in "iub" else None)
+    return held(array if array.ndim else array[()])
 
 
 def constants(inputs: Sequence[Any]) -> list[Any]:

@@ -24,6 +24,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import exactly
 from tinygraph.engine.operators import Operand
+from tinygraph.engine.primitive import Vertex
 
 __all__ = ["reachable", "sweep", "unbroadcast"]
 
@@ -60,16 +61,15 @@ def reachable(outputs: Iterable[Any], enter: Callable[[Any], bool] | None = None
     >>> [node.op for node in reachable([x * x + 1])]
     [None, mul, add]
     """
-    found = {node.index: node for node in outputs}
+    found = {node._index: node for node in outputs}
     stack = list(found.values())
     while stack:
         node = stack.pop()
-        live = isinstance(node, Operand)
-        created = node.index
-        for x in node._recorded[1] if live else node.inputs:
-            if isinstance(x, Operand) if live else hasattr(x, "inputs"):  # constants have none
-                index = x.index
-                if live and x.version > created:
+        created = node._index
+        for x in node._recorded[1]:
+            if isinstance(x, Vertex):  # constants are none
+                index = x._index
+                if x._version > created:
                     raise ValueError(
                         f"{x!r} was given new data after {node!r} had been computed from it, so "
                         "the gradient would mix two points; compute the result again"
@@ -119,14 +119,14 @@ def sweep(
     >>> gradients[x.index]
     np.float64(6.0)
     """
-    wanted = None if wrt is None else {x.index for x in wrt}
+    wanted = None if wrt is None else {x._index for x in wrt}
     visited = None if wanted is None else _between(nodes, wanted)
     gradients: dict[int, Any] = {}
     paths: Counter[int] = Counter()
 
     def arrive(node: Any, consumer: Any, g: Any) -> None:
         """Add what a consumer's rule gives to what has arrived at a node before."""
-        index = node.index
+        index = node._index
         if index in gradients:  # popped, it is a temporary, into which NumPy adds in place
             gradients[index] = _shaped(gradients.pop(index) + g)
         else:
@@ -138,7 +138,7 @@ def sweep(
     for node, seed in seeds:
         arrive(node, None, seed)
     for node in reversed(nodes):
-        index = node.index
+        index = node._index
         if index not in gradients:
             continue
         if paths[index] > 1 and observe is not None:
@@ -153,7 +153,7 @@ def sweep(
         for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
             if rule is None or not isinstance(x, Operand):
                 continue
-            if visited is not None and x.index not in visited:
+            if visited is not None and x._index not in visited:
                 continue
             if op.additive:
                 part = _shaped(rule(unbroadcast(g, operand), out, *operands, **params))
@@ -168,8 +168,8 @@ def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
     found = set(wanted)
     for node in nodes:
         for x in node._recorded[1]:
-            if isinstance(x, Operand) and x.index in found:
-                found.add(node.index)
+            if isinstance(x, Operand) and x._index in found:
+                found.add(node._index)
                 break
     return found
 
@@ -206,9 +206,10 @@ def unbroadcast(g: Any, x: Any) -> Any:
     g = _shaped(g)
     if g.shape != x.shape:
         g = _summed(g, x.shape)
-    if g.dtype != x.dtype and g.dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
-        g = g.astype(x.dtype)
-    return exactly(g) if g.dtype.hasobject and type(g) is np.ndarray else g
+    dtype = g.dtype
+    if dtype != x.dtype and dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
+        return g.astype(x.dtype)
+    return exactly(g) if dtype.hasobject and type(g) is np.ndarray else g
 
 
 def _summed(g: Any, shape: tuple[int, ...]) -> Any:

@@ -226,7 +226,7 @@ def squeeze(x: Any, axis: Any = None) -> Any:
 
 def broadcast_to(x: Any, shape: Any) -> Any:
     """Copy along new axes and along axes of length 1."""
-    shape = tuple(int(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
+    shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     new = len(shape) - x.ndim
     if new < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[new:], strict=False)):
         raise ValueError(f"broadcast_to: {describe(x)} does not broadcast to {shape}")

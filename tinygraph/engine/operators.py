@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
 from typing import Any, Self
 
 import numpy as np
 
 from tinygraph.engine import alternatives, functions, ops
-from tinygraph.engine.primitive import NUMPY, Primitive, Tracer
+from tinygraph.engine.primitive import NUMPY, Primitive, Tracer, Vertex
 
 __all__ = ["Operand"]
 
@@ -26,7 +27,7 @@ __all__ = ["Operand"]
 FEW_ROWS = 64  # that one by one are cheap enough
 
 
-class Operand(Tracer):
+class Operand(Vertex, Tracer):
     """Something that can stand in a formula. Subclasses say what recording an operation means."""
 
     __slots__ = ()
@@ -38,19 +39,6 @@ class Operand(Tracer):
     index: int
     shape: Any
     dtype: Any
-
-    # What walks over a graph read. A Tensor, whose arrays must not change, hands out its inputs
-    # and params as copies, and its leaves get new data; a symbol has nothing to hide.
-
-    @property
-    def _recorded(self) -> tuple[Primitive | None, tuple[Any, ...], Mapping[str, Any]]:
-        """Give `op`, `inputs` and `params` as they are held."""
-        return self.op, self.inputs, self.params
-
-    @property
-    def version(self) -> int:
-        """Since when, in the order of creation, this has had its value."""
-        return self.index
 
     # ------------------------------------------------------------------ arithmetic
 
@@ -314,7 +302,9 @@ def index_key(x: Operand, key: Any) -> Any:
     if isinstance(key, bool | np.bool):
         return bool(key)
     if isinstance(key, slice):
-        ends = (key.start, key.stop, key.step)
+        ends = key.start, key.stop, key.step
+        if {int, NoneType}.issuperset(map(type, ends)):
+            return key
         return slice(*[k if k is None else operator.index(k) for k in ends])
     if not isinstance(key, np.ndarray):  # as NumPy: an integer if it says so, else an array
         try:

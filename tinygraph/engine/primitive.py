@@ -41,6 +41,7 @@ __all__ = [
     "Primitive",
     "Tracer",
     "VariadicRules",
+    "Vertex",
 ]
 
 Rule = Callable[..., Any]
@@ -68,6 +69,36 @@ class Tracer:
     ) -> Any:
         """Apply `op` to `inputs`, of which at least one is of this class."""
         raise NotImplementedError
+
+
+class Vertex:
+    """What walks over a graph read of its nodes, be they live or of a snapshot.
+
+    A Tensor, whose arrays nobody may change, hands out its inputs and parameters as copies, and a
+    leaf among them gets new data; it answers these three for itself. Others have nothing to hide.
+    """
+
+    __slots__ = ()
+
+    op: Primitive | None
+    inputs: tuple[Any, ...]
+    params: Mapping[str, Any]
+    index: int
+
+    @property
+    def _recorded(self) -> tuple[Primitive | None, tuple[Any, ...], Mapping[str, Any]]:
+        """Give `op`, `inputs` and `params` as they are held."""
+        return self.op, self.inputs, self.params
+
+    @property
+    def _index(self) -> int:
+        """Give the place in the order of creation."""
+        return self.index
+
+    @property
+    def _version(self) -> int:
+        """Say since when, in the order of creation, this has had its value."""
+        return self.index
 
 
 class Primitive:

@@ -6,9 +6,11 @@ without storing anything, as arrays or, with ``create_graph``, as Tensors to be 
 again.
 
 **The arrays of a graph cannot change under it.** What a Tensor is made from is copied, and every
-array that a graph holds is read-only, because a gradient computed from a value that has changed
-since is silently wrong. A leaf may be given new data (``w.data = w.data - lr * w.grad``): that
-makes it a new point, and differentiating a result that was computed from the old one raises.
+array that a graph holds is read-only down to its base and handed out as a view, because a gradient
+computed from a value that has changed since is silently wrong. For the same reason no tensor
+becomes a plain number unasked while operations are recorded. A leaf may be given new data
+(``w.data = w.data - lr * w.grad``): that makes it a new point, and differentiating a result that
+was computed from the old one raises.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -28,7 +30,7 @@ from tinygraph.engine.autodiff import SCALARS, reachable, sweep
 from tinygraph.engine.functions import describe
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
-from tinygraph.engine.recording import NORMAL, current, entered
+from tinygraph.engine.recording import Mode, current, entered
 
 __all__ = ["LEAF", "UNRECORDED", "Recorded", "Tensor", "grad", "made", "seen_now"]
 
@@ -46,31 +48,7 @@ _new: Any = object.__new__
 _changing = threading.RLock()  # between reading a leaf's data or gradient and giving it another
 
 
-class _Open(Operand):
-    """What a Tensor consists of. It is put together as this, and then it becomes a Tensor."""
-
-    __slots__ = (
-        "__weakref__",
-        "_data",
-        "_grad",
-        "_recorded",
-        "index",
-        "name",
-        "origin",  # where `trace` saw it assigned; unset on all other tensors
-        "version",
-    )
-
-    if TYPE_CHECKING:
-        _data: Any
-        _grad: Any
-        _recorded: Recorded
-        index: int
-        name: str | None
-        origin: Any
-        version: int
-
-
-class Tensor(_Open):
+class Tensor(Operand):
     """An array that remembers how it was computed.
 
     Parameters
@@ -93,8 +71,8 @@ class Tensor(_Open):
         What it was computed by; None for a leaf.
     inputs : tuple
         The operands of `op`, in order: Tensors, and constants as they are.
-    params : dict
-        The parameters of `op`, such as the axes of a sum.
+    params : mapping
+        The parameters of `op`, such as the axes of a sum; read-only.
     index : int
         Place in the order of creation.
 
@@ -117,7 +95,24 @@ class Tensor(_Open):
     (np.float64(2.0), np.float64(8.0))
     """
 
-    __slots__ = ()
+    __slots__ = (
+        "__weakref__",
+        "_data",
+        "_grad",
+        "_index",
+        "_recorded",
+        "_version",
+        "name",
+        "origin",  # where `trace` saw it assigned; unset on all other tensors
+    )
+
+    _data: Any
+    _grad: Any
+    _index: int
+    _recorded: Recorded
+    _version: int
+    name: str | None
+    origin: Any
 
     def __new__(cls, data: Any, *, name: str | None = None) -> Self:
         """Make a leaf; in this method, so that no tensor can be initialized a second time."""
@@ -160,7 +155,7 @@ class Tensor(_Open):
                 operands = [x._data if isinstance(x, Tensor) else x for x in inputs]
                 break
         if params:
-            params = {key: values.kept(x) for key, x in params.items()}
+            params = values.settled(params)
         try:
             value = op.forward(*operands, **params)
         except (ValueError, TypeError) as error:
@@ -169,30 +164,16 @@ class Tensor(_Open):
             return value
         if type(value) not in SCALARS:
             value = held(value)
-        mode = current() if entered.get() else NORMAL
-        out = _new(_Open)
+        out = _new(Tensor)
         out._data = value
         out._grad = out.name = None
-        out._recorded = (op, tuple(inputs), params) if mode.recording else UNRECORDED
-        out.index = out.version = index
-        out.__class__ = Tensor
-        if mode.hook is not None:
-            mode.hook.computed(out, op, inputs)
+        out._index = out._version = index
+        out._recorded = op, tuple(inputs), params
+        if entered.get():
+            _obey(current(), out, op, inputs)
         return out
 
     # ------------------------------------------------------------------ what it is made of
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in ("data", "grad", "name", "origin"):
-            raise AttributeError(
-                f"{self!r}: {name} cannot be assigned, because a gradient would be computed from "
-                "something else than the result; a leaf may be given new data, and any tensor a "
-                "name or a grad"
-            )
-        object.__setattr__(self, name, _checked(value) if name == "name" else value)
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{self!r}: {name} cannot be deleted")
 
     @property
     def op(self) -> Primitive | None:  # type: ignore[override]
@@ -210,6 +191,11 @@ class Tensor(_Open):
         """The parameters of `op`, such as the axes of a sum; nobody can change them."""
         params: Mapping[str, Any] = values.handed_out(self._recorded[2])
         return params
+
+    @property
+    def index(self) -> int:  # type: ignore[override]
+        """Place in the order of creation."""
+        return self._index
 
     @property
     def data(self) -> Any:
@@ -230,9 +216,9 @@ class Tensor(_Open):
         with _changing:
             # Results of the old point are recognised by their index, which is older than this
             # version. Should an interrupt come between, a result may look old, and never new.
-            _set_version(self, _next_index())
-            _set_data(self, value)
-            _set_version(self, _next_index())
+            self._version = _next_index()
+            self._data = value
+            self._version = _next_index()
 
     @property
     def grad(self) -> Any:
@@ -247,7 +233,7 @@ class Tensor(_Open):
         if value is not None:
             value = values.leaf(value, f"d{self.name or ''}", exact=self.dtype.hasobject)
             value = self._fitting(value, "grad")
-        _set_grad(self, value)
+        self._grad = value
 
     def _fitting(self, value: Any, what: str) -> Any:
         """Check an array that is to be data or grad of this, and give it this dtype."""
@@ -358,20 +344,18 @@ class Tensor(_Open):
         nodes = list(data)
         seed = held(_seed(self, dout).copy())
         gradients = sweep(nodes, [(self, seed)], read=data.__getitem__, observe=_observer())
-        reached = [node for node in nodes if node.index in gradients]
+        reached = [node for node in nodes if node._index in gradients]
         with _changing:
             found = []
             for node in reached:
-                g = gradients[node.index]
+                g = gradients[node._index]
                 adds = node._recorded[0] is None and node._grad is not None
                 found.append(held(node._grad + g if adds else g))
             # One call that runs no Python, in which no interrupt is heard: all are stored or none.
             deque(map(_set_grad, reached, found), maxlen=0)
 
 
-_set_data, _set_grad, _set_version = (
-    getattr(_Open, name).__set__ for name in ("_data", "_grad", "version")
-)
+_set_grad = vars(Tensor)["_grad"].__set__
 
 
 def grad(
@@ -433,9 +417,9 @@ def grad(
         seed = dout.astype(seed.dtype) if given else Tensor(seed, name=f"d{out.name or 'out'}")
         gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=lambda node: node, observe=observe)
         seen_now([out])  # which says so if the rules read data of two points
-        return [gradients[x.index] if x.index in gradients else Tensor(_zeros(x)) for x in inputs]
+        return [gradients[x._index] if x._index in gradients else Tensor(_zeros(x)) for x in inputs]
     gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=data.__getitem__, observe=observe)
-    found = [gradients[x.index] if x.index in gradients else _zeros(x) for x in inputs]
+    found = [gradients[x._index] if x._index in gradients else _zeros(x) for x in inputs]
     # What passed unchanged, or as a view, is still the caller's array.
     theirs = values.owner(seed)
     return [held(g.copy() if values.owner(g) is theirs else g) for g in found]
@@ -460,11 +444,16 @@ def made(
     name, grad : optional
     """
     out: T = _new(cls)
-    index = _next_index()
-    parts = {"_data": data, "_grad": grad, "_recorded": recorded, "name": name}
-    for slot, value in (parts | {"index": index, "version": index}).items():
-        object.__setattr__(out, slot, value)
+    out._data, out._recorded, out._grad, out.name = data, recorded, grad, name
+    out._index = out._version = _next_index()
     return out
+
+
+def _obey(mode: Mode, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None:
+    if not mode.recording:
+        out._recorded = UNRECORDED
+    if mode.hook is not None:
+        mode.hook.computed(out, op, inputs)
 
 
 def _checked(name: Any) -> Any:

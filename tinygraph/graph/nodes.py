@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.primitive import Primitive
+from tinygraph.engine.primitive import Primitive, Vertex
 
 __all__ = ["NOTHING", "Gradient", "Node", "Step", "length_of_sum"]
 
@@ -18,7 +18,7 @@ NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Node:
+class Node(Vertex):
     """One value in a snapshot.
 
     Attributes
