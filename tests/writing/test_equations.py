@@ -136,7 +136,8 @@ def test_the_source_needs_numpy_alone(tmp_path):
 
 
 def test_every_primitive_can_be_written():
-    without = [name for name, op in TABLE.items() if "numpy" not in op.written]
+    ours = {name: op for name, op in TABLE.items() if op.home.startswith("tinygraph.")}
+    without = [name for name, op in ours.items() if "numpy" not in op.written]
     assert all(NUMPY.written(TABLE[name], None) for name in without)
 
 
