@@ -840,6 +840,7 @@ def source(out):
     return derive(out, format="python")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "make"),
     [
