@@ -20,7 +20,7 @@ from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import framed
 from tinygraph.nn.state import Stateful, fitted
 
-__all__ = ["Module"]
+__all__ = ["Module", "as_tensor"]
 
 
 class Module(Stateful):
