@@ -168,11 +168,11 @@ def _converted(values: npt.NDArray[Any], target: np.dtype[Any]) -> npt.NDArray[A
     """Convert, but never turn a finite number into inf."""
     with np.errstate(all="ignore"):
         result = values.astype(target, copy=False)
-    lost = np.argwhere(np.isinf(result) & np.isfinite(values)).tolist()
-    if lost:
+    lost = np.argwhere(np.isinf(result) & np.isfinite(values))
+    if len(lost):
         raise InputError(
-            f"{values[tuple(lost[0])]} at {lost[0]} overflows {target}, whose largest number is "
-            f"{np.finfo(target).max}; use a wider dtype or rescale the data"
+            f"{values[tuple(lost[0])]} at {lost[0].tolist()} overflows {target}, whose largest "
+            f"number is {np.finfo(target).max}; use a wider dtype or rescale the data"
         )
     return result
 
