@@ -255,9 +255,8 @@ class Operand(Tracer):
         if function is None:
             module = getattr(func, "__module__", "numpy").replace("numpy", "np", 1)
             raise TypeError(alternatives.unsupported(f"{module}.{func.__name__}"))
-        if kwargs.get("out") is not None:
+        if kwargs.pop("out", None) is not None:
             raise TypeError(f"np.{func.__name__}: {OVERWRITES}")
-        kwargs.pop("out", None)
         try:
             return function(*args, **kwargs)
         except TypeError as error:
