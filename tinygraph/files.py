@@ -107,8 +107,8 @@ def marked(content: bytes, format: str) -> bytes:
 
     Examples
     --------
-    >>> made = marked(b"digraph {}\\n", "dot")
-    >>> is_ours(made), is_ours(made + b"// my notes\\n")
+    >>> made = marked(b"digraph {}\n", "dot")
+    >>> is_ours(made), is_ours(made + b"// my notes\n")
     (True, False)
     """
     mark = f"made by tinygraph, sha256 {hashlib.sha256(content).hexdigest()}"
@@ -135,7 +135,7 @@ def is_ours(content: bytes) -> bool:
 
     Examples
     --------
-    >>> is_ours(b"My notes, not made by tinygraph\\n")
+    >>> is_ours(b"My notes, not made by tinygraph\n")
     False
     """
     for found in _MARK.finditer(content):

@@ -521,3 +521,16 @@ def test_mistakes_are_named():
         derive(Graph.capture(out), wrt=[])
     with pytest.raises(ValueError, match="do not depend"):
         derive(out, wrt=[Tensor(1.0)])
+
+
+def test_constants_of_one_name_stand_with_all_their_values():
+    def scaled(x, eps):
+        y = x / np.sqrt(np.mean(x * x) + eps)
+        return y
+
+    def twice(x):
+        return scaled(scaled(x, 0.25), 0.5)
+
+    out = trace(twice)(np.array([1.0, 2.0]))
+    assert "eps = 0.25, 0.5" in derive(out).splitlines()[0]
+    assert r"\varepsilon &= 0.25, 0.5" in derive(out, format="latex")

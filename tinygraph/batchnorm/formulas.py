@@ -66,9 +66,10 @@ def staged(x: Any, gamma: Any, beta: Any, *, eps: Any = 1e-5, axis: Axis = 0) ->
     but are not confined to [−1, 1]: |xhat| ≤ √(N − 1).
 
     With u the unit of rounding, out is off by at most about 5 u · (1 + max|x|/√(var + eps)) of
-    gamma for a few dozen rows (tests/test_numerics.py). Over axis 0 of a C-ordered array NumPy adds
-    row by row, so that in float32 the error grows to 5e-5 at 10⁵ rows and 5e-2 at 10⁷: there, take
-    float64. Where the variance overflows, out is beta, and NumPy's warning is all that tells.
+    gamma for a few dozen rows (tests/batchnorm/test_numerics.py). Over axis 0 of a C-ordered array
+    NumPy adds row by row, so that in float32 the error grows to 5e-5 at 10⁵ rows and 5e-2 at 10⁷:
+    there, take float64. Where the variance overflows, out is beta, and NumPy's warning is all that
+    tells.
 
     Examples
     --------

@@ -7,6 +7,7 @@ In the order in which to read it: `guarding`, `differences`, `gradient_report`, 
 """
 
 from tinygraph.checks.comparison import compare
-from tinygraph.checks.gradients import GradientMismatch, gradcheck
+from tinygraph.checks.gradient_report import GradientMismatch
+from tinygraph.checks.gradients import gradcheck
 
 __all__ = ["GradientMismatch", "compare", "gradcheck"]

@@ -40,7 +40,7 @@ from tinygraph.engine.autodiff import reachable, unbroadcast
 from tinygraph.engine.recording import holomorphic
 from tinygraph.engine.tensor import Tensor, grad
 
-__all__ = ["GradientMismatch", "GradientReport", "InputReport", "gradcheck"]
+__all__ = ["gradcheck"]
 
 TOLERANCE = {"complex": 1e-10, "central": 1e-6}
 # A gradient below this share of its terms is measured by that share. Rounding leaves EPS of the

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -103,13 +103,11 @@ def _around(fn: Function) -> dict[str, Any]:
     """Give what `fn` closes over, what it is bound to, and what it holds, by name."""
     fn = inspect.unwrap(fn)
     owner = getattr(fn, "__self__", fn)
-    held = {} if hasattr(owner, "load_state_dict") else dict(getattr(owner, "__dict__", {}))
-    try:
+    around = {} if hasattr(owner, "load_state_dict") else dict(getattr(owner, "__dict__", {}))
+    with suppress(TypeError):  # no Python function
         closed = inspect.getclosurevars(fn)
-    except TypeError:  # no Python function
-        return {**held, "self": owner}
-    around = {**held, **closed.globals, **closed.nonlocals, "self": owner}
-    return {k: x for k, x in around.items() if not isinstance(x, type)}
+        around |= {**closed.globals, **closed.nonlocals}
+    return {k: x for k, x in (around | {"self": owner}).items() if not isinstance(x, type)}
 
 
 def input_names(fn: Function, inputs: Sequence[Any]) -> list[str]:

@@ -152,7 +152,7 @@ ARGUMENTS = """arguments of the function:
 """
 
 
-def _add_target(commands: Any, name: str, examples: str, **texts: str) -> Any:
+def _add_target(commands: Any, name: str, examples: str, *, output: str, **texts: str) -> Any:
     command = commands.add_parser(
         name,
         epilog=f"{ARGUMENTS}\nexamples:\n{examples}",
@@ -162,6 +162,7 @@ def _add_target(commands: Any, name: str, examples: str, **texts: str) -> Any:
     command.add_argument("target", metavar="FILE.py:FUNCTION", help="a function, or: batchnorm")
     command.add_argument("arguments", nargs="*", metavar="name=…", help="see below")
     command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
+    command.add_argument("-o", "--output", type=_name, metavar="FILE", help=output)
     command.add_argument("--force", action="store_true", help="overwrite a file of your own")
     return command
 
@@ -173,6 +174,8 @@ def _add_draw(commands: Any) -> None:
         "  tinygraph draw batchnorm --step 7\n"
         "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
         "  tinygraph draw model.py:forward x=4x3 gamma=3 beta=3 --view joint -o - --format dot",
+        output="by suffix; - for standard output (default: graphs/FUNCTION.svg, with view, detail "
+        "and step in the name)",
         help="draw a NumPy function of yours",
         description="Run a function of yours, and draw its graph forwards and backwards.",
     )
@@ -181,10 +184,6 @@ def _add_draw(commands: Any) -> None:
     draw.add_argument("--direction", default="LR", choices=DIRECTIONS, help="(default LR)")
     draw.add_argument("--step", type=int, metavar="K", help="one step alone; 0 for the inputs")
     draw.add_argument("--values", action="store_true", help="write value and gradient into boxes")
-    draw.add_argument(
-        "-o", "--output", type=_name, metavar="FILE", help="by suffix; - for standard output "
-        "(default: graphs/FUNCTION.svg, with view, detail and step in the name)"
-    )  # fmt: skip
     draw.add_argument("--format", choices=FORMATS, help="instead of the suffix")
 
 
@@ -195,18 +194,12 @@ def _add_derive(commands: Any) -> None:
         "  tinygraph derive batchnorm\n"
         "  tinygraph derive batchnorm --format python -o batchnorm_by_machine.py\n"
         "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
+        output="(default: standard output)",
         help="write the backward pass of a function out",
         description="Run a function of yours, and write its forward and backward pass out.",
     )
     derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
-    derive.add_argument(
-        "-o",
-        "--output",
-        type=_name,
-        metavar="FILE",
-        default="-",
-        help="(default: standard output)",
-    )
+    derive.set_defaults(output="-")
 
 
 # --------------------------------------------------------------------------- values of options

@@ -178,7 +178,7 @@ def _print_report(
 def _write_pictures(graph: Any, targets: Sequence[Path]) -> tuple[list[str], str]:
     """Draw to all targets; where nothing can render, say so and keep the DOT text."""
     from tinygraph.drawing.fitting import PAGE
-    from tinygraph.drawing.rendering import RenderingError
+    from tinygraph.drawing.layout import RenderingError
     from tinygraph.drawing.views import draw
 
     picture, written = draw(graph, width=PAGE), []

@@ -148,7 +148,8 @@ def describe_nonfinite(name: str, array: npt.NDArray[Any]) -> str | None:
         return None
     counts = Counter(map(str, array[bad].tolist()))
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    return f"{name} has values that are not finite ({kinds}), the first at {_first(bad)}"
+    first = np.argwhere(bad)[0].tolist()
+    return f"{name} has values that are not finite ({kinds}), the first at {first}"
 
 
 def _suffix(name: str) -> str:
@@ -167,18 +168,13 @@ def _converted(values: npt.NDArray[Any], target: np.dtype[Any]) -> npt.NDArray[A
     """Convert, but never turn a finite number into inf."""
     with np.errstate(all="ignore"):
         result = values.astype(target, copy=False)
-    lost = np.isinf(result) & np.isfinite(values)
-    if lost.any():
+    lost = np.argwhere(np.isinf(result) & np.isfinite(values))
+    if len(lost):
         raise InputError(
-            f"{values[lost][0]} at {_first(lost)} overflows {target}, whose largest number is "
-            f"{np.finfo(target).max}; use a wider dtype or rescale the data"
+            f"{values[tuple(lost[0])]} at {lost[0].tolist()} overflows {target}, whose largest "
+            f"number is {np.finfo(target).max}; use a wider dtype or rescale the data"
         )
     return result
-
-
-def _first(mask: npt.NDArray[np.bool_]) -> list[int]:
-    """Give the index of the first True."""
-    return [int(i) for i in np.unravel_index(np.argmax(mask), mask.shape)]
 
 
 # --- .npy -----------------------------------------------------------------------------------------

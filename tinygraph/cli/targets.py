@@ -84,7 +84,7 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     else:
         function = _load(target)
     values = {
-        name: Tensor(value, name=name) if _is_tensor(value) else value
+        name: Tensor(value, name=name) if isinstance(value, np.ndarray) else value
         for name, value in values.items()
     }
     try:
@@ -100,10 +100,6 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     with explaining(target):
         result = trace(function)(*bound.args, **bound.kwargs)
     return _tensors(result, target)
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:

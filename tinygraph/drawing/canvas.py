@@ -17,6 +17,7 @@ from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, Stro
 from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
+from tinygraph.writing.equations import named_constants
 from tinygraph.writing.formulas import Notation, number_text, shape_text
 
 __all__ = ["Canvas"]
@@ -289,7 +290,8 @@ class Canvas:
         words = ["numbers: value | gradient"] * self.has_numbers
         if self.notation.batch:
             words.append(f"N = {self.notation.batch}")
-        words += _named_constants(self.graph, self.notation)
+        constants = named_constants(self.graph, self.notation)
+        words += [f"{name} = {numbers}" for name, numbers in constants.items()]
         words += [f"{sign}: {meaning}" for sign, meaning in self.notation.sums().items()]
         self.sheet.legend = legend + [_line(text, GREY) for text in words]
         self.sheet.note = _line(self.note, GREY) if self.note else None
@@ -334,17 +336,6 @@ def _title(node: Node, color: str = INK) -> list[Line]:
 
 def _shape(node: Node, color: str = GREY) -> list[Line]:
     return [_line(shape_text(node.shape), color)] if node.shape else []
-
-
-def _named_constants(graph: Graph, notation: Notation) -> list[str]:
-    """Give the constants that formulas mention by name, with their values: ``eps = 1e-05``."""
-    values: dict[str, list[str]] = {}
-    for node in graph.nodes:
-        if node.role == "constant" and node.name and notation.reference(node) == node.name:
-            number = number_text(node.value)
-            if not node.shape and number not in values.setdefault(node.name, []):
-                values[node.name].append(number)
-    return [f"{name} = {', '.join(numbers)}" for name, numbers in values.items() if numbers]
 
 
 def _terms(graph: Graph) -> dict[int, int]:

@@ -14,7 +14,7 @@ from math import ceil
 from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, row_width
 from tinygraph.drawing.typography import GREY, INK, LIGHT, RED, Line, height
 
-__all__ = ["EDGE", "GRAPH", "NODE", "body", "frame_names", "legend"]
+__all__ = ["COLORS", "EDGE", "FRAME", "GRAPH", "NODE", "body", "frame_names", "legend"]
 
 FONT = "Roboto Condensed,Arial Narrow,Arial,sans-serif"
 

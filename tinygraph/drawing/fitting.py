@@ -39,7 +39,7 @@ def fitting(make: Callable[[str], Sheet], directions: Iterable[str], width: floa
     -------
     Picture
     """
-    best, narrowest = None, 0.0
+    measured: list[tuple[float, Picture]] = []
     for direction in directions:
         sheet = make(direction)
         sheet.width = width
@@ -51,11 +51,8 @@ def fitting(make: Callable[[str], Sheet], directions: Iterable[str], width: floa
                 return picture
             if natural * LEGIBLE <= width * NUMBER:
                 return picture
-            if best is None or natural < narrowest:
-                best, narrowest = picture, natural
-    if best is None:
-        raise ValueError("draw: no direction to draw in")
-    return best
+            measured.append((natural, picture))
+    return min(measured, key=lambda pair: pair[0])[1]
 
 
 def fold(sheet: Sheet) -> Sheet | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-__all__ = ["Places", "Point", "RenderingError", "draw_by_graphviz", "place", "require"]
+__all__ = ["Places", "Point", "RenderingError", "draw_by_graphviz", "place"]
 
 Point = tuple[float, float]
 

@@ -15,7 +15,11 @@ from math import ceil, sqrt
 from tinygraph.drawing.typography import Line, height, width
 
 __all__ = [
+    "CORNER",
+    "LEGEND_GAP",
     "NUMBER",
+    "RING",
+    "TRACKS",
     "Block",
     "Frame",
     "Look",
@@ -23,6 +27,7 @@ __all__ = [
     "Scope",
     "Sheet",
     "Stroke",
+    "row_width",
 ]
 
 Scope = tuple[str, ...]

@@ -16,7 +16,7 @@ from tinygraph.drawing.layout import Point
 from tinygraph.drawing.scene import PAPER, Ellipse, Group, Mark, Path, Rectangle, Scene, Text
 from tinygraph.drawing.typography import FAMILY, font_file
 
-__all__ = ["write_svg"]
+__all__ = ["number", "write_svg"]
 
 FALLBACK = f"'{FAMILY}','Roboto Condensed','Arial Narrow',Arial,sans-serif"
 

@@ -26,7 +26,7 @@ from tinygraph.engine.arrays import exactly
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Vertex
 
-__all__ = ["reachable", "sweep", "unbroadcast"]
+__all__ = ["SCALARS", "reachable", "sweep", "unbroadcast"]
 
 SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
 """Types of which two numbers are alike in shape and dtype; what is missing costs only time."""

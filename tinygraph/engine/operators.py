@@ -25,6 +25,9 @@ __all__ = ["Operand"]
 
 
 FEW_ROWS = 64  # that one by one are cheap enough
+OVERWRITES = (
+    "out= would overwrite an array, and a graph records values, not places; use the result instead"
+)
 
 
 class Operand(Vertex, Tracer):
@@ -228,10 +231,7 @@ class Operand(Vertex, Tracer):
             return function(*inputs)
         name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
         if "out" in kwargs:
-            raise TypeError(
-                f"{name}: out= would overwrite an array, and a graph records values, not places; "
-                "use the result instead"
-            )
+            raise TypeError(f"{name}: {OVERWRITES}")
         if function is None:
             raise TypeError(alternatives.unsupported(name))
         raise TypeError(f"{name}: {', '.join(kwargs)}= is not supported on tensors")
@@ -243,12 +243,8 @@ class Operand(Vertex, Tracer):
         if function is None:
             module = getattr(func, "__module__", "numpy").replace("numpy", "np", 1)
             raise TypeError(alternatives.unsupported(f"{module}.{func.__name__}"))
-        if kwargs.get("out") is not None:
-            raise TypeError(
-                f"np.{func.__name__}: out= would overwrite an array, and a graph records values, "
-                "not places; use the result instead"
-            )
-        kwargs.pop("out", None)
+        if kwargs.pop("out", None) is not None:
+            raise TypeError(f"np.{func.__name__}: {OVERWRITES}")
         try:
             return function(*args, **kwargs)
         except TypeError as error:

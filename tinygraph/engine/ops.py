@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.primitive import TABLE, JointRules, Primitive, Tracer, VariadicRules
+from tinygraph.engine.primitive import TABLE, Primitive, VariadicRules
 
-__all__ = ["TABLE", "JointRules", "Primitive", "Tracer", "VariadicRules", "rational_root"]
+__all__ = ["TABLE", "Primitive", "rational_root"]
 
 # What is a sign in a formula is a call in NumPy.
 IN_FORMULAS = {binds: {"text": binds, "latex": binds} for binds in ("power", "sigma")}

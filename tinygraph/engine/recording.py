@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tinygraph.engine.primitive import Primitive
 
-__all__ = ["changed", "current", "entered", "holomorphic", "no_grad"]
+__all__ = ["NORMAL", "changed", "current", "entered", "holomorphic", "no_grad"]
 
 
 class Hook(Protocol):

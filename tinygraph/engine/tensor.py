@@ -24,7 +24,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from tinygraph.engine import arrays as values
+from tinygraph.engine import arrays
 from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.autodiff import SCALARS, reachable, sweep
 from tinygraph.engine.functions import describe
@@ -116,7 +116,7 @@ class Tensor(Operand):
 
     def __new__(cls, data: Any, *, name: str | None = None) -> Self:
         """Make a leaf; in this method, so that no tensor can be initialized a second time."""
-        return made(cls, values.leaf(data, _checked(name)), LEAF, name)
+        return made(cls, arrays.leaf(data, _checked(name)), LEAF, name)
 
     def record(
         self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
@@ -151,11 +151,11 @@ class Tensor(Operand):
             elif type(x) is float or type(x) is int:
                 operands.append(x)
             else:
-                inputs = values.constants(inputs)
+                inputs = arrays.constants(inputs)
                 operands = [x._data if isinstance(x, Tensor) else x for x in inputs]
                 break
         if params:
-            params = values.settled(params)
+            params = arrays.settled(params)
         try:
             value = op.forward(*operands, **params)
         except (ValueError, TypeError) as error:
@@ -183,13 +183,13 @@ class Tensor(Operand):
     @property
     def inputs(self) -> tuple[Any, ...]:  # type: ignore[override]
         """The operands of `op`, in order: Tensors, and constants as they are."""
-        inputs: tuple[Any, ...] = values.handed_out(self._recorded[1])
+        inputs: tuple[Any, ...] = arrays.handed_out(self._recorded[1])
         return inputs
 
     @property
     def params(self) -> Mapping[str, Any]:  # type: ignore[override]
         """The parameters of `op`, such as the axes of a sum; nobody can change them."""
-        params: Mapping[str, Any] = values.handed_out(self._recorded[2])
+        params: Mapping[str, Any] = arrays.handed_out(self._recorded[2])
         return params
 
     @property
@@ -212,7 +212,7 @@ class Tensor(Operand):
             )
         if isinstance(value, Tensor):
             raise TypeError(f"{describe(self)} was given a Tensor as data; pass its .data")
-        value = self._fitting(values.leaf(value, self.name, exact=self.dtype.hasobject), "data")
+        value = self._fitting(arrays.leaf(value, self.name, exact=self.dtype.hasobject), "data")
         with _changing:
             # Results of the old point are recognised by their index, which is older than this
             # version. Should an interrupt come between, a result may look old, and never new.
@@ -231,7 +231,7 @@ class Tensor(Operand):
         if isinstance(value, Tensor):
             raise TypeError(f"{describe(self)} was given a Tensor as grad; pass its .data")
         if value is not None:
-            value = values.leaf(value, f"d{self.name or ''}", exact=self.dtype.hasobject)
+            value = arrays.leaf(value, f"d{self.name or ''}", exact=self.dtype.hasobject)
             value = self._fitting(value, "grad")
         self._grad = value
 
@@ -421,8 +421,8 @@ def grad(
     gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=data.__getitem__, observe=observe)
     found = [gradients[x._index] if x._index in gradients else _zeros(x) for x in inputs]
     # What passed unchanged, or as a view, is still the caller's array.
-    theirs = values.owner(seed)
-    return [held(g.copy() if values.owner(g) is theirs else g) for g in found]
+    theirs = arrays.owner(seed)
+    return [held(g.copy() if arrays.owner(g) is theirs else g) for g in found]
 
 
 # --------------------------------------------------------------------------- helpers
@@ -479,7 +479,7 @@ def seen_now(outputs: Sequence[Tensor]) -> dict[Tensor, Any]:
 
 def _zeros(x: Tensor) -> Any:
     zeros = np.zeros(x.shape, x.dtype)
-    return values.exactly(zeros) if x.dtype.hasobject else zeros[()]
+    return arrays.exactly(zeros) if x.dtype.hasobject else zeros[()]
 
 
 def _seed(out: Tensor, dout: Any) -> Any:
@@ -495,10 +495,10 @@ def _seed(out: Tensor, dout: Any) -> Any:
                 f"backward: {describe(out)} is not a scalar and needs an upstream gradient: "
                 f"pass dout, an array of shape {out.shape}"
             )
-        return values.exactly(1) if out.dtype.hasobject else out.dtype.type(1)
+        return arrays.exactly(1) if out.dtype.hasobject else out.dtype.type(1)
     exact = out.dtype.hasobject
     what = "the upstream gradient"
-    array = dout.data if isinstance(dout, Tensor) else values.numbers(dout, what, exact=exact)
+    array = dout.data if isinstance(dout, Tensor) else arrays.numbers(dout, what, exact=exact)
     if array.shape != out.shape:
         raise ValueError(
             f"backward: the upstream gradient has shape {array.shape}, but {describe(out)}; "
@@ -506,7 +506,7 @@ def _seed(out: Tensor, dout: Any) -> Any:
         )
     if array.dtype != out.dtype and not (array.dtype.kind == "c" and out.dtype.kind != "c"):
         array = array.astype(out.dtype)
-    return values.exactly(array) if exact else locked(array[()])
+    return arrays.exactly(array) if exact else locked(array[()])
 
 
 def _observer() -> Callable[[Any, Any, Any], None] | None:

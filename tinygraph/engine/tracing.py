@@ -31,7 +31,7 @@ import numpy as np
 
 from tinygraph.engine.tensor import Tensor
 
-__all__ = ["Origin", "framed", "is_engine", "is_tracing", "trace"]
+__all__ = ["Origin", "framed", "is_engine", "trace"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,11 +118,6 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
     return traced
 
 
-def is_tracing() -> bool:
-    """Whether `trace` is naming what is computed here and now."""
-    return isinstance(getattr(sys.gettrace(), "__self__", None), _Namer)
-
-
 _frame: ContextVar[tuple[Scope, dict[Scope, int]]] = ContextVar("tinygraph.frame")
 
 
@@ -143,7 +138,7 @@ def framed(call: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(call)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        if is_tracing():
+        if isinstance(getattr(sys.gettrace(), "__self__", None), _Namer):  # `trace` sees it
             return call(*args, **kwargs)
         outer, calls = _frame.get(((), {}))
         scope = _numbered((*outer, type(args[0]).__name__), calls)

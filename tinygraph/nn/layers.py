@@ -14,7 +14,7 @@ import numpy as np
 from tinygraph.engine.tensor import Tensor
 from tinygraph.nn.module import Module, as_tensor
 
-__all__ = ["Dropout", "Linear", "ReLU", "Tanh"]
+__all__ = ["Dropout", "Linear", "ReLU", "Rng", "Tanh", "count"]
 
 Rng = np.random.Generator | int | None
 

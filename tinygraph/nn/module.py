@@ -20,7 +20,7 @@ from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import framed
 from tinygraph.nn.state import Stateful, fitted
 
-__all__ = ["Module"]
+__all__ = ["Module", "as_tensor"]
 
 
 class Module(Stateful):
@@ -183,7 +183,9 @@ class Module(Stateful):
         places = self._state()
         mine = {name: array for name, (_, _, array) in places.items()}
         not_negative = {
-            name for name, (owner, key, _) in places.items() if key in _not_negative(owner)
+            name
+            for name, (owner, key, _) in places.items()
+            if isinstance(owner, Module) and key in owner.not_negative
         }
         new = fitted(type(self).__name__, mine, state, not_negative)
         for name, (owner, key, _) in places.items():
@@ -209,10 +211,6 @@ class Module(Stateful):
 def as_tensor(x: Any) -> Tensor:
     """Give `x` as it is if it is a Tensor, else as a new leaf."""
     return x if isinstance(x, Tensor) else Tensor(x)
-
-
-def _not_negative(owner: Module | Tensor) -> tuple[str, ...]:
-    return owner.not_negative if isinstance(owner, Module) else ()
 
 
 def _joined(path: str, name: str) -> str:

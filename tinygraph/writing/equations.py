@@ -15,7 +15,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from tinygraph.engine.autodiff import reachable
-from tinygraph.engine.operators import Operand
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation, number_text, shape_text
@@ -23,7 +22,7 @@ from tinygraph.writing.languages import LATEX, TEXT, Formulary
 from tinygraph.writing.numpy_module import emit
 from tinygraph.writing.tables import printable, table
 
-__all__ = ["derive"]
+__all__ = ["derive", "named_constants"]
 
 
 def derive(out: Any, *, format: str = "text", wrt: Sequence[Any] | None = None) -> str:
@@ -99,13 +98,6 @@ def _snapshot(
             raise ValueError("derive: a Graph has its backward pass; give wrt to Graph.capture")
         return out, _ends(out)
     outputs = list(out) if isinstance(out, list | tuple) else [out]
-    for one in outputs:
-        if not (isinstance(one, Operand) and hasattr(one, "data")):
-            raise TypeError(
-                f"derive: takes a Tensor, a list of Tensors or a Graph, not {type(one).__name__}"
-            )
-    if isinstance(wrt, Operand):
-        raise TypeError("derive: wrt must be a list of Tensors; write wrt=[x]")
     graph = Graph.joint(outputs, wrt, variables=variables)
     tensors = reachable(outputs)
     wrt = [t for t in tensors if t.op is None] if wrt is None else wrt
@@ -178,13 +170,19 @@ def _given(graph: Graph, role: str, notation: Notation) -> list[tuple[str, str]]
 def _symbols(graph: Graph, notation: Notation) -> list[tuple[str, str]]:
     """Give N and the constants that formulas mention, with their values, and the kinds of sums."""
     symbols = {"N": str(notation.batch)} if notation.batch else {}
+    return list((symbols | named_constants(graph, notation) | notation.sums()).items())
+
+
+def named_constants(graph: Graph, notation: Notation) -> dict[str, str]:
+    """Give the constants that formulas mention by name, with all values that the name has."""
+    values: dict[str, list[str]] = {}
     for node in graph.nodes:
         if node.role == "constant" and node.name and not node.shape:
             name = notation.name(node.name)
-            if notation.reference(node) == name:
-                symbols[name] = notation.language.number(number_text(node.value))
-    symbols |= notation.sums()
-    return list(symbols.items())
+            number = notation.language.number(number_text(node.value))
+            if notation.reference(node) == name and number not in values.setdefault(name, []):
+                values[name].append(number)
+    return {name: ", ".join(numbers) for name, numbers in values.items()}
 
 
 # --------------------------------------------------------------------------- formats

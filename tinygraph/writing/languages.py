@@ -19,7 +19,7 @@ from tinygraph.engine.primitive import BINDINGS, Primitive
 from tinygraph.graph.nodes import Node
 from tinygraph.writing import latex
 
-__all__ = ["LATEX", "NUMPY", "TEXT", "Form", "Formulary", "Language", "Printer", "Written"]
+__all__ = ["LATEX", "NUMPY", "TEXT", "Form", "Formulary", "Language", "Printer", "Written", "form"]
 
 
 class Written(NamedTuple):

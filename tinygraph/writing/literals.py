@@ -6,7 +6,6 @@ it, so that NumPy promotes in the source as it did in the graph.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -108,14 +107,8 @@ def key_parts(key: Any) -> list[Any]:
 
 def _key_part(part: Any) -> Any:
     if isinstance(part, slice):
-        ends = [
-            "" if k is None else str(operator.index(k)) for k in (part.start, part.stop, part.step)
-        ]
+        ends = ["" if k is None else str(k) for k in (part.start, part.stop, part.step)]
         return ":".join(ends if ends[2] else ends[:2])
-    if part is None or part is Ellipsis:
-        return "..." if part is Ellipsis else "None"
-    if isinstance(part, bool | np.bool):
-        return str(bool(part))
-    if isinstance(part, int | np.integer):
-        return str(int(part))
-    return np.asarray(part)
+    if part is Ellipsis:
+        return "..."
+    return str(part) if part is None or isinstance(part, int) else np.asarray(part)

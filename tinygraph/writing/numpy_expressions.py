@@ -249,7 +249,8 @@ class Writer(Printer):
 
     def _key(self, key: Any, node: Node) -> str:
         parts = [p if isinstance(p, str) else self._array(p, node).text for p in key_parts(key)]
-        return _listed(parts) if isinstance(key, tuple) and key else parts[0]
+        is_single = isinstance(key, tuple) and len(key) == 1
+        return ", ".join(parts) + "," * is_single
 
     # ------------------------------------------------------------------ constants
 
@@ -330,7 +331,3 @@ def _chooses_numbers(node: Node) -> bool:
 def _room(target: str) -> int:
     """Count the columns that an assignment leaves for its expression."""
     return min(LONGEST, max(WIDTH - len("     = ") - len(target), LONGEST // 2))
-
-
-def _listed(texts: list[str]) -> str:
-    return f"{texts[0]}," if len(texts) == 1 else ", ".join(texts)
