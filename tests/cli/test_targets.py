@@ -36,6 +36,11 @@ def failing(x):
 def crash(x):
     return x.no_such_attribute
 
+def filling(x):
+    out = np.zeros(len(x))
+    out[0] = np.sum(x)
+    return out
+
 def nested(x):
     from breaking import broken
     return broken(x)
@@ -142,6 +147,14 @@ def test_a_file_that_cannot_be_imported(tmp_path, source, words):
         run_target(f"{tmp_path / 'broken.py'}:f", [])
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_tensor_put_into_an_array_is_explained_and_not_only_refused(model, capsys):
+    assert run("draw", f"{model}:filling", "x=3", "-o", "-") == 2
+    error = capsys.readouterr().err
+    assert "`out[0] = np.sum(x)`" in error
+    assert "its gradient would be lost" in error
+    assert "np.stack" in error
 
 
 def test_an_exception_of_the_user_is_named_by_file_line_and_function(model, tmp_path, capsys):

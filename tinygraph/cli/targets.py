@@ -215,6 +215,9 @@ def _place(error: BaseException, file: Path | None) -> str:
 
 
 def _message(error: BaseException) -> str:
+    """Say what went wrong: by the cause, where NumPy wraps it in "setting an array element …"."""
+    if isinstance(error.__cause__, TypeError) and isinstance(error, ValueError):
+        error = error.__cause__
     text = textwrap.shorten(str(error), 500)
     if isinstance(error, ValueError) and text:
         return text
