@@ -110,6 +110,7 @@ def check(found, *batch):
     assert max(worst.values()) <= BOUND, worst
 
 
+@pytest.mark.slow
 @every_way
 @pytest.mark.parametrize("dtype", REAL)
 @pytest.mark.parametrize("trap", TRAPS)

@@ -134,6 +134,7 @@ def test_json_is_one_document_on_standard_output(run):
     assert err.splitlines()[: len(PICTURES)] == [f"wrote {path}" for path in found["pictures"]]
 
 
+@pytest.mark.slow
 def test_seeds(run):
     np.save(run.folder / "x.npy", batch())
     outs = [run("batchnorm", "x.npy", "--json", "--seed", seed)[1] for seed in (1, 1, 2)]
@@ -174,6 +175,7 @@ def test_the_dtype_of_a_file_is_kept(run):
     assert strict_json(run("batchnorm", "x.npy", "--json")[1])["dtype"] == "float32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axis", "found"), [("0,2,3", [0, 2, 3]), ("0", [0]), ("-1", [3]), ("2,3", [2, 3])]
 )
@@ -375,6 +377,7 @@ def test_output_that_finds_no_room_is_a_mistake(arguments, tmp_path):
 # --- DOT is the same everywhere -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_dot_is_identical_over_runs_and_hash_seeds(run):
     contents = []
     for number, seed in enumerate(("0", "1", "12345", "0")):
@@ -582,6 +585,7 @@ def test_an_output_that_cannot_be_made_is_found_before_anything_is_printed(run):
     assert "graphs" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nan", "inf"])
 def test_with_allow_nonfinite_it_goes_on(run, name):
     write_inputs(run.folder)

@@ -373,6 +373,7 @@ def test_standard_error_is_given_back(in_process, capfd):
     assert capfd.readouterr().err == "still there and here\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_four_threads_give_identical_bytes(in_process, suffix):
     drawn = circuit()

@@ -1171,6 +1171,7 @@ def test_a_nasty_name_is_safe(name):
     assert_safe([name, name + "b", name + "c", name + "d", name + "e"])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
@@ -1234,6 +1235,7 @@ def test_both_passes_of_a_middling_graph_fit_too(view):
         assert counts(picture)[0] <= MOST_BOXES + 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_are_folded_into_a_picture():
     picture = draw(chain(10**4))
     boxes, _ = counts(picture)
@@ -1243,11 +1245,13 @@ def test_ten_thousand_steps_are_folded_into_a_picture():
     assert len(shown.black) == len(shown.red) == boxes - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 def test_thousands_of_steps_are_folded_in_every_view(options):
     assert counts(draw(chain(2000), **options))[0] <= MOST_BOXES + 1
 
 
+@pytest.mark.slow
 def test_folded_boxes_share_their_arrows():
     def f(x, w):
         for _ in range(5000):
@@ -1262,6 +1266,7 @@ def test_folded_boxes_share_their_arrows():
 CALLS = [f"[{k}]" for k in range(1, 10)]
 
 
+@pytest.mark.slow
 def test_functions_are_folded_before_steps():
     def inner(h):
         for _ in range(10):
@@ -1306,6 +1311,7 @@ def test_functions_are_folded_before_steps():
     }
 
 
+@pytest.mark.slow
 def test_a_deep_network_of_nested_functions_is_readable():
     def unit(h, depth):
         if depth == 0:
@@ -1413,6 +1419,7 @@ for make in SUBJECTS.values():
 """
 
 
+@pytest.mark.slow
 def test_text_is_the_same_at_every_run_and_hash_seed():
     folders = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]
     runs = [

@@ -113,6 +113,7 @@ def test_what_was_not_recorded_stays_so(copied):
         copied(y).backward()
 
 
+@pytest.mark.slow
 @COPIES
 def test_a_deep_graph_is_copied_without_recursion(copied):
     x = h = Tensor(0.5, name="x")
@@ -140,6 +141,7 @@ def test_a_snapshot_is_pickled_whole(copied):
         twin.nodes[1].params["axis"] = 3
 
 
+@pytest.mark.slow
 def test_a_deep_snapshot_is_pickled_without_recursion():
     h = Tensor(0.5, name="x")
     for _ in range(5_000):

@@ -47,6 +47,7 @@ def apart_from_kinks(shape):
 # --- gradients ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "x"),
     [
