@@ -14,6 +14,9 @@ from helpers import same_bits
 from tinygraph import Tensor, grad, no_grad, ops, trace
 from tinygraph.engine.autodiff import reachable
 
+# What is attempted here, NumPy from 2.5 on advises against.
+pytestmark = pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")
+
 RNG = np.random.default_rng(11)
 X, DOUT = RNG.normal(size=(4, 3)), RNG.normal(size=(2, 4))
 
