@@ -4,12 +4,14 @@ In the order in which to read it:
 
 - `primitive`: what a row of the table of primitives says; everything else follows from the rows.
 - `ops`: the rows.
+- `lengths`: numbers that remember which axis they count.
 - `functions`: NumPy's functions, composed of primitives.
 - `operators`: how a person writes an operation, turned into calls of one method.
 - `autodiff`: the sweep that carries gradients back.
 - `arrays`: what a graph may hold, and that nobody changes it.
 - `recording`: whether operations are recorded, here and now.
 - `tensor`: the node that computes.
+- `sources`: which numbers stand in the code that is traced.
 - `tracing`: names from the user's own variables.
 - `anomaly`: stop at the first nan or inf.
 - `pickling`: copies and pickles, without recursion.

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.lengths import Measured, count
 from tinygraph.engine.primitive import NUMPY, Tracer
 
 __all__ = ["describe", "is_node", "normalize_axes"]
@@ -71,7 +72,7 @@ def divide(a: Any, b: Any) -> Any:
 
 def power(x: Any, n: Any) -> Any:
     """``x ** 2`` is the primitive square; a fixed exponent is a parameter, not an operand."""
-    if is_node(x) and type(n) in (int, float):
+    if is_node(x) and (type(n) in (int, float) or isinstance(n, Measured)):
         return ops.square(x) if n == 2 else ops.pow(x, n=n)
     return ops.power(x, n)
 
@@ -101,10 +102,10 @@ def var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
     """Σ (x − mean)² / (n − ddof), in two passes: the one-pass formula cancels."""
     axes = normalize_axes(x.shape, axis, of="var")
     squares = ops.square(x - mean(x, axes, keepdims=True))
-    count = _count(x, axes, of="var") - ddof
-    if count <= 0:
-        raise ValueError(f"var: ddof={ddof} leaves nothing of {count + ddof} values per entry")
-    return sum_(squares, axes, keepdims=keepdims) / count
+    n = _count(x, axes, of="var") - ddof
+    if n <= 0:
+        raise ValueError(f"var: ddof={ddof} leaves nothing of {n + ddof} values per entry")
+    return sum_(squares, axes, keepdims=keepdims) / n
 
 
 def std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
@@ -124,11 +125,11 @@ def min_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return -max_(-x, axis, keepdims=keepdims)
 
 
-def _count(x: Any, axes: Sequence[int], *, of: str) -> int:
-    count: int = math.prod(x.shape[k] for k in axes)
-    if count == 0:
+def _count(x: Any, axes: Sequence[int], *, of: str) -> Any:
+    n = count(x, axes)
+    if n == 0:
         raise ValueError(f"{of}: nothing to reduce along axis {tuple(axes)} of shape {x.shape}")
-    return count
+    return n
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -176,8 +177,12 @@ def reshape(x: Any, shape: Any) -> Any:
         raise ValueError(
             f"reshape: {describe(x)} has {size} entries, which do not fill shape {wanted}"
         )
-    full = tuple(size // known if n == -1 else int(n) for n in wanted)
+    full = tuple(size // known if n == -1 else n for n in map(_as_length, wanted))
     return x if full == tuple(x.shape) else ops.reshape(x, shape=full)
+
+
+def _as_length(n: Any) -> Any:
+    return n if isinstance(n, Measured) else int(n)
 
 
 def transpose(x: Any, axes: Any = None) -> Any:

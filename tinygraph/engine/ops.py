@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import operator
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -309,7 +310,7 @@ scatter: Primitive = Primitive("scatter", "scatter", _scatter, lambda g, out, x,
 
 
 def _concatenate_rule(position: int, g: Any, out: Any, *parts: Any, axis: int) -> Any:
-    ends = np.cumsum([part.shape[axis] for part in parts]).tolist()
+    ends = list(accumulate(part.shape[axis] for part in parts))
     along = slice(ends[position] - parts[position].shape[axis], ends[position])
     return g[(slice(None),) * axis + (along,)]
 

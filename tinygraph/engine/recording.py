@@ -30,6 +30,7 @@ class Mode(NamedTuple):
 
     recording: bool = True
     hook: Hook | None = None
+    lengths: bool = False  # whether the shape of a tensor is given in lengths
 
 
 NORMAL = Mode()

@@ -27,6 +27,7 @@ from tinygraph.engine import arrays as values
 from tinygraph.engine.arrays import locked
 from tinygraph.engine.autodiff import SCALARS, reachable, sweep
 from tinygraph.engine.functions import describe
+from tinygraph.engine.lengths import WEAK, measured, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
 from tinygraph.engine.recording import mode
@@ -145,9 +146,11 @@ class Tensor(Operand):
                 operands.append(x._data)
             elif type(x) is float or type(x) is int:
                 operands.append(x)
+            elif type(x) in WEAK:
+                operands.append(x.number)
             else:
                 inputs = values.constants(inputs)
-                operands = [x._data if isinstance(x, Tensor) else x for x in inputs]
+                operands = [x._data if isinstance(x, Tensor) else plain(x) for x in inputs]
                 break
         try:
             value = op.forward(*operands, **params)
@@ -201,9 +204,9 @@ class Tensor(Operand):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
+        """Length of each axis; inside `trace`, ints that remember which axis they count."""
         shape: tuple[int, ...] = self._data.shape
-        return shape
+        return measured(self, shape) if mode.get().lengths else shape  # type: ignore[return-value]
 
     @property
     def dtype(self) -> np.dtype[Any]:

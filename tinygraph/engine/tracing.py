@@ -27,6 +27,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tinygraph.engine.lengths import shape_of
+from tinygraph.engine.recording import changed
+from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["Origin", "framed", "is_engine", "is_tracing", "trace"]
@@ -49,10 +52,13 @@ class Origin:
     constants : dict
         Names of the local variables that were operands, by the tensor's or an unnamed
         ancestor's index and the position of the operand.
+    sources : Sources or None
+        The numbers that stand in the code that was traced.
     """
 
     scope: Scope = ()
     constants: dict[tuple[int, int], str] = field(default_factory=dict)
+    sources: Sources | None = None
 
 
 def trace(fn: Callable[P, R]) -> Callable[P, R]:
@@ -103,11 +109,12 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         tensors = [_as_tensor(x) for x in args]
         named = {key: _as_tensor(x) for key, x in kwargs.items()}
         before = sys.gettrace()
-        sys.settrace(_Namer().call)
-        try:
-            result = fn(*tensors, **named)
-        finally:
-            sys.settrace(before)
+        with changed(lengths=True):
+            sys.settrace(_Namer().call)
+            try:
+                result = fn(*tensors, **named)
+            finally:
+                sys.settrace(before)
         _name_results(result)
         return result
 
@@ -204,11 +211,13 @@ class _Namer:
     def __init__(self) -> None:
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
+        self.sources = Sources()
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         if is_engine(frame):
             return None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
+            self.sources.meet(frame, is_outermost=not self.scopes)
             self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
         self._name_locals(frame)
         return self.line
@@ -235,7 +244,12 @@ class _Namer:
             for label, tensor in _unnamed_tensors(name, value, containers):
                 if not name.startswith("."):
                     constants = _constants_among(tensor, variables)
-                    _give_name(tensor, label, Origin(self.scopes.get(frame, ()), constants))
+                    scope = self.scopes.get(frame, ())
+                    _give_name(tensor, label, Origin(scope, constants, self.sources))
+        for name, of in names_of_lengths(frame.f_code).items():
+            x, n = variables.get(of), variables.get(name)
+            if type(x) is Tensor and type(n) is int and x.shape and n == len(x):
+                variables[name] = shape_of(x)[0]  # which Python's own len cannot give
 
 
 def _label(frame: FrameType) -> str:

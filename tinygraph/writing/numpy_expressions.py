@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.lengths import Formula
 from tinygraph.graph.nodes import Node
 from tinygraph.writing.languages import NUMPY, Printer, Written
 from tinygraph.writing.literals import array_text, dtype_text, key_parts, literal
@@ -133,8 +134,6 @@ class Writer(Printer):
         Where temporaries and constants get their names.
     kept : set of int
         Unnamed nodes, by index, that become temporaries wherever they are met.
-    lengths : set of int
-        Numbers n whose 1/n is written ``1 / n``.
 
     Attributes
     ----------
@@ -152,9 +151,9 @@ class Writer(Printer):
         The variables that have been read.
     """
 
-    def __init__(self, names: Names, kept: Set[int], lengths: Set[int]) -> None:
+    def __init__(self, names: Names, kept: Set[int]) -> None:
         super().__init__(NUMPY)
-        self.names, self.kept, self.lengths = names, kept, lengths
+        self.names, self.kept = names, kept
         self.statements: list[Statement] = []
         self.variables: dict[int, str] = {}
         self.alias: dict[int, str] = {}
@@ -259,7 +258,7 @@ class Writer(Printer):
             return self._array(value, consumer, node.name)
         if not isinstance(value, Fraction) or (dtype is not None and dtype.hasobject):
             text = literal(value)
-        elif value.numerator == 1 and value.denominator in self.lengths:
+        elif isinstance(node.origin, Formula) and value.numerator == 1 != value.denominator:
             one = "1" if dtype is None else f"{dtype_text(dtype)}(1)"
             return Written(f"{one} / {value.denominator}", "product")
         elif dtype is not None:
