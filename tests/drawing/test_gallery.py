@@ -111,7 +111,7 @@ def test_svg_is_sane(name):
     root = ET.fromstring(svg)
     width, height = (float(root.get(side).removesuffix("pt")) for side in ("width", "height"))
     assert 300 < width < 2400
-    assert 60 < height < 1600
+    assert 60 < height < 1700
     background = next(root.iter(f"{SVG}polygon"))
     assert background.get("fill") == "white"
     assert all(

@@ -23,7 +23,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.operators import Operand
 
-__all__ = ["reachable", "sweep", "unbroadcast"]
+__all__ = ["is_discrete", "reachable", "sweep", "unbroadcast"]
 
 SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
 """Types of which two numbers are alike in shape and dtype; what is missing costs only time."""
@@ -146,7 +146,7 @@ def sweep(
         out, params = read(node), node.params
         operands = [read(x) if isinstance(x, Operand) else x for x in node.inputs]
         for x, operand, rule in zip(node.inputs, operands, op.rules):  # noqa: B905 - may go on
-            if rule is None or not isinstance(x, Operand):
+            if rule is None or not isinstance(x, Operand) or is_discrete(x):
                 continue
             if visited is not None and x.index not in visited:
                 continue
@@ -158,12 +158,27 @@ def sweep(
     return gradients
 
 
+def is_discrete(node: Any) -> bool:
+    """Whether a node is a mask, an index or a count, through which no gradient flows.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> is_discrete(Tensor([1.0, 2.0])), is_discrete(Tensor([1.0, 2.0]).astype(bool))
+    (False, True)
+    """
+    return node.dtype.kind in "biu"
+
+
 def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
-    """Give the indices of all nodes that depend on a wanted one, the wanted ones included."""
+    """Give the indices of all nodes through which a gradient reaches a wanted one, and of these."""
     found = set(wanted)
     for node in nodes:
-        for x in node.inputs:
-            if isinstance(x, Operand) and x.index in found:
+        rules = () if node.op is None else node.op.rules
+        for x, rule in zip(node.inputs, rules):  # noqa: B905 - may go on
+            if rule is None or not isinstance(x, Operand) or x.index not in found:
+                continue
+            if not is_discrete(x):
                 found.add(node.index)
                 break
     return found

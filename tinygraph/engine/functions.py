@@ -125,6 +125,32 @@ def min_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return -max_(-x, axis, keepdims=keepdims)
 
 
+def all_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Whether all entries along `axis` are true."""
+    axes = normalize_axes(x.shape, axis, of="all")
+    return ops.all(x, axis=axes, keepdims=bool(keepdims))
+
+
+def any_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Whether one entry along `axis` is true."""
+    axes = normalize_axes(x.shape, axis, of="any")
+    return ops.any(x, axis=axes, keepdims=bool(keepdims))
+
+
+def argmax(x: Any, axis: Any = None) -> Any:
+    """Index of the first largest entry along `axis`, or among all entries."""
+    return ops.argmax(
+        x, axis=axis if axis is None else normalize_axes(x.shape, axis, of="argmax")[0]
+    )
+
+
+def argmin(x: Any, axis: Any = None) -> Any:
+    """Index of the first smallest entry along `axis`, or among all entries."""
+    return ops.argmin(
+        x, axis=axis if axis is None else normalize_axes(x.shape, axis, of="argmin")[0]
+    )
+
+
 def _count(x: Any, axes: Sequence[int], *, of: str) -> Any:
     n = count(x, axes)
     if n == 0:
@@ -267,6 +293,13 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Any:
     return x if a_max is None else ops.minimum(x, a_max)
 
 
+def discrete(args: Sequence[Any]) -> list[Any] | None:
+    """Give the arrays of masks and indices, or None where one of `args` has a gradient to lose."""
+    if any(is_node(x) and (x.dtype.kind not in "biu" or not hasattr(x, "data")) for x in args):
+        return None
+    return [x.data if is_node(x) else x for x in args]
+
+
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:
     """Choose from `a` where the condition holds, else from `b`."""
     if a is None or b is None:
@@ -288,6 +321,10 @@ NUMPY.update(
         np.mean: mean,
         np.var: var,
         np.std: std,
+        np.all: all_,
+        np.any: any_,
+        np.argmax: argmax,
+        np.argmin: argmin,
         np.max: max_,
         np.amax: max_,
         np.min: min_,

@@ -102,6 +102,33 @@ class Operand(Tracer):
     def __ne__(self, other: object) -> Any:
         return self.record(ops.not_equal, (self, other))
 
+    def __and__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_and, (self, other))
+
+    def __rand__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_and, (other, self))
+
+    def __or__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_or, (self, other))
+
+    def __ror__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_or, (other, self))
+
+    def __xor__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_xor, (self, other))
+
+    def __rxor__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_xor, (other, self))
+
+    def __invert__(self) -> Any:
+        return self.record(ops.invert, (self,))
+
+    def __mod__(self, other: Any) -> Any:
+        return self.record(ops.mod, (self, other)) if _is_index(self) else NotImplemented
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self.record(ops.floordiv, (self, other)) if _is_index(self) else NotImplemented
+
     # Comparison is elementwise, so equality cannot decide identity: a node is only itself.
     __hash__ = object.__hash__
 
@@ -131,6 +158,9 @@ class Operand(Tracer):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Self:
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(part, Operand) for part in parts):
+            return _indexed(self, parts)
         return self.record(ops.index, (self,), {"key": index_key(self, key)})
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -178,6 +208,22 @@ class Operand(Tracer):
         """Give the standard deviation along `axis`."""
         return functions.std(self, axis, ddof=ddof, keepdims=keepdims)
 
+    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Whether all entries along `axis` are true."""
+        return functions.all_(self, axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Whether one entry along `axis` is true."""
+        return functions.any_(self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: Any = None) -> Any:
+        """Give the index of the first largest entry along `axis`."""
+        return functions.argmax(self, axis)
+
+    def argmin(self, axis: Any = None) -> Any:
+        """Give the index of the first smallest entry along `axis`."""
+        return functions.argmin(self, axis)
+
     def squeeze(self, axis: Any = None) -> Self:
         """Drop axes of length 1."""
         return functions.squeeze(self, axis)
@@ -208,6 +254,8 @@ class Operand(Tracer):
         function = NUMPY.get(ufunc) if method == "__call__" else None
         if function is not None and not kwargs:
             return function(*inputs)
+        if (arrays := functions.discrete(inputs)) is not None:
+            return getattr(ufunc, method)(*arrays, **kwargs)
         name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
         if "out" in kwargs:
             raise TypeError(
@@ -222,6 +270,8 @@ class Operand(Tracer):
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
         function = NUMPY.get(func)
+        if function is None and (arrays := functions.discrete(args)) is not None:
+            return func(*arrays, **kwargs)
         if function is None:
             module = getattr(func, "__module__", "numpy").replace("numpy", "np", 1)
             raise TypeError(f"{module}.{func.__name__} is not supported on tensors; {_SUPPORTED}")
@@ -248,6 +298,24 @@ class Operand(Tracer):
 
 
 _SUPPORTED = "write it with operators and the functions in tinygraph.functions.UFUNCS and FUNCTIONS"
+
+
+def _is_index(x: Operand) -> bool:
+    """Whether it holds whole numbers, of which a remainder has no gradient that could be lost."""
+    return x.dtype.kind in "iu"
+
+
+def _indexed(x: Operand, parts: tuple[Any, ...]) -> Any:
+    """Index by a key in which there are tensors: they are operands too."""
+    places = [k for k, part in enumerate(parts) if isinstance(part, Operand)]
+    keys = [parts[k] for k in places]
+    if any(key.dtype.kind not in "biu" for key in keys):
+        raise TypeError(f"{x!r} is indexed by a tensor of floats; use integers or bools: i.data")
+    if all(key.dtype.kind != "b" for key in keys):
+        filled = [str(places.index(k) + 1) if k in places else p for k, p in enumerate(parts)]
+        return x.record(ops.pick, (x, *keys), {"key": index_key(x, tuple(filled))})
+    key = tuple([np.asarray(part) if isinstance(part, Operand) else part for part in parts])
+    return x.record(ops.select, (x, *keys), {"key": index_key(x, key), "places": tuple(places)})
 
 
 def index_key(x: Operand, key: Any) -> Any:

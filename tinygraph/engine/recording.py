@@ -30,7 +30,7 @@ class Mode(NamedTuple):
 
     recording: bool = True
     hook: Hook | None = None
-    lengths: bool = False  # whether the shape of a tensor is given in lengths
+    tracing: bool = False  # whether shapes are given in lengths, and masks are recorded
 
 
 NORMAL = Mode()

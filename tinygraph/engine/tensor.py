@@ -13,6 +13,7 @@ makes it a new point, and differentiating a result that was computed from the ol
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ import numpy as np
 
 from tinygraph.engine import arrays as values
 from tinygraph.engine.arrays import locked
-from tinygraph.engine.autodiff import SCALARS, reachable, sweep
+from tinygraph.engine.autodiff import SCALARS, is_discrete, reachable, sweep
 from tinygraph.engine.functions import describe
 from tinygraph.engine.lengths import WEAK, measured, plain
 from tinygraph.engine.operators import Operand
@@ -131,7 +132,7 @@ class Tensor(Operand):
         -------
         Tensor
             The result, connected to its inputs; or a plain array, if no gradient flows through
-            `op`.
+            `op`, except inside `trace`, where a mask is part of the graph as well.
 
         Raises
         ------
@@ -156,13 +157,13 @@ class Tensor(Operand):
             value = op.forward(*operands, **params)
         except (ValueError, TypeError) as error:
             raise _explained(error, op, inputs) from None
-        if not op.rules:
+        here = mode.get()
+        if not op.rules and not here.tracing:
             return value
         if type(value) is np.ndarray:
             value.setflags(write=False)
         elif type(value) not in SCALARS:
             value = locked(value)
-        here = mode.get()
         out = _new(Tensor)
         out._data = value
         out.grad = out.name = None
@@ -206,7 +207,7 @@ class Tensor(Operand):
     def shape(self) -> tuple[int, ...]:
         """Length of each axis; inside `trace`, ints that remember which axis they count."""
         shape: tuple[int, ...] = self._data.shape
-        return measured(self, shape) if mode.get().lengths else shape  # type: ignore[return-value]
+        return measured(self, shape) if mode.get().tracing else shape  # type: ignore[return-value]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -238,6 +239,19 @@ class Tensor(Operand):
 
     def __bool__(self) -> bool:
         return bool(self._data)
+
+    def __index__(self) -> int:
+        return operator.index(self._data)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        """Give masks and indices as arrays: no gradient is lost with them."""
+        return np.array(self._data, dtype) if is_discrete(self) else super().__array__(dtype, copy)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give a mask or an index what its array has and a tensor has not."""
+        if name.startswith("_") or not is_discrete(self):
+            raise AttributeError(f"a Tensor has no attribute {name!r}", name=name, obj=self)
+        return getattr(self._data, name)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
@@ -371,6 +385,11 @@ def _seed(out: Tensor, dout: Any) -> Any:
         raise ValueError(
             f"backward: {describe(out)} was computed under no_grad, so nothing was recorded to "
             "differentiate; compute it outside, or use .detach() for a constant"
+        )
+    if is_discrete(out):
+        raise ValueError(
+            f"backward: {describe(out)} is of {out.dtype}: no gradient flows through what is "
+            "discrete"
         )
     if dout is None:
         if out.shape != ():

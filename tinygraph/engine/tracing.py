@@ -85,6 +85,13 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 
     Notes
     -----
+    Inside, the lengths in ``x.shape`` are ints that remember which axis they count, and so is a
+    variable bound to ``len(x)``; what is computed from them, such as ``1 / N``, is known to be so.
+    Masks (``x > 0``) and indices (``np.argmax(x)``) are recorded as well. Of a snapshot of the
+    result, `Graph.run` is therefore right at other numbers and lengths, or says what it cannot
+    know. What it cannot see are values read by ``.data`` or given to functions of NumPy that are
+    not recorded, such as ``np.unique(mask)``: they are constants of the graph.
+
     Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
     coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function
     computes the same values, faster and unnamed.
@@ -109,13 +116,14 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         tensors = [_as_tensor(x) for x in args]
         named = {key: _as_tensor(x) for key, x in kwargs.items()}
         before = sys.gettrace()
-        with changed(lengths=True):
-            sys.settrace(_Namer().call)
+        namer = _Namer()
+        with changed(tracing=True):
+            sys.settrace(namer.call)
             try:
                 result = fn(*tensors, **named)
             finally:
                 sys.settrace(before)
-        _name_results(result)
+        _name_results(result, Origin(sources=namer.sources))
         return result
 
     return traced
@@ -175,13 +183,13 @@ def _as_tensor(x: Any) -> Any:
     return Tensor(x) if numbers else x
 
 
-def _name_results(result: Any) -> None:
+def _name_results(result: Any, origin: Origin) -> None:
     if isinstance(result, Tensor):
-        _give_name(result, "out", Origin())
+        _give_name(result, "out", origin)
     elif isinstance(result, tuple | list):
         for k, one in enumerate(result):
             if isinstance(one, Tensor):
-                _give_name(one, f"out{k + 1}", Origin())
+                _give_name(one, f"out{k + 1}", origin)
 
 
 def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:

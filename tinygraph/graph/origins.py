@@ -20,7 +20,7 @@ from tinygraph.engine.sources import Sources
 __all__ = ["GIVEN", "RULE", "STRUCTURAL", "Origins", "exactly", "is_count", "plainly"]
 
 GIVEN, RULE = "given", "rule"
-STRUCTURAL = frozenset({"axis", "axes", "keepdims", "dtype"})
+STRUCTURAL = frozenset({"axis", "axes", "keepdims", "dtype", "places"})
 """Parameters that do not depend on lengths."""
 
 

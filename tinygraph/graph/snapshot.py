@@ -349,8 +349,8 @@ class Graph:
             One per input, by name. An input may have other lengths than when it was captured,
             if the graph knows of each of its numbers that it was computed from lengths that were
             seen to be such (``x.shape``, a variable bound to ``len(x)``, NumPy's own mean), or
-            that it stands in the traced code. Branches that the code took, and the number of
-            turns of its loops, stay what they were.
+            that it stands in the traced code. Branches that the code took, the number of turns of
+            its loops, integer labels, and what it read by ``.data`` stay what they were.
 
         Returns
         -------

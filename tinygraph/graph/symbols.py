@@ -95,7 +95,10 @@ def _extent(x: Any) -> tuple[int, ...]:
 
 
 def _ones(x: Any) -> Any:
-    return np.broadcast_to(np.ones((), x.dtype), _extent(x)) if hasattr(x, "dtype") else x
+    if not hasattr(x, "dtype"):
+        return x
+    one = 0 if x.dtype.kind in "iu" else 1  # an index 0 exists where 1 may not
+    return np.broadcast_to(np.array(one, x.dtype), _extent(x))
 
 
 @lru_cache(maxsize=1024)

@@ -270,7 +270,11 @@ class Notation(Printer):
             parts = key if isinstance(key, tuple) else (key,)
             letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
             params["key"] = ", ".join(
-                next(letters, "…") if isinstance(part, np.ndarray) else self._key(part)
+                self.operand(node.inputs[int(part)], node).text
+                if isinstance(part, str)
+                else next(letters, "…")
+                if isinstance(part, np.ndarray)
+                else self._key(part)
                 for part in parts
             )
         return params | {"axes": self.axes(node) if _reduces(node) else ""}

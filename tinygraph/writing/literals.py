@@ -112,6 +112,8 @@ def _key_part(part: Any) -> Any:
             "" if k is None else str(operator.index(k)) for k in (part.start, part.stop, part.step)
         ]
         return ":".join(ends if ends[2] else ends[:2])
+    if isinstance(part, str):
+        return part
     if part is None or part is Ellipsis:
         return "..." if part is Ellipsis else "None"
     if isinstance(part, bool | np.bool):

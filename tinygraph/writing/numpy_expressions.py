@@ -56,6 +56,14 @@ def scatter(x, key, shape):
     np.add.at(out, key, x)  # out[key] += x would forget all but one of a repeated index
     return out
 ''',
+    "select": '''\
+def select(x, *keys, key, places):
+    """Index x by a key of which some parts are computed, and must be what they were."""
+    for place, computed in zip(places, keys):
+        if not np.array_equal(key[place], computed):
+            raise ValueError("a computed mask picks other entries than it was written for")
+    return x[key]
+''',
     "exact_sqrt": '''\
 @np.vectorize(otypes=[object])
 def exact_sqrt(x):
@@ -248,6 +256,9 @@ class Writer(Printer):
 
     def _key(self, key: Any, node: Node) -> str:
         parts = [p if isinstance(p, str) else self._array(p, node).text for p in key_parts(key)]
+        for k, part in enumerate(key if isinstance(key, tuple) else ()):
+            if isinstance(part, str):  # which counts the operands
+                parts[k] = self.operand(node.inputs[int(part)], node).text
         return _listed(parts) if isinstance(key, tuple) and key else parts[0]
 
     # ------------------------------------------------------------------ constants
