@@ -29,6 +29,7 @@ WINGS = {
     "engine": set(),
     "ops": {"engine"},
     "graph": {"engine"},
+    "algebra": {"engine"},
     "batchnorm": {"engine"},
     "nn": {"batchnorm", "engine", "files"},
     "optim": {"nn", "engine"},

@@ -1,0 +1,509 @@
+"""A forward function and the backward pass that a person wrote for it: how the two are called.
+
+Backward passes are written in many ways: ``backward(dout, cache)`` with what the forward function
+returned beside its result, ``backward(dout, x, gamma)`` by the names of parameters, the methods of
+a layer that keeps its inputs, with one upstream gradient or several; they return one gradient, a
+tuple, a dictionary, or gradients among other things. Here they are all called alike.
+
+The forward function runs once, traced. What it handed out is given to the backward pass as arrays
+(`Passes.plain`), which may do with them as it likes, or as it is (`Passes.traced`), so that the
+user's backward pass is one graph with the forward pass and its inputs and upstream gradients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygraph.algebra.copying import copied, plain
+from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
+from tinygraph.algebra.watching import Assigned, Watch
+from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tracing import trace
+
+__all__ = ["Passes", "Written"]
+
+Function = Callable[..., Any]
+_NOTHING: Any = object()
+_CACHES = {"cache", "ctx", "context", "memory", "saved", "caches", "state"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a backward pass of the user's gave, once.
+
+    Attributes
+    ----------
+    gradients : dict
+        By the name of the input; in the order in which they were returned.
+    others : dict
+        What it returned besides, by name.
+    assigned : tuple of Assigned
+        What its lines assigned, in their order.
+    upstream : dict
+        By the name of the output: the leaf, or the array, that it was given.
+    printed : str
+    changed : tuple of str
+        The parameters whose arrays it wrote into, `dout` or `cache`.
+    """
+
+    gradients: Mapping[str, Any]
+    others: Mapping[str, Any]
+    assigned: tuple[Assigned, ...]
+    upstream: Mapping[str, Any]
+    printed: str
+    changed: tuple[str, ...]
+
+
+class _Slot(NamedTuple):
+    """What one parameter of the backward pass is given: an upstream gradient or a value."""
+
+    parameter: inspect.Parameter
+    output: str  # of which it is the gradient; "" for none
+    value: Any
+
+
+class Passes:
+    """A forward pass that has run, traced, and the backward pass that goes with it.
+
+    Parameters
+    ----------
+    forward, backward : callable
+    args, kwargs
+        Of `forward`. Arrays of floats become leaves, in float64, those in a dictionary too; all
+        else is handed on as a copy, so that nothing of the caller's is changed.
+    wrt : str or sequence of str, optional
+        The inputs that gradients are asked of; by default all arrays of floats.
+
+    Attributes
+    ----------
+    inputs : dict
+        The leaves, by name.
+    outputs : dict
+        The results that have an upstream gradient, by name.
+    ignored : tuple of str
+        Results of floats that have none.
+    called : str
+        How `backward` is called: ``batchnorm_backward(dout, cache)``.
+
+    Raises
+    ------
+    TypeError
+        If one of the functions cannot be called so, or does not return what it should.
+    ValueError
+        If there is no array of floats among the arguments, or none is called like one of `wrt`.
+
+    Examples
+    --------
+    >>> def scale_forward(x, w):
+    ...     out = x * w
+    ...     return out, (x, w)
+    >>> def scale_backward(dout, cache):
+    ...     x, w = cache
+    ...     dx = dout * w
+    ...     dw = np.sum(dout * x)
+    ...     return dx, dw
+    >>> passes = Passes(scale_forward, scale_backward, [np.ones(3), np.array(2.0)])
+    >>> passes.called, list(passes.inputs), list(passes.outputs)
+    ('scale_backward(dout, cache)', ['x', 'w'], ['out'])
+    >>> written = passes.plain({"out": np.array([1.0, 2.0, 3.0])})
+    >>> written.gradients["w"], [one.name for one in written.assigned]
+    (np.float64(6.0), ['x', 'w', 'dx', 'dw'])
+
+    The same as a graph over the same leaves:
+
+    >>> passes.traced({"out": np.ones(3)}).gradients["x"]
+    Tensor(dx, shape=(3,), dtype=float64, op=mul)
+    """
+
+    def __init__(
+        self,
+        forward: Function,
+        backward: Function,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        wrt: str | Sequence[str] | None = None,
+    ) -> None:
+        for role, fn in (("forward", forward), ("backward", backward)):
+            if not callable(fn):
+                raise TypeError(
+                    f"the {role} function is {type(fn).__name__}, and no function; "
+                    "call it as in check(forward, backward, x, gamma, beta)"
+                )
+        self.forward, self.backward = forward, backward
+        self.inputs: dict[str, Tensor] = {}
+        bound = _bound(forward, args, kwargs or {})
+        self._leaves(bound.arguments, [wrt] if isinstance(wrt, str) else wrt)
+        watch = Watch(forward, lambda value: None)
+        with np.errstate(all="ignore"), _quiet():
+            result = trace(watch.run)(*bound.args, **bound.kwargs)
+        self._variables = {**watch.variables, **_defaulted(bound)}
+        self._results = _named_results(result, watch.variables)
+        self.outputs: dict[str, Tensor] = {}
+        self._slots = self._plan()
+        self.ignored = tuple(k for k in self._candidates() if k not in self.outputs)
+        given = ", ".join(
+            f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p, *_ in self._slots
+        )
+        self.called = f"{_name(backward)}({given})"
+
+    # ------------------------------------------------------------------ what goes in
+
+    def _leaves(self, arguments: dict[str, Any], wrt: Sequence[str] | None) -> None:
+        """Make leaves of the arrays of floats, and copies of all else."""
+        memo: dict[int, Any] = {}
+        found: dict[str, Any] = {}
+
+        def leaf(name: str, value: Any, among: bool) -> Any:
+            value = value.data if isinstance(value, Tensor) else value
+            if isinstance(value, dict) and among:
+                return {key: leaf(_entry(name, key, found), x, False) for key, x in value.items()}
+            if not (isinstance(value, np.ndarray) and value.dtype.kind in "fO"):
+                if isinstance(value, np.ndarray) and value.dtype.kind == "c":
+                    raise TypeError(f"{name} is complex; gradients are compared for real numbers")
+                return copied(value, plain, memo)
+            array = np.array(value, dtype=np.float64)
+            found[name] = None
+            if wrt is not None and name not in wrt:
+                return array
+            self.inputs[name] = Tensor(array, name=name)
+            return self.inputs[name]
+
+        for name, value in arguments.items():
+            if isinstance(value, tuple) and _is_variadic(self.forward, name):
+                parts = (leaf(f"{name}[{k}]", x, True) for k, x in enumerate(value))
+                arguments[name] = tuple(parts)
+            else:
+                arguments[name] = leaf(name, value, True)
+        unknown = [name for name in wrt or () if name not in self.inputs]
+        if unknown or not found or not self.inputs:
+            there = ", ".join(found) or "none; pass np.array(…, dtype=float)"
+            asked = f"no array of floats is called {unknown[0]}" if unknown else "nothing to check"
+            raise ValueError(f"{_name(self.forward)}: {asked}; those given are {there}")
+
+    # ------------------------------------------------------------------ how backward is called
+
+    def _candidates(self) -> dict[str, Tensor]:
+        """Give the results that may have an upstream gradient."""
+        leaves = {id(x) for x in self.inputs.values()}
+        return {
+            name: value
+            for name, value in self._results.items()
+            if isinstance(value, Tensor) and id(value) not in leaves
+        }
+
+    def _plan(self) -> list[_Slot]:
+        """Decide what each parameter of the backward pass is given."""
+        candidates, name = self._candidates(), _name(self.backward)
+        if not candidates:
+            kind = type(next(iter(self._results.values()))).__name__
+            raise TypeError(
+                f"{_name(self.forward)} returned {kind} and no tensor that depends on "
+                f"{', '.join(self.inputs)}; return the result, or the result and a cache"
+            )
+        parameters = _parameters(self.backward)
+        values = {p.name: self._lookup(p) for p in parameters}
+        free = [p for p in parameters if values[p.name] is _NOTHING and _is_required(p, candidates)]
+        self._choose_outputs(free, candidates)
+        upstream = {p: output for output, p in self._upstream.items()}
+        caches = [p for p in free if p.name not in upstream]
+        left = [x for key, x in self._results.items() if key not in self.outputs]
+        for p, value in zip(caches, self._caches(caches, left, name), strict=True):
+            values[p.name] = value
+        slots = []
+        for p in parameters:
+            if p.kind is p.VAR_POSITIONAL:
+                slots += [_Slot(p, "", x) for x in left]
+            elif p.name in upstream or values[p.name] is not _NOTHING:
+                slots.append(_Slot(p, upstream.get(p.name, ""), values[p.name]))
+        return slots
+
+    def _lookup(self, p: inspect.Parameter) -> Any:
+        """Give what a parameter says by its name: an argument, a result or a variable."""
+        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            return _NOTHING
+        known = {**self._variables, **self._results}
+        return known.get(p.name, _NOTHING)
+
+    def _choose_outputs(
+        self, free: list[inspect.Parameter], candidates: Mapping[str, Tensor]
+    ) -> None:
+        """Find the parameters that are upstream gradients, and of which results."""
+        self._upstream: dict[str, str] = {}
+        for p in free:
+            output = gradient_of(p.name, [k for k in candidates if k not in self._upstream])
+            if output is not None:
+                self._upstream[output] = p.name
+        taken = set(self._upstream.values())
+        alike = [p for p in free if p.name not in taken and looks_like_gradient(p.name)]
+        if not taken and not alike:
+            alike = [p for p in free if p.name not in _CACHES][:1]
+        for p in alike:
+            rest = [k for k in candidates if k not in self._upstream]
+            if not rest:
+                raise TypeError(
+                    f"{_name(self.backward)} takes {p.name}, which is no variable of "
+                    f"{_name(self.forward)}, and no result is left whose gradient it could be"
+                )
+            self._upstream[rest[0]] = p.name
+        self.outputs = {name: x for name, x in candidates.items() if name in self._upstream}
+        if not self.outputs:
+            name, out = next(iter(candidates.items()))
+            if out.shape:
+                raise TypeError(
+                    f"{_name(self.backward)} takes no upstream gradient, though {name} has shape "
+                    f"{out.shape}; give it a parameter, as in backward(d{name}, cache)"
+                )
+            self.outputs = {name: out}
+
+    def _caches(self, caches: list[inspect.Parameter], left: list[Any], name: str) -> list[Any]:
+        """Give the parameters that are left what the forward function returned besides."""
+        if not caches:
+            return []
+        if len(caches) == len(left):
+            return left
+        if len(caches) == 1 and left:
+            return [tuple(left) if isinstance(left[-1], Tensor) else left[-1]]
+        names = ", ".join(p.name for p in caches)
+        raise TypeError(
+            f"{name} takes {names}, but {_name(self.forward)} has no variable of that name and "
+            f"returned {len(left) or 'nothing'} besides {', '.join(self.outputs)}; return what "
+            f"backward needs, as in `return {next(iter(self.outputs))}, {caches[0].name}`"
+        )
+
+    # ------------------------------------------------------------------ running backward
+
+    def plain(self, upstream: Mapping[str, Any]) -> Written:
+        """Run the backward pass on arrays of its own, which it may write into.
+
+        Parameters
+        ----------
+        upstream : mapping
+            Arrays by the name of the output.
+        """
+        return self._run(plain, {k: np.array(g, np.float64) for k, g in upstream.items()}, _kept)
+
+    def traced(self, upstream: Mapping[str, Any]) -> Written:
+        """Run the backward pass on the tensors of the forward pass, traced.
+
+        Parameters
+        ----------
+        upstream : mapping
+            Arrays by the name of the output. They become leaves, which are called as the
+            parameters of the backward pass are.
+        """
+        leaves = {k: Tensor(g, name=self._upstream.get(k, f"d{k}")) for k, g in upstream.items()}
+        return self._run(
+            lambda tensor: tensor, leaves, lambda x: x if isinstance(x, Tensor) else _kept(x)
+        )
+
+    def _run(
+        self, leaf: Callable[[Tensor], Any], upstream: dict[str, Any], kept: Callable[[Any], Any]
+    ) -> Written:
+        memo: dict[int, Any] = {}
+        backward, given = self.backward, []
+        if inspect.ismethod(backward):
+            backward = copied(backward, leaf, memo)
+        for slot in self._slots:
+            given.append(upstream[slot.output] if slot.output else copied(slot.value, leaf, memo))
+        before = [copied(value, leaf) for value in given]
+        watch = Watch(backward, kept)
+        run = trace(watch.run) if leaf is not plain else watch.run
+        pairs = list(zip(self._slots, given, strict=True))
+        with np.errstate(all="ignore"), _quiet() as printed:
+            result = run(
+                *(
+                    x
+                    for slot, x in pairs
+                    if slot.parameter.kind is not inspect._ParameterKind.KEYWORD_ONLY
+                ),
+                **{
+                    s.parameter.name: x
+                    for s, x in pairs
+                    if s.parameter.kind is s.parameter.KEYWORD_ONLY
+                },
+            )
+        gradients, others = self._gradients(result, watch.variables)
+        return Written(
+            gradients,
+            others,
+            tuple(watch.assigned),
+            upstream,
+            printed.getvalue(),
+            tuple(
+                slot.parameter.name
+                for (slot, now), was in zip(pairs, before, strict=True)
+                if not _equal(now, was)
+            ),
+        )
+
+    def _gradients(
+        self, result: Any, variables: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Find the gradients among what the backward pass returned: by name, else by order."""
+        name, inputs = _name(self.backward), list(self.inputs)
+        parts = [(label, x) for label, x in _flat(result, "") if _is_number(x)]
+        if not parts:
+            raise TypeError(
+                f"{name} returned {_described(result)} and no gradient; "
+                f"return {', '.join(f'd{k}' for k in inputs)}"
+            )
+        gradients: dict[str, Any] = {}
+        unnamed, others = [], {}
+        for label, x in parts:
+            labels = [label] if label else [k for k, v in variables.items() if v is x]
+            spelled = (gradient_of(k, inputs) or (k if k == label else "") for k in labels)
+            found = {k for k in spelled if k in inputs and k not in gradients}
+            if len(found) == 1:
+                gradients[found.pop()] = x
+            elif label:
+                others[label] = x
+            else:
+                unnamed.append((labels[0] if labels else "", x))
+        left = [k for k in inputs if k not in gradients]
+        if unnamed and len(unnamed) == len(left) and not others:
+            gradients |= {k: x for k, (_, x) in zip(left, unnamed, strict=True)}
+            unnamed = []
+        if not gradients and len(unnamed) == 1:
+            fitting = [k for k in left if self.inputs[k].shape == np.shape(unnamed[0][1])]
+            if len(fitting) == 1:
+                gradients[fitting[0]] = unnamed.pop()[1]
+        if not gradients:
+            raise TypeError(
+                f"{name} returned {len(parts)} arrays, but {_name(self.forward)} has the inputs "
+                f"{', '.join(inputs)}; return one gradient for each, or name them "
+                f"{', '.join(f'd{k}' for k in inputs)}"
+            )
+        others |= {label or f"result {k}": x for k, (label, x) in enumerate(unnamed)}
+        return gradients, others
+
+
+# --------------------------------------------------------------------------- parameters and results
+
+
+def _name(fn: Function) -> str:
+    fn = getattr(fn, "func", fn)  # of a partial
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def _bound(fn: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+    try:
+        signature = inspect.signature(fn)
+    except ValueError:
+        raise TypeError(
+            f"{_name(fn)} has no signature that could be read; wrap it in a function of your own"
+        ) from None
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{_name(fn)}{signature}: {error}") from None
+
+
+def _defaulted(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """Give all arguments by name, those that were left out too, and those of a ** dictionary."""
+    every = inspect.BoundArguments(bound.signature, bound.arguments.copy())
+    every.apply_defaults()
+    given = dict(every.arguments)
+    for p in bound.signature.parameters.values():
+        if p.kind is p.VAR_KEYWORD:
+            given |= given.pop(p.name)
+    return given
+
+
+def _parameters(fn: Function) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(fn).parameters.values())
+    except ValueError:
+        raise TypeError(
+            f"{_name(fn)} has no signature that could be read; wrap it in a function of your own"
+        ) from None
+
+
+def _is_variadic(fn: Function, name: str) -> bool:
+    p = inspect.signature(fn).parameters[name]
+    return p.kind is p.VAR_POSITIONAL
+
+
+def _is_required(p: inspect.Parameter, candidates: Mapping[str, Any]) -> bool:
+    """Whether a parameter that no variable is called like must be given something."""
+    if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+        return False
+    return p.default is p.empty or gradient_of(p.name, candidates) is not None
+
+
+def _entry(name: str, key: Any, taken: Mapping[str, Any]) -> str:
+    """Name an entry of a dictionary: by its key, if nothing else is called so."""
+    plain_key = isinstance(key, str) and key.isidentifier() and key not in taken
+    return key if plain_key else f"{name}[{key!r}]"
+
+
+def _named_results(result: Any, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Name what a forward function returned: as `trace` did, by its variables, or by its keys."""
+    if isinstance(result, dict):
+        return {str(key): value for key, value in result.items()}
+    parts = result if isinstance(result, tuple | list) else [result]
+    named: dict[str, Any] = {}
+    for k, value in enumerate(parts):
+        name = value.name if isinstance(value, Tensor) else None
+        name = name or next((key for key, x in variables.items() if x is value), None)
+        named[name if name and name not in named else f"result {k}"] = value
+    return named
+
+
+def _flat(result: Any, label: str) -> Iterator[tuple[str, Any]]:
+    """Give what a backward pass returned, part by part, with the keys or fields of it."""
+    if isinstance(result, dict):
+        for key, x in result.items():
+            yield from _flat(x, str(key))
+    elif isinstance(result, tuple | list):
+        fields = getattr(result, "_fields", [label if len(result) == 1 else ""] * len(result))
+        for field, x in zip(fields, result, strict=True):
+            yield from _flat(x, field)
+    elif hasattr(result, "__dict__") and not callable(result):
+        for field, x in vars(result).items():
+            yield from _flat(x, field)
+    else:
+        yield label, result
+
+
+def _is_number(x: Any) -> bool:
+    if isinstance(x, Tensor | float | np.floating):
+        return True
+    return isinstance(x, np.ndarray) and x.dtype.kind in "biufO"
+
+
+def _described(result: Any) -> str:
+    empty = isinstance(result, tuple | list | dict) and not result
+    return "nothing" if result is None or empty else type(result).__name__
+
+
+def _kept(value: Any) -> Any:
+    """Copy numbers; of other variables, nothing is remembered."""
+    if isinstance(value, np.ndarray):
+        return np.array(value) if value.dtype.kind in "biuf" else None
+    return value if isinstance(value, float | np.floating) else None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[io.StringIO]:
+    """Take what is printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        yield printed
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether the arrays in one value are those in a copy of it."""
+    if isinstance(a, np.ndarray):
+        return np.shape(a) == np.shape(b) and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(x, b[k]) for k, x in a.items())
+    return True

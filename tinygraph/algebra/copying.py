@@ -1,0 +1,81 @@
+"""Copies of what a function hands to another: tensors in tuples, dictionaries and objects."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine.tensor import Tensor
+
+__all__ = ["copied", "plain"]
+
+_SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes)
+
+
+def plain(tensor: Tensor) -> Any:
+    """Give a tensor's array, which may be written into."""
+    return np.array(tensor.data) if tensor.shape else tensor.data
+
+
+def copied(value: Any, leaf: Callable[[Tensor], Any], memo: dict[int, Any] | None = None) -> Any:
+    """Copy a value down to its arrays, with `leaf` of every tensor in it.
+
+    What is one object there is one object in the copy, so that what is written into an array is
+    seen wherever it is held. Functions, classes and what cannot be copied are shared.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 2.0])
+    >>> cache = {"x": x, "shape": (2, [x])}
+    >>> copy = copied(cache, plain)
+    >>> copy, copy["x"] is copy["shape"][1][0]
+    ({'x': array([1., 2.]), 'shape': (2, [array([1., 2.])])}, True)
+    """
+    memo = {} if memo is None else memo
+    if id(value) in memo:
+        return memo[id(value)][0]
+    new = _copy(value, leaf, memo)
+    memo[id(value)] = new, value  # which keeps the id its own
+    return new
+
+
+def _copy(value: Any, leaf: Callable[[Tensor], Any], memo: dict[int, Any]) -> Any:
+    def inside(x: Any) -> Any:
+        return copied(x, leaf, memo)
+
+    kind = type(value)
+    if isinstance(value, Tensor):
+        return leaf(value)
+    if isinstance(value, _SHARED) or value is None:
+        return value
+    if isinstance(value, tuple):
+        parts = [inside(x) for x in value]
+        return kind(*parts) if hasattr(value, "_fields") else kind(parts)
+    if kind in (list, dict) or (isinstance(value, dict | list) and not hasattr(value, "__slots__")):
+        new = copy.copy(value)
+        memo[id(value)] = new, value  # it may hold itself
+        if isinstance(value, list):
+            new[:] = [inside(x) for x in value]
+        else:
+            new.update({key: inside(x) for key, x in value.items()})
+        return new
+    if (
+        hasattr(value, "__dict__")
+        and not inspect.isroutine(value)
+        and not isinstance(value, np.ndarray)
+    ):
+        new = copy.copy(value)
+        memo[id(value)] = new, value
+        vars(new).update({key: inside(x) for key, x in vars(value).items()})
+        return new
+    if inspect.ismethod(value):
+        return value.__func__.__get__(inside(value.__self__))
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # locks, files, generators: they are shared
+        return value

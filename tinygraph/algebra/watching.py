@@ -1,0 +1,212 @@
+"""A function watched while it runs: what each of its lines assigned, in the order of the lines.
+
+Python reports each line to a trace function before it runs it; what the statement before assigned
+is then to be seen among the local variables. Only the names that the statement mentions are looked
+at: what else changed is another name of the same array, or nobody's doing here.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Assigned", "Source", "Statement", "Watch", "python_function", "source_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """What one line gave one variable, or one entry of a dictionary: ``grads['x']``.
+
+    Attributes
+    ----------
+    line : int
+        Of the file: the first of the statement.
+    name : str
+    value : Tensor or ndarray or number
+        As it was after the line.
+    """
+
+    line: int
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement, or the head of a loop or condition: its lines, and the names in it."""
+
+    node: ast.stmt
+    first: int
+    last: int
+    names: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of a function: its tree, with the line numbers of the file, and its statements.
+
+    Attributes
+    ----------
+    lines : dict
+        Text by number.
+    tree : FunctionDef
+    statements : dict
+        The innermost statement by the number of a line.
+    """
+
+    lines: Mapping[int, str]
+    tree: ast.FunctionDef
+    statements: Mapping[int, Statement]
+
+
+def python_function(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the Python function that runs when `fn` is called, inside decorators and partials."""
+    while True:
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif hasattr(fn, "__wrapped__"):
+            fn = fn.__wrapped__
+        elif inspect.ismethod(fn):
+            fn = fn.__func__
+        elif not hasattr(fn, "__code__") and not inspect.isclass(fn) and hasattr(fn, "__call__"):  # noqa: B004
+            inner = type(fn).__call__
+            if not hasattr(inner, "__code__"):
+                return fn
+            fn = inner
+        else:
+            return fn
+
+
+def source_of(fn: Callable[..., Any]) -> Source | None:
+    """Read the text of a function; None where there is none to be had, or it is a lambda."""
+    try:
+        lines, first = inspect.getsourcelines(python_function(fn))
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    ast.increment_lineno(tree, first - 1)
+    found = tree.body[0] if tree.body else None
+    if not isinstance(found, ast.FunctionDef):
+        return None
+    statements: dict[int, Statement] = {}
+    for node in found.body:
+        for statement in _statements(node):
+            for line in range(statement.first, statement.last + 1):
+                statements[line] = statement
+    texts = {first + k: line.rstrip() for k, line in enumerate(lines)}
+    return Source(texts, found, statements)
+
+
+def _statements(node: ast.stmt) -> Iterator[Statement]:
+    """Give a statement, and those inside it after it."""
+    blocks = [getattr(node, field, []) for field in ("body", "orelse", "finalbody", "handlers")]
+    inner = [one for block in blocks for one in block]
+    last = node.end_lineno or node.lineno
+    heads = [one for one in ast.iter_child_nodes(node) if one not in inner]
+    if inner:
+        last = max(node.lineno, inner[0].lineno - 1)
+    names = {n.id for head in heads for n in ast.walk(head) if isinstance(n, ast.Name)}
+    yield Statement(node, node.lineno, last, frozenset(names))
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        for one in inner:
+            yield from _statements(one)
+
+
+class Watch:
+    """Watches a function for one call, and leaves whoever traces already to do so.
+
+    Parameters
+    ----------
+    fn : callable
+    kept : callable
+        Makes of a value what is remembered of it: a copy, where it may be changed in place; None
+        for what is of no interest.
+
+    Attributes
+    ----------
+    assigned : list of Assigned
+    variables : dict
+        The local variables as the function returned.
+    """
+
+    def __init__(self, fn: Callable[..., Any], kept: Callable[[Any], Any]) -> None:
+        self.fn, self.kept = fn, kept
+        self.code: CodeType | None = getattr(python_function(fn), "__code__", None)
+        source = source_of(fn)
+        self.statements = source.statements if source else {}
+        self.assigned: list[Assigned] = []
+        self.variables: dict[str, Any] = {}
+        self._frame: FrameType | None = None
+        self._line, self._seen = 0, dict[str, Any]()
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        self._outer = sys.gettrace()
+        sys.settrace(self._call)
+        try:
+            return self.fn(*args, **kwargs)
+        finally:
+            sys.settrace(self._outer)
+            self._frame = self._outer = None
+
+    def _call(self, frame: FrameType, event: Any, arg: Any) -> Any:
+        inner = self._outer and self._outer(frame, event, arg)
+        if frame.f_code is not self.code or self._frame is not None:
+            return inner
+        self._frame = frame
+        self._look(frame, {})  # the arguments
+        self.assigned.clear()
+
+        def line(frame: FrameType, event: Any, arg: Any) -> Any:
+            nonlocal inner
+            # before another tracer, which may give the frame other variables
+            if event in ("line", "return"):
+                variables = dict(frame.f_locals)
+                self._look(frame, variables)
+                if event == "return":
+                    self.variables = variables
+            inner = inner and inner(frame, event, arg)
+            return line
+
+        return line
+
+    def _look(self, frame: FrameType, variables: Mapping[str, Any]) -> None:
+        """Take down what the statement that has just run assigned."""
+        statement = self.statements.get(self._line)
+        for name, value in _entries(variables or frame.f_locals):
+            base = name.partition("[")[0]
+            if (new := self.kept(value)) is None or _same(self._seen.get(name), new):
+                continue
+            is_other = statement is not None and base not in statement.names and name in self._seen
+            self._seen[name] = new
+            if not is_other:
+                line = statement.first if statement else self._line
+                self.assigned.append(Assigned(line, name, new))
+        self._line = frame.f_lineno
+
+
+def _entries(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in variables.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}[{key!r}]", one) for key, one in value.items())
+        else:
+            yield name, value
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if type(a) is not type(b) or not isinstance(a, np.ndarray | np.generic | float):
+        return False
+    return np.shape(a) == np.shape(b) and np.array_equal(
+        a, b, equal_nan=np.asarray(a).dtype.kind in "fc"
+    )
