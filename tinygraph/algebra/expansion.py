@@ -84,8 +84,7 @@ def remainder(algebra: Algebra, p: Polynomial) -> Polynomial:
     """
     if not p:
         return {}
-    full = expand(algebra, p)
-    return {} if _vanishes(algebra, full) else full
+    return {} if _vanishes(algebra, expand(algebra, p)) else p
 
 
 def _vanishes(algebra: Algebra, p: Polynomial) -> bool:

@@ -16,7 +16,7 @@ A square root splits over what cannot be negative, and over nothing else: √x²
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import count, permutations, product
 from typing import Any
@@ -66,6 +66,7 @@ class Algebra:
         self.most_terms = most_terms
         self.end = time.monotonic() + limit_s
         self.fixed: dict[int, int] = {}
+        self.on_check: Callable[[], None] = lambda: None
         self.with_lemmas = False
         self.lemmas: dict[Atom, Atom] = {}
         self._atoms: dict[Any, Atom] = {}
@@ -137,6 +138,7 @@ class Algebra:
         """Stop where something grows beyond the limits."""
         if terms > self.most_terms:
             raise UndecidedError(f"an expression has more than {self.most_terms} terms")
+        self.on_check()
         if time.monotonic() > self.end:
             raise UndecidedError("the time is up")
 

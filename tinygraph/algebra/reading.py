@@ -8,7 +8,7 @@ closed form appear: dx of BatchNorm has three terms in xmu and var + eps, and ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -19,7 +19,7 @@ from tinygraph.algebra.axes import Axes, is_arange, parts_of_key
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.graph import Graph, Node
 
-__all__ = ["Reader", "literal"]
+__all__ = ["Reader", "literal", "numbers_of"]
 
 Places = list[list[Label]]
 Constant = Callable[[Any], Polynomial]
@@ -35,22 +35,23 @@ class Reader:
         Of the graph.
     graph : Graph
     constant : callable
-        Reads a number of the graph: given the path to it (the index of its node, and for a
-        parameter what it is), and its value.
-    is_value : callable
-        Whether a node that is a sum or a product of matrices stays a value.
+        Reads a number of the graph: given the path to it, as in `numbers_of`, and its value.
+    upstream : collection of str
+        The names of upstream gradients: what depends on one is the backward pass.
 
     Attributes
     ----------
     of : dict
         The polynomial of each node, by its index.
+    forward : set of int
+        The nodes of the forward pass, and what depends on nothing else.
 
     Examples
     --------
     >>> from tinygraph import Tensor
     >>> x = Tensor([1.0, 3.0], name="x")
     >>> graph = Graph.joint(x * x)
-    >>> reader = Reader(Algebra(), Axes(graph), graph)
+    >>> reader = Reader(Algebra(), Axes(graph), graph).read()
     >>> [len(reader.of[g.node.index]) for g in graph.gradients]
     [1, 1, 1, 1]
     """
@@ -61,29 +62,36 @@ class Reader:
         axes: Axes,
         graph: Graph,
         constant: Callable[[Any, Any], Polynomial] | None = None,
-        is_value: Callable[[Node], bool] = lambda node: node.role == "forward",
+        upstream: Collection[str] = (),
     ) -> None:
         self.algebra, self.axes, self.graph = algebra, axes, graph
-        self.is_value = is_value
         self.of: dict[int, Polynomial] = {}
         self.places: dict[int, Places] = {}
         self.read_number = constant or (lambda path, value: algebra.number(literal(value)))
-        self.is_number: dict[int, bool] = {}
+        self.forward: set[int] = set()
+        self._upstream = frozenset(upstream)
 
     def read(self) -> Reader:
         """Read every node."""
         for node in self.graph.nodes:
             self.places[node.index] = self._places(node)
-            is_forward = node.role in ("forward", "input")
+            is_forward = self._is_forward(node)
             self.algebra.with_lemmas = not is_forward
             p = self._node(node)
             keeps = node.op is not None and (node.op.additive or node.op.name == "matmul")
-            if keeps and self.is_value(node) and (len(p) > 1 or str(node.op) == "matmul"):
+            if keeps and is_forward and (len(p) > 1 or str(node.op) == "matmul"):
                 p = self.algebra.value(p) if p and set(p) != {frozenset()} else p
             self.of[node.index] = p
             self.algebra.check(len(p))
         self.algebra.with_lemmas = False
         return self
+
+    def _is_forward(self, node: Node) -> bool:
+        is_leaf = node.role in ("forward", "input", "constant") and node.name not in self._upstream
+        found = is_leaf and all(x.index in self.forward for x in node.inputs)
+        if found:
+            self.forward.add(node.index)
+        return found
 
     def _places(self, node: Node) -> Places:
         """Give the labels of each axis; an axis that is there again gets another copy."""
@@ -125,13 +133,13 @@ class Reader:
         value = node.value
         if isinstance(value, np.ndarray) and value.ndim:
             return self._table(node, value)
-        return self.read_number(node.index, value)
+        return self.read_number((node.index,), value)
 
     def _table(self, node: Node, value: Any) -> Polynomial:
         """Read an array: as a number where all entries are equal, or as [c = y], one a row."""
         places = self.places[node.index]
         if value.size and np.all(value == value.flat[0]):
-            return self.read_number(node.index, value.flat[0])
+            return self.read_number((node.index,), value.flat[0])
         labels = [label for place in places for label in place]
         if value.ndim == 2 and all(len(place) == 1 for place in places):
             one_hot = np.isin(value, (0, 1)).all() and (value.sum(axis=1) == 1).all()
@@ -222,20 +230,21 @@ class Reader:
             if isinstance(part, slice):
                 there: list[Any] = list(next(result))
                 if part != slice(0, whole.shape[k], 1) and labels:
-                    ends = [self._number((node.index, k, n), n) for n in (part.start, part.stop)]
+                    ends = [
+                        self.read_number((node.index, k, end), n)
+                        for end, n in enumerate((part.start, part.stop))
+                    ]
                     yield labels, there, ends
                     continue
             elif isinstance(part, np.ndarray):
                 row = list(next(result)) if row is None else row
                 there = [self._row(part, whole.shape[k], row[0])] if row else []
             else:
-                there = [("at", part)]
+                at = self.read_number((node.index, k, 0), part)
+                there = [("at", frozenset(at.items()))]
             if len(there) != len(labels):
                 raise UndecidedError("an index into an axis that is cut into groups")
             yield labels, there, None
-
-    def _number(self, path: Any, value: Any) -> Polynomial:
-        return self.read_number(path, value)
 
     def _index(self, node: Node, x: Node) -> Polynomial:
         mapping: dict[Label, Index] = {}
@@ -270,10 +279,9 @@ class Reader:
     def _concatenate(self, node: Node, *parts: Node) -> Polynomial:
         algebra, along = self.algebra, node.params["axis"]
         (label,) = self.places[node.index][along] or [(-1, 0)]
-        start, out, n = algebra.number(0), Polynomial(), 0
-        for k, x in enumerate(parts):
-            n += x.shape[along]
-            stop = self._number((node.index, along, k, n), n)
+        start, out = algebra.number(0), Polynomial()
+        for x in parts:
+            stop = algebra.plus(start, self._length(x, along))
             places = [list(place) for place in self.places[node.index]]
             if self.places[x.index][along]:
                 places[along] = [_shifted(_negative(start), label)]  # type: ignore[list-item]
@@ -283,6 +291,37 @@ class Reader:
             out = algebra.plus(out, algebra.times(term, algebra.within(label, start, stop)))
             start = stop
         return out
+
+
+    def _length(self, x: Node, axis: int) -> Polynomial:
+        out = self.algebra.number(1)
+        for part, _ in self.places[x.index][axis]:
+            out = self.algebra.times(out, self.algebra.length(part))
+        return out
+
+
+def numbers_of(graph: Graph) -> dict[tuple[int, ...], Any]:
+    """Give the numbers that stand in a graph, by the index of the node, and the axis of an index.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> numbers_of(Graph.capture(Tensor([1.0, 2.0, 4.0])[1:] * 3))
+    {(1, 0, 0): 1, (1, 0, 1): 3, (2,): Fraction(3, 1)}
+    """
+    found: dict[tuple[int, ...], Any] = {}
+    for node in graph.nodes:
+        if node.role == "constant":
+            value = node.value
+            found[node.index,] = value.flat[0] if isinstance(value, np.ndarray) else value
+        elif str(node.op) in ("index", "scatter"):
+            shape = node.inputs[0].shape if str(node.op) == "index" else node.shape
+            for part, k in parts_of_key(node.params["key"], shape):
+                if isinstance(part, slice):
+                    found[node.index, k, 0], found[node.index, k, 1] = part.start, part.stop
+                elif isinstance(part, int):
+                    found[node.index, k, 0] = part
+    return found
 
 
 def _only(labels: list[Any]) -> Any:
