@@ -72,6 +72,10 @@ class Axes:
         """Give the parts of each axis of a node."""
         return [tuple(self._parts(axis)) for axis in self._axes[id(graph), node.index]]
 
+    def live(self) -> list[Part]:
+        """Give the parts that were not cut or found to be another."""
+        return [part for part in self.length if part not in self._bound]
+
     # ------------------------------------------------------------------ parts
 
     def _new(self, length: int) -> Axis:

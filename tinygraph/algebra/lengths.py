@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import combinations, count, product
+from itertools import combinations, count
 from math import isclose, prod
 from typing import Any
 
@@ -26,19 +26,18 @@ from tinygraph.graph import Graph
 __all__ = ["Formulas", "by_origin", "name_parts", "primes_besides"]
 
 CLOSE = 1e-13
-EXPONENTS = (1, -1, Fraction(1, 2), Fraction(-1, 2), 2, -2)
 
 
 def primes_besides(taken: Sequence[int]) -> Iterator[int]:
-    """Give primes from 3 on that are not among `taken`.
+    """Give primes from 5 on that are not among `taken`.
 
     Examples
     --------
     >>> primes = primes_besides([5, 64])
     >>> next(primes), next(primes), next(primes)
-    (3, 7, 11)
+    (7, 11, 13)
     """
-    for n in count(3, 2):
+    for n in count(5, 2):
         if n not in taken and all(n % k for k in range(3, int(n**0.5) + 1, 2)):
             yield n
 
@@ -65,14 +64,13 @@ class Formulas:
         self.algebra, self.lengths = algebra, lengths
         self.other = numbers_of(other)
         self.found: dict[tuple[Any, Any], Polynomial] = {}
-        self.counts = list(self._counts())
 
     def __call__(self, path: tuple[int, ...], value: Any) -> Polynomial:
         """Read a number."""
         second = self.other.get(path, value)
         key = (value, second)
         if key not in self.found:
-            self.found[key] = self._read(literal(value), literal(second))
+            self.found[key] = self._read(value, second)
         return self.found[key]
 
     def _counts(self) -> Iterator[tuple[Polynomial, Fraction, Fraction]]:
@@ -88,37 +86,61 @@ class Formulas:
                 less = self.algebra.plus(p, self.algebra.number(-1))
                 yield self.algebra.value(less), Fraction(n - 1), Fraction(m - 1)
 
-    def _read(self, one: Fraction, other: Fraction) -> Polynomial:
+    def _read(self, one: Any, other: Any) -> Polynomial:
         """Find the formula; a number that is none, or the same at both lengths, is what it is."""
-        if one == other:
-            return self.algebra.number(one)
-        for factors in self._products():
-            scale, again = (
-                float(v) / prod(float(c[k]) ** float(e) for c, e in factors)
-                for k, v in ((1, one), (2, other))
-            )
-            if isclose(scale, again, rel_tol=CLOSE):
-                p = self.algebra.number(_simple(scale))
-                for (n, *_), e in factors:
-                    p = self.algebra.times(p, self.algebra.power(n, e))
-                return p
-        for p, n, m in self.counts:
-            slope = (one - other) / (n - m)
-            if slope.denominator == 1 and (one - slope * n).denominator == 1:
-                return self.algebra.plus(self.algebra.number(one - slope * n), p, slope)
-        return self.algebra.number(one)
+        first, second = literal(one), literal(other)
+        if first == second:
+            return self.algebra.number(first)
+        found = self._power(first, second) or self._power(_squared(one), _squared(other), Fraction(1, 2))
+        if found is not None:
+            return found
+        for p, n, m in self._counts():
+            for e in (1, -1):
+                rest = self._power(first / n**e, second / m**e)
+                if rest is not None:
+                    return self.algebra.times(rest, self.algebra.power(p, e))
+            slope = (first - second) / (n - m)
+            if slope.denominator == 1 and (first - slope * n).denominator == 1:
+                return self.algebra.plus(self.algebra.number(first - slope * n), p, slope)
+        return self.algebra.number(first)
 
-    def _products(self) -> Iterator[list[tuple[Any, Any]]]:
-        for size in (1, 2):
-            for chosen in combinations(self.counts, size):
-                for exponents in product(EXPONENTS, repeat=size):
-                    yield list(zip(chosen, exponents, strict=True))
+    def _power(self, one: Fraction, other: Fraction, e: Any = 1) -> Polynomial | None:
+        """Read c · N^j · D^k …, to a power: the lengths are primes, which show how often."""
+        exponents = {}
+        for part, n in self.lengths[0].items():
+            m = self.lengths[1][part]
+            j, k = _multiplicity(one, n), _multiplicity(other, m)
+            if j and k:
+                exponents[part] = min(j, k, key=abs)
+                one, other = one / Fraction(n) ** exponents[part], other / Fraction(m) ** exponents[part]
+        if one != other or (e != 1 and one < 0):
+            return None
+        p = self.algebra.power(self.algebra.number(one), e)
+        for part, k in exponents.items():
+            p = self.algebra.times(p, self.algebra.power(self.algebra.length(part), k * e))
+        return p
 
 
-def _simple(c: float) -> Fraction:
-    """Give the simplest fraction near a number that was computed with rounding."""
-    near = Fraction(c).limit_denominator(10**4)
-    return near if isclose(near, c, rel_tol=CLOSE) else literal(c)
+def _multiplicity(q: Fraction, prime: int) -> int:
+    """Count how often a prime divides a fraction.
+
+    Examples
+    --------
+    >>> _multiplicity(Fraction(18, 5), 3), _multiplicity(Fraction(18, 5), 5)
+    (2, -1)
+    """
+    times = 0
+    for n, step in ((abs(q.numerator), 1), (q.denominator, -1)):
+        while n and n % prime == 0:
+            n, times = n // prime, times + step
+    return times
+
+
+def _squared(value: Any) -> Fraction:
+    """Give the square of a number that may be a root, without what rounding has added."""
+    square = float(value) ** 2
+    near = Fraction(square).limit_denominator(10**6)
+    return near if near and isclose(near, square, rel_tol=CLOSE) else Fraction(square)
 
 
 # --------------------------------------------------------------------------- origins

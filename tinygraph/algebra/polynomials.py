@@ -178,6 +178,8 @@ class Algebra:
         """Multiply two monomials; None where an index is to be replaced first."""
         key = (m, n)
         if key not in self._products:
+            if len(self._products) % 256 == 0:
+                self.check(0)
             self._products[key] = self._merge(m, n)
         return self._products[key]
 
@@ -375,12 +377,23 @@ class Algebra:
         if kind == "value":
             return self.value(self.rename(dict(data[0]), mapping))
         bound = data[2] if kind == "call" else data[0]
+        if kind == "sum" and _keeps_standard(atom, mapping):
+            return self._moved_sum(atom, mapping)
         moved = self.fresh(bound)
         if kind == "sum":
             inner = self.rename({data[1]: 1}, {**mapping, **moved})
             return self.summed(inner, moved.values(), lemmas=False)
         operands = [self.rename(dict(p), {**mapping, **moved}) for p in data[1]]
         return self.function(data[0], *operands, bound=tuple(moved.values()))
+
+    def _moved_sum(self, atom: Atom, mapping: Mapping[Label, Index]) -> Polynomial:
+        """Rename free labels of a sum whose bound labels keep their standard names."""
+        bound, monomial = atom.data
+        inner = self.rename({monomial: 1}, mapping)
+        if len(inner) == 1 and set(inner.values()) == {1}:
+            (monomial,) = inner
+            return self.of(self.atom("sum", (bound, monomial), free_of(monomial) - set(bound)))
+        return self.summed(inner, bound, lemmas=False)
 
     def function(
         self, name: str, *operands: Polynomial, bound: tuple[Label, ...] = ()
@@ -397,6 +410,11 @@ class Algebra:
         """Give exp of a sum: a product, whose exponents are the coefficients."""
         out = self.number(1)
         for monomial, c in p.items():
+            if len(monomial) == 1:
+                ((atom, e),) = monomial
+                if e == 1 and atom.kind == "call" and atom.data[0] == "log":
+                    out = self.times(out, self.power(dict(atom.data[1][0]), c))
+                    continue
             (key,) = self.call("exp", {monomial: 1})
             ((atom, _),) = key
             out = self.times(out, self.of(atom, _plain(Fraction(c))))
@@ -507,7 +525,7 @@ class Algebra:
             self._lemma_of[total] = None
             bound, monomial = total.data
             for atom, e in sorted(monomial, key=lambda pair: pair[0].serial):
-                if atom.kind == "value" and e == 1 and atom.free & set(bound):
+                if e == 1 and _may_vanish(atom, bound):
                     moved = self.fresh(bound)
                     rest = self.multiplied(pair for pair in monomial if pair[0] is not atom)
                     inner = self.times(dict(atom.data[0]), rest)
@@ -549,6 +567,23 @@ def _factored(n: int) -> list[tuple[int, int]]:
             found.append((prime, times))
         prime += 1 if prime == 2 else 2
     return [*found, (n, 1)] if n > 1 else found
+
+
+def _may_vanish(value: Atom, bound: Iterable[Label]) -> bool:
+    """Whether a value subtracts a mean: a sum along an axis that the value is summed along."""
+    axes = {label[0] for label in value.free & set(bound)}
+    return value.kind == "value" and any(
+        atom.kind == "sum" and axes & {label[0] for label in atom.data[0]}
+        for monomial, _ in value.data[0]
+        for atom, _ in monomial
+    )
+
+
+def _keeps_standard(total: Atom, mapping: Mapping[Label, Index]) -> bool:
+    """Whether the bound labels of a sum are the standard ones, whatever free labels are called."""
+    bound = total.data[0]
+    free = labels_of(mapping.values()) | total.free
+    return len({part for part, _ in bound}) == len(bound) and all(k >= 0 for _, k in free)
 
 
 def _contradicts(atom: Atom, others: Iterable[Atom]) -> bool:
