@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.evaluation import Evaluator
-from tinygraph.algebra.expansion import expand
+from tinygraph.algebra.expansion import Expansion
 from tinygraph.algebra.pairs import Line, Pair
 from tinygraph.algebra.polynomials import UndecidedError
 from tinygraph.algebra.settings import Setting
@@ -116,7 +116,7 @@ def is_not_zero(setting: Setting, left: Polynomial) -> bool:
     evaluated = Evaluator(inputs, setting.axes.length)
     try:
         with np.errstate(all="ignore"):
-            value, terms = evaluated(expand(setting.algebra, left))
+            value, terms = evaluated(Expansion(setting.algebra)(left))
     except (UndecidedError, KeyError):
         return False
     size, scale = np.max(np.abs(value), initial=0), np.max(terms, initial=0)

@@ -65,7 +65,8 @@ class Algebra:
     def __init__(self, *, most_terms: int = 20_000, limit_s: float = 10.0) -> None:
         self.most_terms = most_terms
         self.end = time.monotonic() + limit_s
-        self.fixed: dict[int, int] = {}
+        self.fixed: dict[int, int] = {}  # lengths that are numbers
+        self.tied: dict[int, tuple[int, int]] = {}  # and those that are so many times others
         self.on_check: Callable[[], None] = lambda: None
         self.with_lemmas = False
         self.lemmas: dict[Atom, Atom] = {}
@@ -73,7 +74,9 @@ class Algebra:
         self._fresh = count(1000)
         self._products: dict[Any, tuple[Any, Monomial] | None] = {}
         self._renamed: dict[Any, Polynomial] = {}
-        self.expanded: dict[Atom, Polynomial] = {}
+        self._bare: dict[Atom, Atom] = {}
+        self._forms: dict[Atom, int] = {}
+        self._known_forms: dict[Any, int] = {}
         self._lemma_of: dict[Atom, Atom | None] = {}
         self._nonnegative: dict[Atom, bool] = {}
 
@@ -116,6 +119,9 @@ class Algebra:
         """Give the length of an axis."""
         if axis in self.fixed:
             return self.number(self.fixed[axis])
+        if axis in self.tied:
+            times, other = self.tied[axis]
+            return self.times(self.number(times), self.length(other))
         return self.of(self.atom("length", (axis,), frozenset()))
 
     def delta(self, one: Index, other: Index) -> Polynomial:
@@ -385,6 +391,37 @@ class Algebra:
             return self.summed(inner, moved.values(), lemmas=False)
         operands = [self.rename(dict(p), {**mapping, **moved}) for p in data[1]]
         return self.function(data[0], *operands, bound=tuple(moved.values()))
+
+    def bare(self, atom: Atom) -> Atom:
+        """Give an atom at the labels that nodes have: the first copies of its axes."""
+        if atom not in self._bare:
+            met: dict[int, int] = {}
+            mapping: dict[Label, Index] = {}
+            for label in sorted(atom.free, key=lambda label: (label[0], -label[1])):
+                mapping[label] = (label[0], met.get(label[0], 0))
+                met[label[0]] = met.get(label[0], 0) + 1
+            found = [a for m in self.renamed(atom, mapping) for a, _ in m]
+            self._bare[atom] = found[0] if found else atom
+        return self._bare[atom]
+
+    def form(self, atom: Atom) -> int:
+        """Give the number of what an atom is but for its indices."""
+        if atom not in self._forms:
+            kind, data = atom.kind, atom.data
+            made: Any = data if kind in ("length", "root") else ()
+            if kind == "input":
+                made = data[0], len(data[1])
+            elif kind == "value":
+                made = self._form_of(data[0])
+            elif kind == "sum":
+                made = len(data[0]), self._form_of([(data[1], 1)])
+            elif kind == "call":
+                made = data[0], tuple(self._form_of(p) for p in data[1])
+            self._forms[atom] = self._known_forms.setdefault((kind, made), len(self._known_forms))
+        return self._forms[atom]
+
+    def _form_of(self, terms: Iterable[tuple[Monomial, Any]]) -> Any:
+        return frozenset((frozenset((self.form(a), e) for a, e in m), c) for m, c in terms)
 
     def _moved_sum(self, atom: Atom, mapping: Mapping[Label, Index]) -> Polynomial:
         """Rename free labels of a sum whose bound labels keep their standard names."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.axes import Axes
-from tinygraph.algebra.expansion import remainder
+from tinygraph.algebra.expansion import ZeroTest
 from tinygraph.algebra.lengths import Formulas, primes_besides
 from tinygraph.algebra.pairs import Code, Pair
 from tinygraph.algebra.polynomials import Algebra
 from tinygraph.algebra.reading import Reader
 from tinygraph.graph import Node
 
-__all__ = ["Setting", "Settings"]
+__all__ = ["Fixed", "Setting", "Settings"]
 
 Fixed = frozenset[int]
 
@@ -44,13 +44,19 @@ class Setting:
     joint: Reader
     own: Reader
 
+    def __post_init__(self) -> None:
+        named = (a for k in self.joint.forward for m in self.joint.of[k] for a, _ in m)
+        known = {self.algebra.form(atom) for atom in named if atom.kind == "value"}
+        self.is_zero = ZeroTest(self.algebra, known)
+
     def difference(self, engine: Node, own: Node) -> Polynomial:
-        """Give what is left of the difference of two nodes."""
+        """Give the difference of two nodes; {} where it is known to be 0."""
         ours, theirs = self.joint.of[engine.index], self.own.of[own.index]
         places = zip(self.joint.places[engine.index], self.own.places[own.index], strict=True)
         mapping = {b: a for mine, there in places for a, b in zip(mine, there, strict=True)}
         theirs = self.algebra.rename(theirs, mapping)
-        return remainder(self.algebra, self.algebra.plus(ours, theirs, -1))
+        p = self.algebra.plus(ours, theirs, -1)
+        return {} if self.is_zero(p) else p
 
 
 class Settings:
@@ -98,24 +104,35 @@ class Settings:
         everything = frozenset(self.parts)
         if self._captured(Fixed()):
             return Fixed()
-        self.tied = self._ties()
-        if self.tied:
-            self._pairs.clear()
-            if self._captured(Fixed()):
-                return Fixed()
-        self.tied = {}
+        if self._find_ties():
+            return Fixed()
         alone = {part for part in self.parts if self._captured(everything - {part})}
         return everything - alone if alone and self._captured(everything - alone) else everything
 
-    def _ties(self) -> dict[int, tuple[int, int]]:
-        """Find lengths that are several times another, as the 4 · H of an LSTM."""
+    def _find_ties(self) -> bool:
+        """Tie lengths that are several times another, as the 4 · H of an LSTM, where needed.
+
+        At first as many as can be, to see whether the code runs then; what runs without, is freed.
+        """
         length, ties = self.axes.length, dict[int, tuple[int, int]]()
-        for part in self.parts:
-            for other in self.parts:
-                times, rest = divmod(length[part], length[other])
-                if not rest and 1 < times <= 8 and other not in ties:
-                    ties.setdefault(part, (times, other))
-        return {part: tie for part, tie in ties.items() if tie[1] not in ties}
+        in_order = sorted(self.parts, key=lambda part: length[part])
+        for k, part in enumerate(in_order):
+            bases = [p for p in in_order[:k] if length[part] % length[p] == 0]
+            if bases:
+                base = max(bases, key=lambda p: (length[p], -in_order.index(p)))
+                ties[part] = length[part] // length[base], base
+        if not ties or not self._runs_with(ties):
+            self._runs_with({})
+            return False
+        for part in list(ties):
+            fewer = {p: tie for p, tie in ties.items() if p != part}
+            ties = fewer if self._runs_with(fewer) else ties
+        return self._runs_with(ties)
+
+    def _runs_with(self, ties: dict[int, tuple[int, int]]) -> bool:
+        self.tied = ties
+        self._pairs.clear()
+        return self._captured(Fixed()) is not None
 
     def at(self, fixed: Fixed) -> Setting | None:
         """Read both graphs with these lengths as they are; None where that cannot be."""
@@ -149,6 +166,7 @@ class Settings:
             return None
         both = [(first.length[part], second.length[part], part) for part in first.live()]
         algebra = self._algebra({part: n for n, m, part in both if n == m})
+        algebra.tied = {part: tie for part, tie in self.tied.items() if part not in fixed}
         free = [both for both in both if both[0] != both[1] and both[2] not in self.tied]
         lengths = {part: n for n, _, part in free}, {part: m for _, m, part in free}
         joint, own = (
@@ -167,9 +185,9 @@ class Settings:
             made = []
             for variant in (1, 2):
                 lengths = {part: next(primes) for part in self.parts if part not in fixed}
-                for part, (times, other) in self.tied.items():
-                    if part in lengths and other in lengths:
-                        lengths[part] = times * lengths[other]
+                for part, (times, other) in self.tied.items():  # shorter ones come first
+                    if part in lengths:
+                        lengths[part] = times * lengths.get(other, self.axes.length[other])
                 pair = self._resized(lengths, variant)
                 if pair is None:
                     break

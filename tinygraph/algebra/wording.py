@@ -8,7 +8,7 @@ from typing import Any
 
 from tinygraph.algebra.atoms import Atom, Label, Monomial, Polynomial
 from tinygraph.algebra.expressions import Expression, named, number, product
-from tinygraph.algebra.polynomials import ONE, Algebra
+from tinygraph.algebra.polynomials import Algebra
 from tinygraph.algebra.reading import Reader
 
 __all__ = ["Wording"]
@@ -37,7 +37,6 @@ class Wording:
         self.algebra, self.lengths = algebra, lengths
         self.names: dict[Atom, list[tuple[str, Any]]] = {}
         self.along = False
-        self._bare: dict[Atom, Atom] = {}
         for reader in readers:
             for node in reader.graph.nodes:
                 if node.name and node.role == "forward" and node.index in reader.forward:
@@ -59,21 +58,9 @@ class Wording:
             if c == 1 and len(monomial) == 1:
                 ((atom, e),) = monomial
                 if atom.kind not in ("input", "length", "root"):
-                    names = self.names.setdefault(self.bare(atom), [])
+                    names = self.names.setdefault(self.algebra.bare(atom), [])
                     if e not in [known for _, known in names]:
                         names.append((name, e))
-
-    def bare(self, atom: Atom) -> Atom:
-        """Give an atom at the labels that nodes have: the first copies of its axes."""
-        if atom not in self._bare:
-            met: dict[int, int] = {}
-            mapping: dict[Label, Label] = {}
-            for label in sorted(atom.free, key=lambda label: (label[0], -label[1])):
-                mapping[label] = (label[0], met.get(label[0], 0))
-                met[label[0]] = met.get(label[0], 0) + 1
-            (key,) = self.algebra.renamed(atom, mapping) or [ONE]
-            self._bare[atom] = next((a for a, _ in key), atom)
-        return self._bare[atom]
 
     # ------------------------------------------------------------------ writing
 
@@ -108,7 +95,7 @@ class Wording:
     def _raised(self, atom: Atom, e: Any) -> tuple[Expression, bool]:
         """Write a power of an atom, and say whether it stands above the line."""
         best: tuple[Any, str, Fraction] | None = None
-        for name, known in self.names.get(self.bare(atom), ()):
+        for name, known in self.names.get(self.algebra.bare(atom), ()):
             times = Fraction(e) / Fraction(known)
             if times.denominator == 1:
                 rank = abs(times), times < 0
