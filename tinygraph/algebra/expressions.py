@@ -25,7 +25,8 @@ class Expression:
     operands : tuple of Expressions
         Of a product, those above the line, `over` of them, then those below it.
     data : object
-        The name, the number, the exponent, or the name of the function; of a sum, the signs.
+        The name, the number, the exponent, or the name of the function; of a sum, the signs. What
+        has no name is a pair, how it is written as text and in LaTeX.
     labels : frozenset
         What it varies along.
     over : int
@@ -228,7 +229,7 @@ def _call(x: Expression, to: _Dialect) -> str:
 
 
 WRITERS: Mapping[str, Callable[[Expression, _Dialect], str]] = {
-    "name": lambda x, to: to.name(x.data),
+    "name": lambda x, to: to.name(x.data) if isinstance(x.data, str) else x.data[to is LATEX],
     "number": _number,
     "product": _product,
     "sum": _sum,

@@ -73,6 +73,12 @@ class Reader:
 
     def read(self) -> Reader:
         """Read every node."""
+        for _ in self.reading():
+            pass
+        return self
+
+    def reading(self) -> Iterator[Node]:
+        """Read every node, and give each one when that is done."""
         for node in self.graph.nodes:
             self.places[node.index] = self._places(node)
             is_forward = self._is_forward(node)
@@ -83,8 +89,8 @@ class Reader:
                 p = self.algebra.value(p) if p and set(p) != {frozenset()} else p
             self.of[node.index] = p
             self.algebra.check(len(p))
+            yield node
         self.algebra.with_lemmas = False
-        return self
 
     def _is_forward(self, node: Node) -> bool:
         is_leaf = node.role in ("forward", "input", "constant") and node.name not in self._upstream

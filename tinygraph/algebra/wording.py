@@ -36,6 +36,7 @@ class Wording:
     ) -> None:
         self.algebra, self.lengths = algebra, lengths
         self.names: dict[Atom, list[tuple[str, Any]]] = {}
+        self.forms: dict[Atom, tuple[str, str]] = {}
         self.along = False
         for reader in readers:
             for node in reader.graph.nodes:
@@ -61,6 +62,12 @@ class Wording:
                     names = self.names.setdefault(self.algebra.bare(atom), [])
                     if e not in [known for _, known in names]:
                         names.append((name, e))
+
+    def register_unnamed(self, form: tuple[str, str], p: Polynomial) -> None:
+        """Let a value without a name be written as the formula that it has in the graph."""
+        atoms = [pair for m in p for pair in m]
+        if len(p) == 1 == len(atoms) and atoms[0][0].kind == "value" and atoms[0][1] == 1:
+            self.forms.setdefault(self.algebra.bare(atoms[0][0]), form)
 
     # ------------------------------------------------------------------ writing
 
@@ -130,6 +137,9 @@ class Wording:
         if kind == "root":
             return number(data[0])
         if kind == "value":
+            form = self.forms.get(self.algebra.bare(atom))
+            if form is not None:
+                return Expression("name", data=form, labels=free)
             return self.polynomial(dict(data[0]))
         if kind == "sum":
             bound, monomial = data

@@ -1,0 +1,265 @@
+"""Emission: formulas as nodes of a graph, which is drawn, written out and run like any other.
+
+Every array lies as the largest does: axes that a value lacks have length 1, or lead and are not
+there. What is the same formula is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tinygraph.algebra.atoms import Label
+from tinygraph.algebra.expressions import Expression
+from tinygraph.engine import ops
+from tinygraph.engine.lengths import Formula
+from tinygraph.engine.primitive import Primitive
+from tinygraph.graph import Gradient, Graph, Node
+from tinygraph.graph.nodes import NOTHING
+
+__all__ = ["Emission"]
+
+Places = Sequence[Sequence[Label]]
+
+
+class Emission:
+    """A graph that is being written: the forward pass of another, and formulas for its gradients.
+
+    Parameters
+    ----------
+    graph : Graph
+        The joint graph.
+    places : mapping
+        The labels of each axis of a node, by its index.
+    layout : Node
+        The node as whose axes all arrays lie.
+    lengths : mapping
+        Of each part.
+    formula : callable
+        Gives the formula of the length of a part in the axes of nodes, or None.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        places: Mapping[int, Places],
+        layout: Node,
+        lengths: Mapping[int, int],
+        formula: Callable[[int], Formula | None],
+    ) -> None:
+        self.graph, self.places, self.lengths, self.formula = graph, places, lengths, formula
+        self.layout = [tuple(axis) for axis in places[layout.index]]
+        self.nodes: list[Node] = []
+        self.moved: dict[int, int] = {}
+        self.gradients: list[Gradient] = []
+        self._written: dict[Expression, Node] = {}
+        for node in graph.nodes:
+            is_forward = node.role in ("input", "forward", "upstream")
+            if is_forward or (node.role == "constant" and self._feeds_forward(node)):
+                self._copy(node)
+        for g in graph.all_gradients:
+            if g.kind == "upstream":
+                self.gradients.append(replace(g, of=self.at(g.of), node=self.at(g.node)))
+
+    def _feeds_forward(self, constant: Node) -> bool:
+        return any(constant in node.inputs for node in self.graph.nodes if node.role == "forward")
+
+    def _copy(self, node: Node) -> None:
+        self.moved[node.index] = len(self.nodes)
+        origin = node.origin
+        if isinstance(origin, Formula):
+            origin = origin.map(self.moved.__getitem__)
+        elif origin and not isinstance(origin, str):
+            origin = MappingProxyType({k: self._moved(x) for k, x in origin.items()})
+        inputs = tuple(self.at(x) for x in node.inputs)
+        self.nodes.append(replace(node, index=len(self.nodes), inputs=inputs, origin=origin))
+
+    def _moved(self, x: Any) -> Any:
+        if isinstance(x, Formula):
+            return x.map(self.moved.__getitem__)
+        if isinstance(x, tuple):
+            return tuple(map(self._moved, x))
+        return slice(*map(self._moved, (x.start, x.stop, x.step))) if isinstance(x, slice) else x
+
+    def at(self, node: Node) -> Node:
+        """Give the copy of a node of the forward pass."""
+        return self.nodes[self.moved[node.index]]
+
+    def finish(self) -> Graph:
+        """Give the graph."""
+        return Graph(
+            nodes=tuple(self.nodes),
+            inputs=tuple(n for n in self.nodes if n.role in ("input", "upstream")),
+            outputs=tuple(self.at(out) for out in self.graph.outputs),
+            all_gradients=tuple(self.gradients),
+            steps=tuple(
+                replace(s, result=self.at(s.result), nodes=tuple(self.at(n) for n in s.nodes))
+                for s in self.graph.steps
+            ),
+            values=NOTHING,
+        )
+
+    # ------------------------------------------------------------------ formulas
+
+    def add(self, gradient: Gradient, formula: Expression) -> Expression:
+        """Write one gradient, and give a reference to it."""
+        node, of = self._write(formula), self.at(gradient.of)
+        if node.shape != of.shape:
+            node = self._fitted(node, of.shape)
+        if node.name is None and node.role == "backward" and node is self.nodes[-1]:
+            node = self.nodes[-1] = replace(node, name=gradient.name)
+            self._written = {x: node if n.index == node.index else n for x, n in self._written.items()}
+        g = replace(
+            gradient, of=of, consumer=None, operand=None, term=None, node=node, kind="whole"
+        )
+        self.gradients.append(g)
+        labels = frozenset(label for axis in self.places[gradient.of.index] for label in axis)
+        return Expression("name", data=gradient.name, labels=labels, source=node.index)
+
+    def _write(self, x: Expression) -> Node:
+        if x not in self._written:
+            self._written[x] = getattr(self, f"_{x.kind}")(x)
+        return self._written[x]
+
+    def _name(self, x: Expression) -> Node:
+        node = x.source if isinstance(x.source, Node) else None
+        if node is None:
+            return self._laid_out(self.nodes[x.source], x.labels)
+        return self._laid_out(self.at(node), x.labels)
+
+    def _product(self, x: Expression) -> Node:
+        scalars = [(y, k < x.over) for k, y in enumerate(x.operands) if not y.labels and _is_number(y)]
+        arrays = [
+            (self._write(y), k < x.over, y)
+            for k, y in enumerate(x.operands)
+            if y.labels or not _is_number(y)
+        ]
+        arrays.sort(key=lambda item: (prod(item[0].shape), not item[1]))
+        first, is_above, _ = arrays[0]
+        out = first if is_above else self._op(ops.inverse, first)
+        above = self._scalar([y for y, up in scalars if up])
+        below = self._scalar([y for y, up in scalars if not up])
+        if above is not None:
+            out = self._op(ops.neg, out) if above.value == -1 else self._op(ops.mul, above, out)
+        if below is not None:
+            out = self._op(ops.div, out, below)
+        for node, up, _ in arrays[1:]:
+            out = self._op(ops.mul if up else ops.div, out, node)
+        return out
+
+    def _sum(self, x: Expression) -> Node:
+        out: Node | None = None
+        for sign, term in zip(x.data, x.operands, strict=True):
+            node = self._write(term)
+            if out is None:
+                out = node if sign > 0 else self._op(ops.neg, node)
+            else:
+                out = self._op(ops.add if sign > 0 else ops.sub, out, node)
+        return out if out is not None else self._constant(Fraction(0), None)
+
+    def _total(self, x: Expression) -> Node:
+        inner = self._write(x.operands[0])
+        bound = set(x.bound[0])
+        missing = len(self.layout) - len(inner.shape)
+        axes = tuple(k for k, axis in enumerate(self.layout[missing:]) if axis and set(axis) <= bound)
+        keepdims = axes != tuple(range(len(axes)))
+        return self._op(ops.sum, inner, axis=axes, keepdims=keepdims)
+
+    def _number(self, x: Expression) -> Node:
+        return self._constant(Fraction(x.data), None)
+
+    # ------------------------------------------------------------------ nodes
+
+    def _scalar(self, factors: Sequence[Expression]) -> Node | None:
+        """Make one number of several; it remembers the lengths that it comes from."""
+        value, formula = Fraction(1), None
+        root = 1.0
+        for x in factors:
+            e = Fraction(1)
+            if x.kind == "power":
+                e, x = Fraction(x.data), x.operands[0]
+            known = self._value(x)
+            more = self.formula(x.source.data[0]) if x.source is not None else known
+            if e.denominator == 1:
+                value *= Fraction(known) ** int(e)
+            else:
+                root *= float(known) ** float(e)
+            if x.source is not None and more is None:
+                formula = None
+                continue
+            if e != 1:
+                more = Formula("**", (more, float(e) if e.denominator > 1 else int(e)))
+            formula = more if formula is None else Formula("*", (formula, more))
+        if root != 1:
+            return self._constant(Fraction(float(value) * root), formula)
+        return None if value == 1 else self._constant(value, formula)
+
+    def _value(self, x: Expression) -> Any:
+        return x.data if x.kind == "number" else self.lengths[x.source.data[0]]
+
+    def _constant(self, value: Fraction, formula: Any) -> Node:
+        origin = formula if isinstance(formula, Formula) else "given"
+        node = Node(
+            len(self.nodes), None, (), NOTHING, (), None, None, 0, "constant", value, (), origin
+        )
+        self.nodes.append(node)
+        return node
+
+    def _op(self, op: Primitive, *inputs: Node, **params: Any) -> Node:
+        like = [
+            np.broadcast_to(np.ones((), x.dtype), x.shape) if x.dtype is not None else 1.0
+            for x in inputs
+        ]
+        value = op.forward(*like, **params)
+        node = Node(
+            len(self.nodes),
+            op,
+            inputs,
+            MappingProxyType(params) if params else NOTHING,
+            np.shape(value),
+            getattr(value, "dtype", None),
+            None,
+            0,
+            "backward",
+        )
+        self.nodes.append(node)
+        return node
+
+    # ------------------------------------------------------------------ axes
+
+    def _laid_out(self, node: Node, labels: frozenset[Label]) -> Node:
+        """Give a node with its axes where the layout has them."""
+        shape = tuple(
+            prod(self.lengths[part] for part, _ in axis) if set(axis) <= labels else 1
+            for axis in self.layout
+        )
+        return self._fitted(node, shape)
+
+    def _fitted(self, node: Node, shape: tuple[int, ...]) -> Node:
+        """Reshape, unless only axes of length 1 are missing in front."""
+        bare = list(shape)
+        while bare and bare[0] == 1 and len(bare) > len(node.shape):
+            bare.pop(0)
+        if tuple(bare) == node.shape:
+            return node
+        target = shape if prod(shape) == prod(node.shape) else node.shape
+        return self._op(ops.reshape, node, shape=target) if target != node.shape else node
+
+
+def _is_number(x: Expression) -> bool:
+    if x.kind == "power":
+        return _is_number(x.operands[0])
+    return x.kind == "number" or (x.kind == "name" and getattr(x.source, "kind", "") == "length")
+
+
+def full_size(nodes: Iterable[Node]) -> int:
+    """Give the size of the largest array."""
+    return max((prod(node.shape) for node in nodes), default=1)
+
+
