@@ -7,17 +7,18 @@ The result is a graph again.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from tinygraph.algebra.atoms import Atom
 from tinygraph.algebra.axes import Axes
 from tinygraph.algebra.emission import Emission, full_size
-from tinygraph.algebra.expressions import Expression, named, written
+from tinygraph.algebra.expressions import Expression, named, product, written
 from tinygraph.algebra.extraction import Extraction
 from tinygraph.algebra.lengths import by_origin, name_parts
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
@@ -92,6 +93,8 @@ class Derivation:
         not pay.
     note : str
         Why nothing was simplified; "" where something was.
+    forward : pair of str
+        The forward pass in one line, as text and in LaTeX.
     """
 
     steps: tuple[DerivationStep, ...]
@@ -101,7 +104,7 @@ class Derivation:
     after: Counts
     graph: Graph
     note: str
-    _forward: tuple[tuple[str, str], tuple[str, str]] = field(default=(("", ""), ("", "")), repr=False)
+    forward: tuple[str, str]
 
     def __str__(self) -> str:
         return self._written("text")
@@ -112,20 +115,24 @@ class Derivation:
 
     def latex(self) -> str:
         """Give the derivation as aligned equations, for amsmath."""
-        rows = []
+        rows, name = [], Notation(self.graph, LATEX).name
+
+        def line(x: Any) -> str:
+            return written(x, "latex", name) if isinstance(x, Expression) else _line(x, "latex")
+
         for step in self.steps:
             for lemma in step.lemmas:
-                total, definition = (_line(x, "latex") for x in (lemma.total, lemma.definition))
+                total, definition = line(lemma.total), line(lemma.definition)
                 rows.append(rf"& \text{{lemma:}} & {total} &= {definition} = 0")
-            head = rf"{step.number} & {_name(step.name, 'latex')}"
+            head = rf"{step.number} && {name(step.name)}"
             for x, _ in step.lines:
-                rows.append(rf"{head} &= {_line(x, 'latex')}")
-                head = "&"
+                rows.append(rf"{head} &= {line(x)}")
+                head = "&&"
         body = " \\\\\n".join(rows)
         return f"\\[\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n\\]"
 
     def _written(self, dialect: str) -> str:
-        lines = [f"Forward:  {self._forward[0][0]}"]
+        lines = [f"Forward:  {self.forward[0]}"]
         for step in self.steps:
             head = f"{step.number}. {step.name}"
             indent = " " * (len(head) + 1)
@@ -140,10 +147,6 @@ class Derivation:
         else:
             lines.append(f"{_counted(self.before)} became {_counted(self.after)}.")
         return "\n".join(lines)
-
-
-def _name(name: str, dialect: str) -> str:
-    return written(named(name), dialect)
 
 
 def _line(x: Any, dialect: str) -> str:
@@ -234,6 +237,7 @@ class _Simplifier:
         self.notations = Notation(graph, TEXT), Notation(graph, LATEX)
         self.before = counts(graph)
         self.targets = _targets(graph)
+        self._signs: tuple[dict[str, str], ...] = ({}, {})
 
     def derivation(self) -> Derivation:
         """Give the derivation; without a gain, that of what was given."""
@@ -245,7 +249,7 @@ class _Simplifier:
         except UndecidedError as error:
             return self._as_given(steps, f"Not simplified: {error}.")
         after = counts(made)
-        if _price(after) >= _price(self.before):
+        if _price(after) > _price(self.before):
             return self._as_given(steps, "Not simplified: what was given is as short.")
         steps = tuple(_with_result(step, formulas, self.recognised) for step in steps)
         return Derivation(
@@ -267,12 +271,15 @@ class _Simplifier:
             steps, (), formulas, self.before, self.before, self.graph, note, self._forward()
         )
 
-    def _forward(self) -> tuple[tuple[str, str], tuple[str, str]]:
+    def _forward(self) -> tuple[str, str]:
         text, latex = (
-            "; ".join(f"{n.name(s.name)} = {n.formula(s.result)}" for s in self.graph.steps)
-            for n in self.notations
+            "; ".join(
+                f"{n.name(s.name)} = {self._with_lengths(n.formula(s.result), k)}"
+                for s in self.graph.steps
+            )
+            for k, n in enumerate(self.notations)
         )
-        return (text, latex), ("", "")
+        return text, latex
 
     # ------------------------------------------------------------------ reading
 
@@ -294,10 +301,45 @@ class _Simplifier:
             if node.role == "forward" and not node.name:
                 self.wording.register_unnamed(self._pair(node), self.reader.of[node.index])
 
+        self._signs = tuple(self._replacements(n) for n in self.notations)
+
+    def _replacements(self, notation: Notation) -> dict[str, str]:
+        """Give how what `derive` calls N, and its signs of sums, are written with all lengths."""
+        dialect = "latex" if notation.language is LATEX else "text"
+        found: dict[str, set[str]] = {}
+        for node in self.graph.nodes:
+            if str(node.op) != "sum":
+                continue
+            places = self.reader.places[node.inputs[0].index]
+            parts = [self.names[label[0]] for k in node.params["axis"] for label in places[k]]
+            written_parts = [written(named(name), dialect) for name in parts]
+            if notation.axes(node) and parts:
+                sign = notation.language.sum_along.format(notation.axes(node))
+                along = "".join(written_parts)
+                names = f"_{along}" if dialect == "text" else f"_{{{along}}}"
+                base = notation.language.sum_along.format("")
+                found.setdefault(sign, set()).add(base + names)
+            if notation.batch == prod(node.inputs[0].shape[k] for k in node.params["axis"]):
+                joined = (" · " if dialect == "text" else r" \, ").join(written_parts)
+                is_one = len(parts) == 1 or dialect == "latex"
+                found.setdefault("N", set()).add(joined if is_one else f"({joined})")
+        return {old: new.pop() for old, new in found.items() if len(new) == 1}
+
+    def _with_lengths(self, text: str, k: int) -> str:
+        """Write a formula of `derive` with the names of lengths that the derivation has."""
+        signs = self._signs[k]
+        for sign in sorted(signs, key=len, reverse=True):
+            if sign != "N":
+                text = text.replace(sign, signs[sign])
+        if "N" in signs and "N" not in self.notations[k]._names:
+            before = r"(?<![\w\\_{])" if k else r"(?<![\w_])"
+            text = re.sub(rf"{before}N(?![\w])", signs["N"].replace("\\", r"\\"), text)
+        return text
+
     def _pair(self, node: Node) -> Any:
         """Write a node without a name, in brackets where it is a sum."""
         texts = [n.formula(node) for n in self.notations]
-        if node.op is not None and node.op.name in ("add", "sub", "mul", "div", "neg", "matmul"):
+        if str(node.op) in ("add", "sub", "mul", "div", "neg", "matmul", "sum", "inverse"):
             return f"({texts[0]})", rf"\left({texts[1]}\right)"
         return tuple(texts)
 
@@ -308,7 +350,8 @@ class _Simplifier:
         for number, g in enumerate(self.graph.gradients, 1):
             if g.kind == "upstream":
                 continue
-            staged = tuple(n.gradient(g) for n in self.notations)
+            texts = (n.gradient(g) for n in self.notations)
+            staged = tuple(self._with_lengths(text, k) for k, text in enumerate(texts))
             p = self.reader.of[g.node.index]
             normal = self.wording.polynomial(p)
             lines: list[tuple[Any, str]] = [(staged, "")]
@@ -336,16 +379,25 @@ class _Simplifier:
 
     def _lemma(self, total: Atom) -> Lemma:
         value = self.algebra.lemmas[total]
-        bound, _ = total.data
-        others = self.algebra.multiplied(pair for pair in total.data[1] if pair[0] is not value)
-        terms = []
+        bound, factors = total.data
+        others = self.algebra.multiplied(pair for pair in factors if pair[0] is not value)
+        terms: list[tuple[int, Expression]] = []
         for monomial, c in dict(value.data[0]).items():
-            term = self.algebra.times({monomial: c}, others)
-            sums = self.algebra.summed(term, bound, lemmas=False)
-            terms.append(sums)
-        shown = [self.wording.polynomial(t) for t in terms if t]
-        shown.sort(key=lambda x: written(x).startswith("−"))
-        definition = Expression("sum", tuple(shown), data=(1,) * len(shown))
+            term = self.algebra.times({monomial: abs(c)}, others)
+            free = frozenset(label for m in term for atom, _ in m for label in atom.free)
+            inner = self.wording.polynomial(term)
+            if free & set(bound):
+                along = tuple(self.names[part] for part, _ in bound) if self.wording.along else ()
+                x = Expression("total", (inner,), bound=(bound, along))
+            else:
+                texts = written(inner), written(inner, "latex")
+                lengths = [named(self.names[part]) for part, _ in bound]
+                x = product([*lengths, named((f"({texts[0]})", rf"\left({texts[1]}\right)"))])
+            terms.append((1 if c > 0 else -1, x))
+        terms.sort(key=lambda term: term[0] < 0)
+        definition = Expression(
+            "sum", tuple(x for _, x in terms), data=tuple(sign for sign, _ in terms)
+        )
         return Lemma(self.wording.atom(total), definition)
 
     # ------------------------------------------------------------------ the result
@@ -389,7 +441,7 @@ class _Simplifier:
     ) -> tuple[Emission | None, dict[str, Expression]]:
         reader, layout = self.reader, self._layout()
         lengths = self.axes.length
-        emission = Emission(self.graph, reader.places, layout, lengths, self._length_formula())
+        emission = Emission(self.graph, reader.places, layout, lengths, self._length_formula(), reader.tables)
         extraction = Extraction(
             self.algebra,
             lengths,
@@ -443,10 +495,11 @@ def _with_result(
     step: DerivationStep, formulas: Mapping[str, Expression], recognised: Mapping[str, str]
 ) -> DerivationStep:
     formula = formulas.get(step.name)
-    if formula is None or written(formula) == _line(step.lines[-1][0], "text"):
+    if formula is None or written(formula) in [_line(x, "text") for x, _ in step.lines]:
         return step
     names = recognised.get(step.name, "")
-    rules = "common factor" if formula.kind == "product" else ""
+    has_bracket = any(x.kind == "sum" for x in formula.operands)
+    rules = "common factor" if formula.kind == "product" and has_bracket else ""
     rules = "; ".join(filter(None, [rules, names and f"recognise {names}"]))
     return replace(step, lines=(*step.lines, (formula, rules)))
 

@@ -6,7 +6,7 @@ there. What is the same formula is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.algebra.atoms import Label
+from tinygraph.algebra.atoms import Atom, Label
 from tinygraph.algebra.expressions import Expression
+from tinygraph.algebra.extraction import is_scalar
 from tinygraph.engine import ops
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import Primitive
@@ -43,6 +44,8 @@ class Emission:
         Of each part.
     formula : callable
         Gives the formula of the length of a part in the axes of nodes, or None.
+    tables : mapping
+        Rows of labels, by the name that indices have.
     """
 
     def __init__(
@@ -52,13 +55,17 @@ class Emission:
         layout: Node,
         lengths: Mapping[int, int],
         formula: Callable[[int], Formula | None],
+        tables: Mapping[str, Any],
     ) -> None:
         self.graph, self.places, self.lengths, self.formula = graph, places, lengths, formula
+        self.tables = tables
         self.layout = [tuple(axis) for axis in places[layout.index]]
         self.nodes: list[Node] = []
         self.moved: dict[int, int] = {}
         self.gradients: list[Gradient] = []
         self._written: dict[Expression, Node] = {}
+        seed = next(g for g in graph.all_gradients if g.kind == "upstream")
+        self.step, self.consumer = seed.step, seed.of
         for node in graph.nodes:
             is_forward = node.role in ("input", "forward", "upstream")
             if is_forward or (node.role == "constant" and self._feeds_forward(node)):
@@ -116,7 +123,14 @@ class Emission:
             node = self.nodes[-1] = replace(node, name=gradient.name)
             self._written = {x: node if n.index == node.index else n for x, n in self._written.items()}
         g = replace(
-            gradient, of=of, consumer=None, operand=None, term=None, node=node, kind="whole"
+            gradient,
+            of=of,
+            consumer=self.at(self.consumer),
+            operand=None,
+            term=None,
+            node=node,
+            step=self.step,
+            kind="whole",
         )
         self.gradients.append(g)
         labels = frozenset(label for axis in self.places[gradient.of.index] for label in axis)
@@ -128,30 +142,70 @@ class Emission:
         return self._written[x]
 
     def _name(self, x: Expression) -> Node:
-        node = x.source if isinstance(x.source, Node) else None
-        if node is None:
-            return self._laid_out(self.nodes[x.source], x.labels)
-        return self._laid_out(self.at(node), x.labels)
+        if isinstance(x.source, Atom):
+            return self._one_hot(x.source)
+        node = self.at(x.source) if isinstance(x.source, Node) else self.nodes[x.source]
+        return self._laid_out(node, x.labels)
+
+    def _one_hot(self, atom: Atom) -> Node:
+        """Write [c = y] as an array."""
+        indices: list[Any] = []
+        for index in atom.data:
+            part, table = (index[2][0], self.tables[index[1]]) if index[0] == "table" else (index[0], None)
+            place = next(k for k, axis in enumerate(self.layout) if part in [p for p, _ in axis])
+            shape = [1] * len(self.layout)
+            shape[place] = self.lengths[part]
+            entries = np.arange(shape[place]) if table is None else table
+            indices.append(entries.reshape(shape))
+        array = (indices[0] == indices[1]).astype(np.float64)
+        node = Node(
+            len(self.nodes),
+            None,
+            (),
+            NOTHING,
+            array.shape,
+            array.dtype,
+            "onehot",
+            self.step,
+            "constant",
+            array,
+        )
+        self.nodes.append(node)
+        return node
 
     def _product(self, x: Expression) -> Node:
-        scalars = [(y, k < x.over) for k, y in enumerate(x.operands) if not y.labels and _is_number(y)]
-        arrays = [
-            (self._write(y), k < x.over, y)
-            for k, y in enumerate(x.operands)
-            if y.labels or not _is_number(y)
-        ]
+        """Multiply, small arrays first, and numbers with the first of them."""
+        factors = [*_factors(x)]
+        above, below = (
+            self._scalar([y for y, up in factors if up is wanted and _is_number(y)])
+            for wanted in (True, False)
+        )
+        arrays = [(self._write(y), up, k) for k, (y, up) in enumerate(factors) if not _is_number(y)]
         arrays.sort(key=lambda item: (prod(item[0].shape), not item[1]))
-        first, is_above, _ = arrays[0]
-        out = first if is_above else self._op(ops.inverse, first)
-        above = self._scalar([y for y, up in scalars if up])
-        below = self._scalar([y for y, up in scalars if not up])
+        out: Node | None = None
+        waiting: Node | None = None  # to be divided by
+        place = 0  # of the first factor of `out`: a product is written in its order
+        for k, (node, up, at) in enumerate(arrays):
+            if not k:
+                node = self._scaled(node, *((above, below) if up else (below, above)))
+            if up:
+                if out is not None:
+                    node = self._op(ops.mul, *((out, node) if place < at else (node, out)))
+                out, place = node, at if out is None else min(place, at)
+                out, waiting = self._over(out, waiting), None
+            elif out is not None:
+                out = self._op(ops.div, out, node)
+            else:
+                waiting = node if waiting is None else self._op(ops.mul, waiting, node)
+        return self._op(ops.inverse, waiting) if out is None and waiting is not None else out  # type: ignore[return-value]
+
+    def _over(self, node: Node, below: Node | None) -> Node:
+        return node if below is None else self._op(ops.div, node, below)
+
+    def _scaled(self, node: Node, above: Node | None, below: Node | None) -> Node:
         if above is not None:
-            out = self._op(ops.neg, out) if above.value == -1 else self._op(ops.mul, above, out)
-        if below is not None:
-            out = self._op(ops.div, out, below)
-        for node, up, _ in arrays[1:]:
-            out = self._op(ops.mul if up else ops.div, out, node)
-        return out
+            node = self._op(ops.mul, above, node)
+        return self._over(node, below)
 
     def _sum(self, x: Expression) -> Node:
         out: Node | None = None
@@ -184,15 +238,11 @@ class Emission:
             e = Fraction(1)
             if x.kind == "power":
                 e, x = Fraction(x.data), x.operands[0]
-            known = self._value(x)
-            more = self.formula(x.source.data[0]) if x.source is not None else known
+            known, more = (x.data, x.data) if x.source is None else self._scalar_atom(x.source)
             if e.denominator == 1:
                 value *= Fraction(known) ** int(e)
             else:
                 root *= float(known) ** float(e)
-            if x.source is not None and more is None:
-                formula = None
-                continue
             if e != 1:
                 more = Formula("**", (more, float(e) if e.denominator > 1 else int(e)))
             formula = more if formula is None else Formula("*", (formula, more))
@@ -200,13 +250,27 @@ class Emission:
             return self._constant(Fraction(float(value) * root), formula)
         return None if value == 1 else self._constant(value, formula)
 
-    def _value(self, x: Expression) -> Any:
-        return x.data if x.kind == "number" else self.lengths[x.source.data[0]]
+    def _scalar_atom(self, atom: Atom) -> tuple[Any, Any]:
+        """Give the number that an atom is, and the formula that it comes from."""
+        if atom.kind == "root":
+            return atom.data[0], atom.data[0]
+        if atom.kind == "length":
+            return self.lengths[atom.data[0]], self.formula(atom.data[0])
+        value, formula = Fraction(0), None
+        for monomial, c in atom.data[0]:
+            term, text = Fraction(c), int(c) if Fraction(c).denominator == 1 else float(c)
+            for a, e in monomial:
+                known, more = self._scalar_atom(a)
+                term *= Fraction(known) ** int(e)
+                text = Formula("*", (text, Formula("**", (more, int(e)))))
+            value += term
+            formula = text if formula is None else Formula("+", (formula, text))
+        return value, formula
 
     def _constant(self, value: Fraction, formula: Any) -> Node:
         origin = formula if isinstance(formula, Formula) else "given"
         node = Node(
-            len(self.nodes), None, (), NOTHING, (), None, None, 0, "constant", value, (), origin
+            len(self.nodes), None, (), NOTHING, (), None, None, self.step, "constant", value, (), origin
         )
         self.nodes.append(node)
         return node
@@ -225,7 +289,7 @@ class Emission:
             np.shape(value),
             getattr(value, "dtype", None),
             None,
-            0,
+            self.step,
             "backward",
         )
         self.nodes.append(node)
@@ -252,10 +316,20 @@ class Emission:
         return self._op(ops.reshape, node, shape=target) if target != node.shape else node
 
 
+def _factors(x: Expression) -> Iterator[tuple[Expression, bool]]:
+    """Give the factors, and whether they are above the line; one over something divides by it."""
+    for k, y in enumerate(x.operands):
+        if y.kind == "product" and not y.over:
+            yield from ((z, k >= x.over) for z in y.operands)
+        else:
+            yield y, k < x.over
+
+
 def _is_number(x: Expression) -> bool:
     if x.kind == "power":
         return _is_number(x.operands[0])
-    return x.kind == "number" or (x.kind == "name" and getattr(x.source, "kind", "") == "length")
+    is_atom = isinstance(x.source, Atom) and is_scalar(x.source)
+    return x.kind == "number" or (x.kind == "name" and is_atom)
 
 
 def full_size(nodes: Iterable[Node]) -> int:

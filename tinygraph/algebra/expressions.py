@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -55,7 +55,7 @@ class Expression:
         return self.operands[self.over :]
 
 
-def named(name: str, labels: frozenset[Label] = frozenset(), source: Any = None) -> Expression:
+def named(name: Any, labels: frozenset[Label] = frozenset(), source: Any = None) -> Expression:
     """Refer to something by name."""
     return Expression("name", data=name, labels=labels, source=source)
 
@@ -132,8 +132,10 @@ LATEX = _Dialect(
 DIALECTS: Mapping[str, _Dialect] = {"text": TEXT, "latex": LATEX}
 
 
-def written(x: Expression, dialect: str = "text") -> str:
-    """Write a formula.
+def written(
+    x: Expression, dialect: str = "text", name: Callable[[str], str] | None = None
+) -> str:
+    """Write a formula, and names by `name` if it is given.
 
     Examples
     --------
@@ -143,7 +145,8 @@ def written(x: Expression, dialect: str = "text") -> str:
     >>> written(Expression("sum", (a, product([a, b])), data=(1, -1)), "latex")
     'a - a \\\\, b'
     """
-    return _write(x, DIALECTS[dialect])
+    to = DIALECTS[dialect]
+    return _write(x, to if name is None else replace(to, name=name))
 
 
 def _write(x: Expression, to: _Dialect) -> str:
@@ -158,7 +161,7 @@ def _number(x: Expression, to: _Dialect) -> str:
         return f"{sign}{value.numerator}"
     short = repr(float(value))
     if value.denominator > 10**4 and Fraction(short) == value:
-        return sign + (latex.number(short) if to is LATEX else short)
+        return sign + (short if to.times is TEXT.times else latex.number(short))
     return sign + to.fraction(str(value.numerator), str(value.denominator), False, False)
 
 
@@ -173,11 +176,11 @@ def _factor(x: Expression, to: _Dialect, *, last: bool = True) -> str:
 def _product(x: Expression, to: _Dialect) -> str:
     above = x.above or (number(1),)
     if x.below:
-        up = _joined(above, to, closed=to is TEXT)
-        down = _joined(x.below, to, closed=to is TEXT and len(x.below) > 1)
+        up = _joined(above, to, closed=to.times is TEXT.times)
+        down = _joined(x.below, to, closed=to.times is TEXT.times and len(x.below) > 1)
         one = x.below[0]
         wrap = len(x.below) > 1 or one.kind in ("sum", "total", "product")
-        return to.fraction(up, down, False, wrap and to is TEXT)
+        return to.fraction(up, down, False, wrap and to.times is TEXT.times)
     return _joined(above, to)
 
 
@@ -219,7 +222,7 @@ def _power(x: Expression, to: _Dialect) -> str:
 def _total(x: Expression, to: _Dialect) -> str:
     (inner,) = x.operands
     text = _write(inner, to)
-    if inner.kind == "sum" or (inner.kind == "product" and to is TEXT):
+    if inner.kind == "sum" or (inner.kind == "product" and to.times is TEXT.times):
         text = to.brackets.format(text)
     return to.total("".join(to.name(b) for b in x.bound[1]), text)
 
@@ -229,7 +232,7 @@ def _call(x: Expression, to: _Dialect) -> str:
 
 
 WRITERS: Mapping[str, Callable[[Expression, _Dialect], str]] = {
-    "name": lambda x, to: to.name(x.data) if isinstance(x.data, str) else x.data[to is LATEX],
+    "name": lambda x, to: to.name(x.data) if isinstance(x.data, str) else x.data[to.times is LATEX.times],
     "number": _number,
     "product": _product,
     "sum": _sum,

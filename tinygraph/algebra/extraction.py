@@ -17,12 +17,11 @@ from typing import Any
 
 from tinygraph.algebra.atoms import Atom, Label, Monomial, Polynomial
 from tinygraph.algebra.expressions import Expression, named, number, product
-from tinygraph.algebra.polynomials import Algebra, free_of
+from tinygraph.algebra.polynomials import Algebra
 
-__all__ = ["Extraction", "Found", "Source"]
+__all__ = ["Extraction", "Found", "Source", "is_scalar"]
 
 FULL, SMALL, UNNAMED, A_FACTOR = 100.0, 1.0, 0.5, 0.01
-SCALARS = ("length", "root")
 MOST_FACTORS = 12
 
 
@@ -111,9 +110,15 @@ class Extraction:
             return Found(0.0, number(0))
         if len(p) == 1:
             ((monomial, c),) = p.items()
-            return self._as_product(monomial, c)
+            found = self._as_product(monomial, abs(Fraction(c)))
+            return found if c > 0 else self._negative(found)
         candidates = (self._with_common(p, common) for common in self._commons(p))
         return min(candidates, key=lambda found: found.cost)
+
+    def _negative(self, found: Found) -> Found:
+        x = found.expression
+        cost = found.cost + self._pass(x.labels)
+        return Found(cost, Expression("sum", (x,), data=(-1,), labels=x.labels))
 
     # ------------------------------------------------------------------ sums of terms
 
@@ -129,10 +134,10 @@ class Extraction:
         scale = Fraction(sizes.pop()) if len(sizes) == 1 else Fraction(1)
         most = frozenset(shared.items())
         small = frozenset(pair for pair in most if not self._is_full(pair[0].free))
-        unscaled = frozenset(pair for pair in most if pair[0].kind not in SCALARS)
-        yield from dict.fromkeys(
-            [(most, scale), (unscaled, Fraction(1)), (small, scale), (frozenset(), Fraction(1))]
-        )
+        unscaled = frozenset(pair for pair in most if not is_scalar(pair[0]))
+        some = [unscaled | _split(m, c)[1][1] for m, c in p.items()]
+        ones = [(m, Fraction(1)) for m in (unscaled, *some, frozenset())]
+        yield from dict.fromkeys([(most, scale), (small, scale), *ones])
 
     def _with_common(self, p: Polynomial, common: tuple[Monomial, Fraction]) -> Found:
         monomial, scale = common
@@ -164,7 +169,7 @@ class Extraction:
         return Found(front.cost + cost + len(split) * self._pass(both.labels), both)
 
     def _weight(self, x: Expression) -> int:
-        return len(x.operands) + 5 * (x.kind == "total")
+        return 1 + sum(map(self._weight, x.operands))
 
     # ------------------------------------------------------------------ products
 
@@ -198,18 +203,20 @@ class Extraction:
             return inner
         if not big[0]:
             return product([inner], big[1])
+        if not inner.over and inner.kind == "product":
+            return product(big[0], [*big[1], *inner.below])
         return product([product(big[0], big[1]), inner])
 
     def _cost_of(self, x: Expression) -> float:
         """Count the passes of a product; those of its factors are counted with them."""
         if x.kind != "product":
             return 0.0
-        inner = sum(self._cost_of(y) for y in x.operands if y.kind == "product")
+        inner = sum(self._cost_of(y) for y in x.operands if y.kind == "product" and y.over)
         plain = [y for y in x.operands if y.labels]
         small = [y for y in plain if not self._is_full(y.labels)]
         full = [y for y in plain if self._is_full(y.labels)]
         has_scalar = len(plain) < len(x.operands)
-        lone = 1 if not x.over or all(y == number(1) for y in x.above) else 0
+        lone = not x.over
         steps = max(len(small) - 1, 0) * SMALL
         if full:
             times = len(full) - 1 + bool(small) + (has_scalar and not small) + (lone and not small)
@@ -224,7 +231,11 @@ class Extraction:
             return _Fold(0.0, (), (Fraction(1), frozenset()))
         if monomial not in self._known:
             self._known[monomial] = NO_FOLD  # while it is being found
-            options = [*self._by_sources(monomial), *self._by_sums(monomial)]
+            options = [
+                *self._by_sources(monomial),
+                *self._by_sums(monomial),
+                *self._by_tables(monomial),
+            ]
             self._known[monomial] = min(options, key=lambda fold: fold.cost, default=NO_FOLD)
         return self._known[monomial]
 
@@ -255,11 +266,20 @@ class Extraction:
             rest = _times(monomial, frozenset([(atom, e)]), -1)
             for drawn in self._drawn_in(atom, rest) if e == 1 else [frozenset()]:
                 outside = self._fold(_times(rest, drawn, -1))
-                total = self._total(atom, drawn)
+                total, scalar = self._total(atom, drawn)
                 if total.cost < inf and outside.cost < inf:
                     factors = (*outside.factors, (total.expression, e))
                     cost = outside.cost + total.cost + A_FACTOR
-                    yield _Fold(cost, factors, outside.scalar)
+                    yield _Fold(cost, factors, _scaled(outside.scalar, scalar, e))
+
+    def _by_tables(self, monomial: Monomial) -> Iterator[_Fold]:
+        """Take [c = y] as an array of zeros and ones."""
+        for atom, e in monomial:
+            if atom.kind == "delta" and e == 1:
+                fold = self._fold(_times(monomial, frozenset([(atom, e)]), -1))
+                one_hot = named("onehot", atom.free, atom)
+                factors = (*fold.factors, (one_hot, 1))
+                yield _Fold(fold.cost + A_FACTOR, factors, fold.scalar)
 
     def _drawn_in(self, total: Atom, outside: Monomial) -> Iterator[Monomial]:
         """Give factors outside that make a known value of what is inside: (Σ dp · e) / Z."""
@@ -285,20 +305,19 @@ class Extraction:
         ((renamed, _),) = self.algebra.rename({monomial: 1}, mapping).items()
         return renamed, tuple(mapping.values())
 
-    def _total(self, total: Atom, drawn: Monomial) -> Found:
+    def _total(self, total: Atom, drawn: Monomial) -> tuple[Found, Any]:
+        """Give the sum of a product, and the number that goes in front of it."""
         monomial, bound = self._inside(total)
-        inner = self._as_product(_times(monomial, drawn, 1), 1)
-        if inner.cost == inf or inner.expression.labels < set(bound):
-            return Found(inf, number(0))
-        cost = inner.cost + self._pass(inner.expression.labels)
+        fold = self._fold(_times(monomial, drawn, 1))
+        inner = self._arranged(fold.factors, Fraction(1), ())
+        if fold.cost == inf or not set(bound) <= inner.labels:
+            return Found(inf, number(0)), fold.scalar
+        cost = fold.cost + self._cost_of(inner) + self._pass(inner.labels)
         along = tuple(self.names.get(part, "") for part, _ in bound) if self.along else ()
         x = Expression(
-            "total",
-            (inner.expression,),
-            labels=free_of(monomial) - set(bound),
-            bound=(bound, along),
+            "total", (inner,), labels=inner.labels - set(bound), bound=(bound, along)
         )
-        return Found(cost, x)
+        return Found(cost, x), fold.scalar
 
     # ------------------------------------------------------------------ costs
 
@@ -309,9 +328,16 @@ class Extraction:
         return FULL if self._is_full(labels) else SMALL
 
 
+def is_scalar(atom: Atom) -> bool:
+    """Whether an atom is a number at given lengths: a length, a root, or N − 1."""
+    if atom.kind == "value":
+        return all(is_scalar(a) for m, _ in atom.data[0] for a, _ in m)
+    return atom.kind in ("length", "root")
+
+
 def _split(monomial: Monomial, c: Any) -> tuple[Monomial, tuple[Fraction, Monomial]]:
     """Part what has entries from what is a number at given lengths."""
-    scalars = frozenset(pair for pair in monomial if pair[0].kind in SCALARS)
+    scalars = frozenset(pair for pair in monomial if is_scalar(pair[0]))
     return monomial - scalars, (Fraction(c), scalars)
 
 
@@ -339,11 +365,22 @@ def _scalars(
 ) -> tuple[list[Expression], list[Expression]]:
     above, below = [number(scale.numerator)], [number(scale.denominator)]
     for atom, e in sorted(scalars, key=lambda pair: pair[0].serial):
-        x = named(names[atom.data[0]], source=atom) if atom.kind == "length" else number(atom.data[0])
+        x = named(_scalar_name(atom, names), source=atom)
         if abs(e) != 1:
             x = Expression("power", (x,), abs(Fraction(e)))
         (above if e > 0 else below).append(x)
     return above, below
+
+
+def _scalar_name(atom: Atom, names: Mapping[int, str]) -> str:
+    if atom.kind == "value":
+        terms = []
+        for m, c in sorted(atom.data[0], key=lambda term: not term[0]):
+            text = " · ".join(_scalar_name(a, names) for a, _ in m) or str(abs(c))
+            terms.append(f"{'−' if c < 0 else '+'} {text}")
+        terms.sort()
+        return f"({' '.join(terms).removeprefix('+ ')})"
+    return names[atom.data[0]] if atom.kind == "length" else str(atom.data[0])
 
 
 def _parts(front: Expression, is_full: Any) -> list[Expression]:

@@ -163,9 +163,11 @@ def by_origin(
         As `Reader` takes it.
     """
     found: dict[tuple[int, ...], Polynomial] = {}
+    numbers = [path for path in numbers_of(graph) if len(path) > 1]
     for node in graph.nodes:
         if node.role != "constant":
-            if str(node.op) in ("index", "scatter") and node.origin and None in node.origin.values():
+            places = [path for path in numbers if path[0] == node.index]
+            if places and node.origin and None in node.origin.values():
                 return None
             continue
         origin = node.origin

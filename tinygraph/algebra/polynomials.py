@@ -255,7 +255,7 @@ class Algebra:
             if least and (e.denominator == 1 or self.is_nonnegative(atom) or _is_even(least)):
                 if atom.kind != "delta":
                     common[atom] = least
-        lead = min(p, key=_order)
+        lead = min(p, key=lambda m: (not m, _order(m)))
         c = abs(p[lead]) if e.denominator > 1 else p[lead]
         inverse = {frozenset((a, -k) for a, k in common.items()): Fraction(1) / c}
         rest = self.times(p, inverse)
@@ -567,7 +567,8 @@ class Algebra:
                     rest = self.multiplied(pair for pair in monomial if pair[0] is not atom)
                     inner = self.times(dict(atom.data[0]), rest)
                     inner = self.rename(inner, moved)
-                    if not self.summed(inner, moved.values(), lemmas=True):
+                    sums = (self.summed(inner, moved.values(), lemmas=by) for by in (False, True))
+                    if not all(sums):
                         self._lemma_of[total] = atom
                         break
         by = self._lemma_of[total]

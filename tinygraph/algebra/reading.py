@@ -45,6 +45,8 @@ class Reader:
         The polynomial of each node, by its index.
     forward : set of int
         The nodes of the forward pass, and what depends on nothing else.
+    tables : dict
+        Rows of labels that entries are picked by, by the name that indices have for them.
 
     Examples
     --------
@@ -69,6 +71,7 @@ class Reader:
         self.places: dict[int, Places] = {}
         self.read_number = constant or (lambda path, value: algebra.number(literal(value)))
         self.forward: set[int] = set()
+        self.tables: dict[str, Any] = {}
         self._upstream = frozenset(upstream)
 
     def read(self) -> Reader:
@@ -155,7 +158,10 @@ class Reader:
         return self.algebra.input(f"constant {_digest(value)}", labels)
 
     def _row(self, table: Any, length: int, label: Label) -> Index:
-        return label if is_arange(table, length) else ("table", _digest(table), label)
+        if is_arange(table, length):
+            return label
+        self.tables[_digest(table)] = table
+        return ("table", _digest(table), label)
 
     # ------------------------------------------------------------------ elementwise
 
