@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygraph.algebra.copying import copied, plain
 from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
-from tinygraph.algebra.watching import Assigned, Watch
+from tinygraph.algebra.watching import Assigned, Source, Watch, source_of
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
@@ -51,6 +51,8 @@ class Written:
     printed : str
     changed : tuple of str
         The parameters whose arrays it wrote into, `dout` or `cache`.
+    returned : int
+        The line of the statement that it returned from; 0 where that is not known.
     """
 
     gradients: Mapping[str, Any]
@@ -59,6 +61,7 @@ class Written:
     upstream: Mapping[str, Any]
     printed: str
     changed: tuple[str, ...]
+    returned: int
 
 
 class _Slot(NamedTuple):
@@ -91,6 +94,8 @@ class Passes:
         Results of floats that have none.
     called : str
         How `backward` is called: ``batchnorm_backward(dout, cache)``.
+    source : Source or None
+        The text of `backward`.
 
     Raises
     ------
@@ -138,6 +143,7 @@ class Passes:
                     "call it as in check(forward, backward, x, gamma, beta)"
                 )
         self.forward, self.backward = forward, backward
+        self.source: Source | None = source_of(backward)
         self.inputs: dict[str, Tensor] = {}
         bound = _bound(forward, args, kwargs or {})
         self._leaves(bound.arguments, [wrt] if isinstance(wrt, str) else wrt)
@@ -280,15 +286,18 @@ class Passes:
 
     # ------------------------------------------------------------------ running backward
 
-    def plain(self, upstream: Mapping[str, Any]) -> Written:
+    def plain(self, upstream: Mapping[str, Any], backward: Function | None = None) -> Written:
         """Run the backward pass on arrays of its own, which it may write into.
 
         Parameters
         ----------
         upstream : mapping
             Arrays by the name of the output.
+        backward : callable, optional
+            A variant of the backward pass, to be called as it is; a function where it is a method.
         """
-        return self._run(plain, {k: np.array(g, np.float64) for k, g in upstream.items()}, _kept)
+        arrays = {k: np.array(g, np.float64) for k, g in upstream.items()}
+        return self._run(plain, arrays, _kept, backward)
 
     def traced(self, upstream: Mapping[str, Any]) -> Written:
         """Run the backward pass on the tensors of the forward pass, traced.
@@ -305,16 +314,21 @@ class Passes:
         )
 
     def _run(
-        self, leaf: Callable[[Tensor], Any], upstream: dict[str, Any], kept: Callable[[Any], Any]
+        self,
+        leaf: Callable[[Tensor], Any],
+        upstream: dict[str, Any],
+        kept: Callable[[Any], Any],
+        variant: Function | None = None,
     ) -> Written:
         memo: dict[int, Any] = {}
         backward, given = self.backward, []
         if inspect.ismethod(backward):
             backward = copied(backward, leaf, memo)
+            variant = variant and variant.__get__(backward.__self__)
         for slot in self._slots:
             given.append(upstream[slot.output] if slot.output else copied(slot.value, leaf, memo))
         before = [copied(value, leaf) for value in given]
-        watch = Watch(backward, kept)
+        watch = Watch(variant or backward, kept, self.source)
         run = trace(watch.run) if leaf is not plain else watch.run
         pairs = list(zip(self._slots, given, strict=True))
         with np.errstate(all="ignore"), _quiet() as printed:
@@ -342,6 +356,7 @@ class Passes:
                 for (slot, now), was in zip(pairs, before, strict=True)
                 if not _equal(now, was)
             ),
+            watch.returned,
         )
 
     def _gradients(

@@ -174,6 +174,8 @@ class Watch:
                 self._look(frame, variables)
                 if event == "return":
                     self.variables = variables
+                    last = self.statements.get(frame.f_lineno)
+                    self.returned = last.first if last else 0
             inner = inner and inner(frame, event, arg)
             return line
 
