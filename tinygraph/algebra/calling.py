@@ -310,12 +310,12 @@ class Passes:
         """
         leaves = {k: Tensor(g, name=self._upstream.get(k, f"d{k}")) for k, g in upstream.items()}
         return self._run(
-            lambda tensor: tensor, leaves, lambda x: x if isinstance(x, Tensor) else _kept(x)
+            lambda recorded: recorded, leaves, lambda x: x if isinstance(x, Tensor) else _kept(x)
         )
 
     def _run(
         self,
-        leaf: Callable[[Tensor], Any],
+        leaf: Callable[[Any], Any],
         upstream: dict[str, Any],
         kept: Callable[[Any], Any],
         variant: Function | None = None,

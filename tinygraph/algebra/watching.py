@@ -130,19 +130,26 @@ class Watch:
     kept : callable
         Makes of a value what is remembered of it: a copy, where it may be changed in place; None
         for what is of no interest.
+    source : Source, optional
+        Where the lines are from; by default that of `fn`.
 
     Attributes
     ----------
     assigned : list of Assigned
     variables : dict
         The local variables as the function returned.
+    returned : int
+        The line of the statement that it returned from; 0 where that is not known.
     """
 
-    def __init__(self, fn: Callable[..., Any], kept: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], kept: Callable[[Any], Any], source: Source | None = None
+    ) -> None:
         self.fn, self.kept = fn, kept
         self.code: CodeType | None = getattr(python_function(fn), "__code__", None)
-        source = source_of(fn)
+        source = source or source_of(fn)
         self.statements = source.statements if source else {}
+        self.returned = 0
         self.assigned: list[Assigned] = []
         self.variables: dict[str, Any] = {}
         self._frame: FrameType | None = None
