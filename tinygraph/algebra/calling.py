@@ -27,7 +27,7 @@ from tinygraph.algebra.watching import Assigned, Source, Watch, source_of
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
-__all__ = ["Passes", "Written"]
+__all__ = ["Function", "Passes", "Slot", "Written"]
 
 Function = Callable[..., Any]
 _NOTHING: Any = object()
@@ -64,7 +64,7 @@ class Written:
     returned: int
 
 
-class _Slot(NamedTuple):
+class Slot(NamedTuple):
     """What one parameter of the backward pass is given: an upstream gradient or a value."""
 
     parameter: inspect.Parameter
@@ -94,6 +94,8 @@ class Passes:
         Results of floats that have none.
     called : str
         How `backward` is called: ``batchnorm_backward(dout, cache)``.
+    slots : list of Slot
+        What each parameter of `backward` is given.
     source : Source or None
         The text of `backward`.
 
@@ -153,10 +155,10 @@ class Passes:
         self._variables = {**watch.variables, **_defaulted(bound)}
         self._results = _named_results(result, watch.variables)
         self.outputs: dict[str, Tensor] = {}
-        self._slots = self._plan()
+        self.slots = self._plan()
         self.ignored = tuple(k for k in self._candidates() if k not in self.outputs)
         given = ", ".join(
-            f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p, *_ in self._slots
+            f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p, *_ in self.slots
         )
         self.called = f"{_name(backward)}({given})"
 
@@ -205,7 +207,7 @@ class Passes:
             if isinstance(value, Tensor) and id(value) not in leaves
         }
 
-    def _plan(self) -> list[_Slot]:
+    def _plan(self) -> list[Slot]:
         """Decide what each parameter of the backward pass is given."""
         candidates, name = self._candidates(), _name(self.backward)
         if not candidates:
@@ -226,9 +228,9 @@ class Passes:
         slots = []
         for p in parameters:
             if p.kind is p.VAR_POSITIONAL:
-                slots += [_Slot(p, "", x) for x in left]
+                slots += [Slot(p, "", x) for x in left]
             elif p.name in upstream or values[p.name] is not _NOTHING:
-                slots.append(_Slot(p, upstream.get(p.name, ""), values[p.name]))
+                slots.append(Slot(p, upstream.get(p.name, ""), values[p.name]))
         return slots
 
     def _lookup(self, p: inspect.Parameter) -> Any:
@@ -325,12 +327,12 @@ class Passes:
         if inspect.ismethod(backward):
             backward = copied(backward, leaf, memo)
             variant = variant and variant.__get__(backward.__self__)
-        for slot in self._slots:
+        for slot in self.slots:
             given.append(upstream[slot.output] if slot.output else copied(slot.value, leaf, memo))
         before = [copied(value, leaf) for value in given]
         watch = Watch(variant or backward, kept, self.source)
         run = trace(watch.run) if leaf is not plain else watch.run
-        pairs = list(zip(self._slots, given, strict=True))
+        pairs = list(zip(self.slots, given, strict=True))
         with np.errstate(all="ignore"), _quiet() as printed:
             result = run(
                 *(
