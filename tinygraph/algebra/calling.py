@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygraph.algebra.copying import copied, plain
 from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
-from tinygraph.algebra.watching import Assigned, Source, Watch, source_of
+from tinygraph.algebra.watching import Assigned, Kept, Source, Watch, source_of
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
@@ -149,7 +149,7 @@ class Passes:
         self.inputs: dict[str, Tensor] = {}
         bound = _bound(forward, args, kwargs or {})
         self._leaves(bound.arguments, [wrt] if isinstance(wrt, str) else wrt)
-        watch = Watch(forward, lambda value: None)
+        watch = Watch(forward, None)
         with np.errstate(all="ignore"), _quiet():
             result = trace(watch.run)(*bound.args, **bound.kwargs)
         self._variables = {**watch.variables, **_defaulted(bound)}
@@ -288,7 +288,9 @@ class Passes:
 
     # ------------------------------------------------------------------ running backward
 
-    def plain(self, upstream: Mapping[str, Any], backward: Function | None = None) -> Written:
+    def plain(
+        self, upstream: Mapping[str, Any], backward: Function | None = None, *, lines: bool = True
+    ) -> Written:
         """Run the backward pass on arrays of its own, which it may write into.
 
         Parameters
@@ -297,9 +299,11 @@ class Passes:
             Arrays by the name of the output.
         backward : callable, optional
             A variant of the backward pass, to be called as it is; a function where it is a method.
+        lines : bool, optional
+            Whether to take down what the lines assign, which takes most of the time.
         """
         arrays = {k: np.array(g, np.float64) for k, g in upstream.items()}
-        return self._run(plain, arrays, _kept, backward)
+        return self._run(plain, arrays, _kept if lines else None, backward)
 
     def traced(self, upstream: Mapping[str, Any]) -> Written:
         """Run the backward pass on the tensors of the forward pass, traced.
@@ -319,7 +323,7 @@ class Passes:
         self,
         leaf: Callable[[Any], Any],
         upstream: dict[str, Any],
-        kept: Callable[[Any], Any],
+        kept: Kept,
         variant: Function | None = None,
     ) -> Written:
         memo: dict[int, Any] = {}
@@ -385,7 +389,10 @@ class Passes:
             else:
                 unnamed.append((labels[0] if labels else "", x))
         left = [k for k in inputs if k not in gradients]
-        if unnamed and len(unnamed) == len(left) and not others:
+        fit = not gradients or [np.size(x) for _, x in unnamed] == [
+            self.inputs[k].data.size for k in left
+        ]
+        if unnamed and len(unnamed) == len(left) and fit and not others:
             gradients |= {k: x for k, (_, x) in zip(left, unnamed, strict=True)}
             unnamed = []
         if not gradients and len(unnamed) == 1:

@@ -4,7 +4,8 @@ In the order in which to read it: `guarding`, `differences`, `gradient_report`, 
 `magnitudes`, `gradients` (`gradcheck`);
 `batches`, `by_hand`, `rational`, `reports`, `closeness`, `evidence`, `exact`,
 `comparison` (`compare`);
-`reference`, `marking`, `variants`, `repairs`, `mending`, `line_reports`, `own_backward` (`check`).
+`reference`, `marking`, `variants`, `repairs`, `mending`, `blaming`, `line_reports`,
+`own_backward` (`check`).
 """
 
 from tinygraph.checks.comparison import compare

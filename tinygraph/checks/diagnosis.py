@@ -17,7 +17,18 @@ import numpy as np
 
 from tinygraph.checks.differences import CENTRAL_STEP
 
-__all__ = ["kink", "likely_cause", "not_analytic", "not_finite", "rounding", "wrong_shape"]
+__all__ = [
+    "PERHAPS",
+    "kink",
+    "likely_cause",
+    "not_analytic",
+    "not_finite",
+    "rounding",
+    "wrong_shape",
+]
+
+PERHAPS = "missing path: what is missing"
+"""Begins what is told by a pattern of the numbers, and may have another cause."""
 
 
 def not_finite(name: str, analytic: Any, numeric: Any) -> str:
@@ -211,7 +222,7 @@ def _lost_sum(analytic: Any, numeric: Any) -> str:
     for axis, length in enumerate(gap.shape):
         if length > 1 and np.ptp(gap, axis).max() <= 1e-6 * np.abs(gap).max():
             return (
-                f"missing path: what is missing is the same all along axis {axis}, as if "
+                f"{PERHAPS} is the same all along axis {axis}, as if "
                 "a path through a sum or mean over that axis were lost"
             )
     return ""
@@ -227,7 +238,7 @@ def _lost_variance(analytic: Any, numeric: Any, at: Any) -> str:
         slope = np.sum(gap * away, axis, keepdims=True) / np.sum(away * away, axis, keepdims=True)
         if np.abs(gap - slope * away).max() <= 1e-6 * np.abs(gap).max():
             return (
-                f"missing path: what is missing grows along axis {axis} with the distance from "
+                f"{PERHAPS} grows along axis {axis} with the distance from "
                 "the mean, as if a path through a variance over that axis were lost"
             )
     return ""

@@ -8,7 +8,7 @@ is right where its value is that of a gradient. What is neither is told apart fr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Mark:
     error : float or None
     is_result : bool
         Whether it is what the function returned, and no variable.
+    by_value : bool
+        Whether its name says nothing.
+    is_innocent : bool
+        Whether it is called like a gradient and means something else.
     """
 
     line: int
@@ -46,6 +50,8 @@ class Mark:
     passed: bool | None = None
     error: float | None = None
     is_result: bool = False
+    by_value: bool = False
+    is_innocent: bool = False
 
 
 def marks(written: Written, reference: Reference, inputs: Mapping[str, Any]) -> list[Mark]:
@@ -132,7 +138,7 @@ class _Judge:
         if np.any(one.value):
             for known in self.reference.gradients:
                 if (e := error(one.value, known)) <= TOLERANCE:
-                    return _mark(one, known, e)
+                    return replace(_mark(one, known, e), by_value=True)
             for known in self.reference.forward:
                 if error(one.value, known) <= TOLERANCE:
                     return Mark(one.line, one.name, one.value, known)

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygraph.algebra.calling import Passes, Written
 from tinygraph.algebra.copying import copied, plain
-from tinygraph.checks.repairs import edits
+from tinygraph.checks.repairs import Scope, edits, size
 from tinygraph.checks.variants import Variants, statement_at
 
 __all__ = ["Mended", "mend"]
 
-MOST_NAMES = 24
+MOST_NAMES, MOST_COUNTS = 24, 4
 
-Verdict = Callable[[Written], bool]
+Verdict = Callable[[Written], bool | None]
 
 
 class Mended(NamedTuple):
@@ -33,10 +34,18 @@ class Mended(NamedTuple):
     kind : str
     text : str
         The line as it should be.
+    line : int
+    rank : tuple
+        Less is better: whether something is wrong still, and how large the change is.
+    function : callable
+        The backward pass with that line.
     """
 
     kind: str
     text: str
+    line: int
+    rank: tuple[bool, int]
+    function: Callable[..., Any]
 
 
 def mend(
@@ -47,9 +56,10 @@ def mend(
     is_right: Callable[[Any], bool] | None,
     verdict: Verdict,
     *,
+    lengths: bool,
     until: float,
 ) -> Mended | None:
-    """Find a change of one statement after which the backward pass is right.
+    """Find the smallest change of one statement after which the backward pass is right.
 
     Parameters
     ----------
@@ -62,7 +72,10 @@ def mend(
         Whether a value is the one that the statement should give; without it, every change is
         tried in the whole function.
     verdict : callable
-        Whether a whole run of the changed function is right where the original is not.
+        Of a whole run of the changed function: whether anything is wrong still, or None if it is
+        no better than the original.
+    lengths : bool
+        Whether a length may be missing, as the N of a mean.
     until : float
         When to give up, by `time.perf_counter`.
     """
@@ -76,16 +89,34 @@ def mend(
     if _attempt(passes, watching, upstream[0]) is None or not scope:
         return None
     statement = statement_at(tree, line)
-    outside = {**variants.fn.__globals__, **scope}
-    for kind, changed in edits(statement, list(_numbers(scope))[:MOST_NAMES]):
-        if time.perf_counter() > until:
-            return None
-        if is_right is not None and not _gives(changed, outside, is_right):
-            continue
-        text = ast.unparse(ast.fix_missing_locations(changed))
-        written = _attempt(passes, _compiled(variants, tree, statement, changed), upstream[1])
-        if written is not None and verdict(written):
-            return Mended(kind, text)
+    outside, others = {**variants.fn.__globals__, **scope}, _numbers(scope, lengths)
+    before, original = size(statement), ast.unparse(statement)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what some changes look like
+        costs = [
+            # another number may be right by chance, where it is a length
+            abs(size(changed) - before) + 2 * (kind == "constant")
+            for kind, changed in edits(statement, others)
+        ]
+        for cost in sorted(set(costs)):
+            best = None
+            for (kind, changed), its in zip(edits(statement, others), costs, strict=True):
+                if time.perf_counter() > until:
+                    return best
+                if its != cost or (is_right and not _gives(changed, outside, is_right)):
+                    continue
+                text = ast.unparse(ast.fix_missing_locations(changed))
+                if text == original:
+                    continue
+                function = _compiled(variants, tree, statement, changed)
+                written = _attempt(passes, function, upstream[1])
+                rest = None if written is None else verdict(written)
+                if rest is not None and (best is None or (rest, cost) < best.rank):
+                    best = Mended(kind, text, line, (rest, cost), function)
+                if best is not None and not best.rank[0]:
+                    return best
+            if best is not None:
+                return best
     return None
 
 
@@ -96,7 +127,7 @@ def _compiled(
         return variants.compiled(tree)
     fresh = variants.tree()
     place = statement_at(fresh, old.lineno)
-    for part in ast.walk(new):
+    for part in ast.walk(ast.copy_location(new, old)):
         ast.copy_location(part, old)
     for node in ast.walk(fresh):
         for value in vars(node).values():
@@ -109,7 +140,7 @@ def _attempt(
     passes: Passes, function: Callable[..., Any], upstream: Mapping[str, Any]
 ) -> Written | None:
     try:
-        return passes.plain(upstream, function)
+        return passes.plain(upstream, function, lines=False)
     except Exception:  # a change that does not fit, such as a transpose
         return None
 
@@ -127,13 +158,15 @@ def _gives(statement: ast.stmt, scope: dict[str, Any], is_right: Callable[[Any],
         return False
 
 
-def _numbers(scope: Mapping[str, Any]) -> Iterator[str]:
+def _numbers(scope: Mapping[str, Any], lengths: bool) -> Scope:
     """Give the variables that hold numbers, and the entries of dictionaries that do."""
+    entries: dict[str, Any] = {}
     for name, value in scope.items():
-        if isinstance(value, dict):
-            yield from (f"{name}[{k!r}]" for k, x in value.items() if _is_number(x))
-        elif _is_number(value):
-            yield name
+        inner = value if isinstance(value, dict) else {}
+        entries |= {f"{name}[{key!r}]": x for key, x in inner.items()} or {name: value}
+    names = [name for name, x in entries.items() if _is_number(x)]
+    counts = [name for name in names if isinstance(entries[name], int)]
+    return Scope(names[:MOST_NAMES], counts[: MOST_COUNTS * lengths])
 
 
 def _is_number(x: Any) -> bool:

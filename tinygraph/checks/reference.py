@@ -48,6 +48,11 @@ class Known:
     via: str = ""
     depth: int = 0
 
+    @property
+    def is_of_input(self) -> bool:
+        """Whether it is the whole gradient of an input, which has a shape to keep."""
+        return self.depth == 0 and self.kind != "part"
+
 
 class Reference:
     """All values and gradients of a graph for one upstream gradient.

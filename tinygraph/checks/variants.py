@@ -61,7 +61,7 @@ class Variants:
         nothing = ast.Constant(None)
         tree.args.defaults = [nothing] * len(tree.args.defaults)
         tree.args.kw_defaults = [one and nothing for one in tree.args.kw_defaults]
-        return tree
+        return ast.fix_missing_locations(tree)
 
     def can_change(self, line: int) -> bool:
         """Whether a line is a statement that computes something."""
@@ -114,7 +114,7 @@ class Variants:
         forced: Sequence[Forced] = (),
         look: Callable[[dict[str, Any]], None] | None = None,
     ) -> Callable[..., Any]:
-        """Make a function of a tree.
+        """Make a function of a tree, every node of which has its line.
 
         Raises
         ------
@@ -126,7 +126,6 @@ class Variants:
         text = f"def outer({', '.join([*free, _RIGHT, _LOOK])}):\n    return {tree.name}"
         outer = ast.parse(text)
         outer.body[0].body.insert(0, tree)  # type: ignore[attr-defined]
-        ast.fix_missing_locations(outer)
         space: dict[str, Any] = {}
         exec(compile(outer, fn.__code__.co_filename, "exec"), fn.__globals__, space)
         cells = [_content(cell) for cell in fn.__closure__ or ()]
