@@ -35,7 +35,7 @@ WINGS = {
     "optim": {"nn", "engine"},
     "writing": {"graph", "engine"},
     "drawing": {"writing", "graph", "files"},
-    "checks": {"writing", "graph", "batchnorm", "engine"},
+    "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
     "cli": {"checks", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},
     "__init__": {

@@ -9,6 +9,7 @@ Whatever is named here is imported when it is first used.
 - `draw`: the snapshot as a picture.
 - `derive`: the snapshot as equations, or as the source of a NumPy module.
 - `compare`: staged BatchNorm against the closed form.
+- `check`: a backward pass of one's own, line by line.
 - `gradcheck`: any gradient against the complex step or differences.
 - `batchnorm`: BatchNorm staged, in closed form and as a Jacobian.
 - `nn`, `optim`: layers, losses and optimizers.
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tinygraph import batchnorm, nn, ops, optim
-    from tinygraph.checks import GradientMismatch, compare, gradcheck
+    from tinygraph.checks import GradientMismatch, check, compare, gradcheck
     from tinygraph.drawing import draw
     from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
     from tinygraph.graph import Graph
@@ -33,6 +34,7 @@ __all__ = [
     "Graph",
     "Tensor",
     "batchnorm",
+    "check",
     "compare",
     "derive",
     "detect_anomaly",
@@ -50,6 +52,7 @@ _WINGS = {
     "GradientMismatch": "checks",
     "Graph": "graph",
     "Tensor": "engine",
+    "check": "checks",
     "compare": "checks",
     "derive": "writing",
     "detect_anomaly": "engine",

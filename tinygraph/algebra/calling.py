@@ -23,11 +23,11 @@ import numpy as np
 
 from tinygraph.algebra.copying import copied, plain
 from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
-from tinygraph.algebra.watching import Assigned, Watch
+from tinygraph.algebra.watching import Assigned, Kept, Source, Watch, source_of
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
-__all__ = ["Passes", "Written"]
+__all__ = ["Function", "Passes", "Slot", "Written"]
 
 Function = Callable[..., Any]
 _NOTHING: Any = object()
@@ -51,6 +51,8 @@ class Written:
     printed : str
     changed : tuple of str
         The parameters whose arrays it wrote into, `dout` or `cache`.
+    returned : int
+        The line of the statement that it returned from; 0 where that is not known.
     """
 
     gradients: Mapping[str, Any]
@@ -59,9 +61,10 @@ class Written:
     upstream: Mapping[str, Any]
     printed: str
     changed: tuple[str, ...]
+    returned: int
 
 
-class _Slot(NamedTuple):
+class Slot(NamedTuple):
     """What one parameter of the backward pass is given: an upstream gradient or a value."""
 
     parameter: inspect.Parameter
@@ -91,6 +94,10 @@ class Passes:
         Results of floats that have none.
     called : str
         How `backward` is called: ``batchnorm_backward(dout, cache)``.
+    slots : list of Slot
+        What each parameter of `backward` is given.
+    source : Source or None
+        The text of `backward`.
 
     Raises
     ------
@@ -138,19 +145,20 @@ class Passes:
                     "call it as in check(forward, backward, x, gamma, beta)"
                 )
         self.forward, self.backward = forward, backward
+        self.source: Source | None = source_of(backward)
         self.inputs: dict[str, Tensor] = {}
         bound = _bound(forward, args, kwargs or {})
         self._leaves(bound.arguments, [wrt] if isinstance(wrt, str) else wrt)
-        watch = Watch(forward, lambda value: None)
+        watch = Watch(forward, None)
         with np.errstate(all="ignore"), _quiet():
             result = trace(watch.run)(*bound.args, **bound.kwargs)
         self._variables = {**watch.variables, **_defaulted(bound)}
         self._results = _named_results(result, watch.variables)
         self.outputs: dict[str, Tensor] = {}
-        self._slots = self._plan()
+        self.slots = self._plan()
         self.ignored = tuple(k for k in self._candidates() if k not in self.outputs)
         given = ", ".join(
-            f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p, *_ in self._slots
+            f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p, *_ in self.slots
         )
         self.called = f"{_name(backward)}({given})"
 
@@ -199,7 +207,7 @@ class Passes:
             if isinstance(value, Tensor) and id(value) not in leaves
         }
 
-    def _plan(self) -> list[_Slot]:
+    def _plan(self) -> list[Slot]:
         """Decide what each parameter of the backward pass is given."""
         candidates, name = self._candidates(), _name(self.backward)
         if not candidates:
@@ -220,9 +228,9 @@ class Passes:
         slots = []
         for p in parameters:
             if p.kind is p.VAR_POSITIONAL:
-                slots += [_Slot(p, "", x) for x in left]
+                slots += [Slot(p, "", x) for x in left]
             elif p.name in upstream or values[p.name] is not _NOTHING:
-                slots.append(_Slot(p, upstream.get(p.name, ""), values[p.name]))
+                slots.append(Slot(p, upstream.get(p.name, ""), values[p.name]))
         return slots
 
     def _lookup(self, p: inspect.Parameter) -> Any:
@@ -280,15 +288,22 @@ class Passes:
 
     # ------------------------------------------------------------------ running backward
 
-    def plain(self, upstream: Mapping[str, Any]) -> Written:
+    def plain(
+        self, upstream: Mapping[str, Any], backward: Function | None = None, *, lines: bool = True
+    ) -> Written:
         """Run the backward pass on arrays of its own, which it may write into.
 
         Parameters
         ----------
         upstream : mapping
             Arrays by the name of the output.
+        backward : callable, optional
+            A variant of the backward pass, to be called as it is; a function where it is a method.
+        lines : bool, optional
+            Whether to take down what the lines assign, which takes most of the time.
         """
-        return self._run(plain, {k: np.array(g, np.float64) for k, g in upstream.items()}, _kept)
+        arrays = {k: np.array(g, np.float64) for k, g in upstream.items()}
+        return self._run(plain, arrays, _kept if lines else None, backward)
 
     def traced(self, upstream: Mapping[str, Any]) -> Written:
         """Run the backward pass on the tensors of the forward pass, traced.
@@ -301,22 +316,27 @@ class Passes:
         """
         leaves = {k: Tensor(g, name=self._upstream.get(k, f"d{k}")) for k, g in upstream.items()}
         return self._run(
-            lambda tensor: tensor, leaves, lambda x: x if isinstance(x, Tensor) else _kept(x)
+            lambda recorded: recorded, leaves, lambda x: x if isinstance(x, Tensor) else _kept(x)
         )
 
     def _run(
-        self, leaf: Callable[[Tensor], Any], upstream: dict[str, Any], kept: Callable[[Any], Any]
+        self,
+        leaf: Callable[[Any], Any],
+        upstream: dict[str, Any],
+        kept: Kept,
+        variant: Function | None = None,
     ) -> Written:
         memo: dict[int, Any] = {}
         backward, given = self.backward, []
         if inspect.ismethod(backward):
             backward = copied(backward, leaf, memo)
-        for slot in self._slots:
+            variant = variant and variant.__get__(backward.__self__)
+        for slot in self.slots:
             given.append(upstream[slot.output] if slot.output else copied(slot.value, leaf, memo))
         before = [copied(value, leaf) for value in given]
-        watch = Watch(backward, kept)
+        watch = Watch(variant or backward, kept, self.source)
         run = trace(watch.run) if leaf is not plain else watch.run
-        pairs = list(zip(self._slots, given, strict=True))
+        pairs = list(zip(self.slots, given, strict=True))
         with np.errstate(all="ignore"), _quiet() as printed:
             result = run(
                 *(
@@ -342,6 +362,7 @@ class Passes:
                 for (slot, now), was in zip(pairs, before, strict=True)
                 if not _equal(now, was)
             ),
+            watch.returned,
         )
 
     def _gradients(
@@ -368,7 +389,10 @@ class Passes:
             else:
                 unnamed.append((labels[0] if labels else "", x))
         left = [k for k in inputs if k not in gradients]
-        if unnamed and len(unnamed) == len(left) and not others:
+        fit = not gradients or [np.size(x) for _, x in unnamed] == [
+            self.inputs[k].data.size for k in left
+        ]
+        if unnamed and len(unnamed) == len(left) and fit and not others:
             gradients |= {k: x for k, (_, x) in zip(left, unnamed, strict=True)}
             unnamed = []
         if not gradients and len(unnamed) == 1:

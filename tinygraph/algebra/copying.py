@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine import lengths
+from tinygraph.engine.lengths import Measured
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["copied", "plain"]
@@ -17,13 +19,15 @@ __all__ = ["copied", "plain"]
 _SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes)
 
 
-def plain(tensor: Tensor) -> Any:
-    """Give a tensor's array, which may be written into."""
-    return np.array(tensor.data) if tensor.shape else tensor.data
+def plain(recorded: Any) -> Any:
+    """Give the array of a tensor, which may be written into, or the number that a length is."""
+    if isinstance(recorded, Tensor):
+        return np.array(recorded.data) if recorded.shape else recorded.data
+    return lengths.plain(recorded)
 
 
-def copied(value: Any, leaf: Callable[[Tensor], Any], memo: dict[int, Any] | None = None) -> Any:
-    """Copy a value down to its arrays, with `leaf` of every tensor in it.
+def copied(value: Any, leaf: Callable[[Any], Any], memo: dict[int, Any] | None = None) -> Any:
+    """Copy a value down to its arrays, with `leaf` of every tensor and every length in it.
 
     What is one object there is one object in the copy, so that what is written into an array is
     seen wherever it is held. Functions, classes and what cannot be copied are shared.
@@ -44,12 +48,12 @@ def copied(value: Any, leaf: Callable[[Tensor], Any], memo: dict[int, Any] | Non
     return new
 
 
-def _copy(value: Any, leaf: Callable[[Tensor], Any], memo: dict[int, Any]) -> Any:
+def _copy(value: Any, leaf: Callable[[Any], Any], memo: dict[int, Any]) -> Any:
     def inside(x: Any) -> Any:
         return copied(x, leaf, memo)
 
     kind = type(value)
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | Measured):
         return leaf(value)
     if isinstance(value, _SHARED) or value is None:
         return value

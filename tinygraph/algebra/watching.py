@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Assigned", "Source", "Statement", "Watch", "python_function", "source_of"]
+__all__ = ["Assigned", "Kept", "Source", "Statement", "Watch", "python_function", "source_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,28 +121,36 @@ def _statements(node: ast.stmt) -> Iterator[Statement]:
             yield from _statements(one)
 
 
+Kept = Callable[[Any], Any] | None
+
+
 class Watch:
     """Watches a function for one call, and leaves whoever traces already to do so.
 
     Parameters
     ----------
     fn : callable
-    kept : callable
+    kept : callable or None
         Makes of a value what is remembered of it: a copy, where it may be changed in place; None
-        for what is of no interest.
+        for what is of no interest. Without it, the lines are not looked at.
+    source : Source, optional
+        Where the lines are from; by default that of `fn`.
 
     Attributes
     ----------
     assigned : list of Assigned
     variables : dict
         The local variables as the function returned.
+    returned : int
+        The line of the statement that it returned from; 0 where that is not known.
     """
 
-    def __init__(self, fn: Callable[..., Any], kept: Callable[[Any], Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], kept: Kept, source: Source | None = None) -> None:
         self.fn, self.kept = fn, kept
         self.code: CodeType | None = getattr(python_function(fn), "__code__", None)
-        source = source_of(fn)
+        source = source or source_of(fn)
         self.statements = source.statements if source else {}
+        self.returned = 0
         self.assigned: list[Assigned] = []
         self.variables: dict[str, Any] = {}
         self._frame: FrameType | None = None
@@ -169,11 +177,13 @@ class Watch:
         def line(frame: FrameType, event: Any, arg: Any) -> Any:
             nonlocal inner
             # before another tracer, which may give the frame other variables
-            if event in ("line", "return"):
+            if event == "return" or (event == "line" and self.kept):
                 variables = dict(frame.f_locals)
                 self._look(frame, variables)
                 if event == "return":
                     self.variables = variables
+                    last = self.statements.get(frame.f_lineno)
+                    self.returned = last.first if last else 0
             inner = inner and inner(frame, event, arg)
             return line
 
@@ -181,6 +191,8 @@ class Watch:
 
     def _look(self, frame: FrameType, variables: Mapping[str, Any]) -> None:
         """Take down what the statement that has just run assigned."""
+        if self.kept is None:
+            return
         statement = self.statements.get(self._line)
         for name, value in _entries(variables or frame.f_locals):
             base = name.partition("[")[0]
