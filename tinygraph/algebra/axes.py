@@ -18,7 +18,7 @@ import numpy as np
 from tinygraph.algebra.polynomials import UndecidedError
 from tinygraph.graph import Graph, Node
 
-__all__ = ["Axes", "is_arange", "parts_of_key"]
+__all__ = ["Axes", "is_arange", "key_of", "parts_of_key"]
 
 Part = int
 Axis = list[Part]
@@ -178,35 +178,54 @@ class Axes:
                     self._unify(out[k], axis)
         return out
 
-    def _of_index(self, node: Node, x: list[Axis]) -> list[Axis]:
-        return self._indexed(node.params["key"], node.inputs[0].shape, x, node.shape)
+    def _of_index(self, node: Node, x: list[Axis], *keys: list[Axis]) -> list[Axis]:
+        return self._indexed(node, node.inputs[0].shape, x, node.shape, keys)
+
+    _of_pick = _of_index
 
     def _indexed(
-        self, key: Any, shape: tuple[int, ...], x: list[Axis], result: tuple[int, ...]
+        self,
+        node: Node,
+        shape: tuple[int, ...],
+        x: list[Axis],
+        result: tuple[int, ...],
+        keys: Sequence[list[Axis]],
     ) -> list[Axis]:
         out: list[Axis] = []
         tables = 0
-        for part, k in parts_of_key(key, shape):
+        for part, k in parts_of_key(key_of(node), shape):
             if part is None:
                 out.append([])
             elif isinstance(part, slice):
                 whole = part == slice(0, shape[k], 1)
                 out.append(x[k] if whole else self._new(len(range(shape[k])[part])))
-            elif isinstance(part, np.ndarray):
+            elif not isinstance(part, int):
                 tables += 1
                 if tables == 1:
-                    out.append(self._new(len(part)))
-                if is_arange(part, shape[k]):
+                    out.append(self._new(part.shape[0]))
+                if isinstance(part, Node):
+                    self._unify(out[-1], keys[node.inputs.index(part) - 1][0])
+                elif is_arange(part, shape[k]):
                     self._unify(out[-1], x[k])
         if [prod(self.length[p] for p in self._parts(a)) for a in out] != list(result):
             raise UndecidedError("an index of another kind than slices, numbers and rows of labels")
         return out
 
-    def _of_scatter(self, node: Node, x: list[Axis]) -> list[Axis]:
+    def _of_scatter(self, node: Node, x: list[Axis], *keys: list[Axis]) -> list[Axis]:
         out = [self._new(n) for n in node.shape]
-        inner = self._indexed(node.params["key"], node.shape, out, node.inputs[0].shape)
+        inner = self._indexed(node, node.shape, out, node.inputs[0].shape, keys)
         self._same(inner, x)
         return out
+
+    _of_put = _of_scatter
+
+
+def key_of(node: Node) -> Any:
+    """Give the key of an index, in which a node stands where one is computed or an input."""
+    key = node.params["key"]
+    if not isinstance(key, tuple):
+        return key
+    return tuple(node.inputs[int(part)] if isinstance(part, str) else part for part in key)
 
 
 def is_arange(part: Any, length: int) -> bool:
@@ -246,6 +265,8 @@ def parts_of_key(key: Any, shape: Sequence[int]) -> list[tuple[Any, int]]:
             out.append((slice(start, max(start, stop), 1), k))
         elif isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype.kind in "iu":
             out.append((np.where(part < 0, part + shape[k], part), k))
+        elif isinstance(part, Node) and len(part.shape) == 1 and part.op is None:
+            out.append((part, k))
         elif isinstance(part, int | np.integer) and not isinstance(part, bool):
             out.append((int(part) % shape[k], k))
         else:
@@ -257,8 +278,8 @@ def parts_of_key(key: Any, shape: Sequence[int]) -> list[tuple[Any, int]]:
 
 def _check_tables(parts: Sequence[Any]) -> None:
     """Refuse tables apart from each other, whose axis NumPy puts first, and unequal ones."""
-    tables = [k for k, part in enumerate(parts) if isinstance(part, np.ndarray)]
-    picked = [k for k, part in enumerate(parts) if isinstance(part, np.ndarray | int)]
+    tables = [k for k, part in enumerate(parts) if isinstance(part, np.ndarray | Node)]
+    picked = [k for k, part in enumerate(parts) if isinstance(part, np.ndarray | Node | int)]
     apart = tables and picked != list(range(picked[0], picked[-1] + 1))
-    if apart or len({len(parts[k]) for k in tables}) > 1:
+    if apart or len({parts[k].shape for k in tables}) > 1:
         raise UndecidedError("an index by rows of labels that are apart or of unequal lengths")

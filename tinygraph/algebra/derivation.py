@@ -32,7 +32,7 @@ from tinygraph.writing.languages import LATEX, TEXT
 __all__ = ["Derivation", "DerivationStep", "Lemma", "simplify"]
 
 Counts = tuple[int, int, int]
-FREE = {"spread", "reshape", "transpose", "cast", "stop"}
+FREE = {"spread", "reshape", "transpose", "cast", "stop", "index", "scatter", "pick", "put"}
 IN_FLOATS = (
     "exact in real numbers; in floating point it is lost where the mean is large beside the spread: "
     "there, subtract the mean from x first"

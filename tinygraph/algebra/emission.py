@@ -18,6 +18,7 @@ import numpy as np
 from tinygraph.algebra.atoms import Atom, Label
 from tinygraph.algebra.expressions import Expression
 from tinygraph.algebra.extraction import is_scalar
+from tinygraph.algebra.polynomials import UndecidedError
 from tinygraph.engine import ops
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import Primitive
@@ -148,30 +149,22 @@ class Emission:
         return self._laid_out(node, x.labels)
 
     def _one_hot(self, atom: Atom) -> Node:
-        """Write [c = y] as an array."""
-        indices: list[Any] = []
-        for index in atom.data:
-            part, table = (index[2][0], self.tables[index[1]]) if index[0] == "table" else (index[0], None)
-            place = next(k for k, axis in enumerate(self.layout) if part in [p for p, _ in axis])
-            shape = [1] * len(self.layout)
-            shape[place] = self.lengths[part]
-            entries = np.arange(shape[place]) if table is None else table
-            indices.append(entries.reshape(shape))
-        array = (indices[0] == indices[1]).astype(np.float64)
-        node = Node(
-            len(self.nodes),
-            None,
-            (),
-            NOTHING,
-            array.shape,
-            array.dtype,
-            "onehot",
-            self.step,
-            "constant",
-            array,
-        )
-        self.nodes.append(node)
-        return node
+        """Write [c = y] as an array: a one in each row, where its label says."""
+        row = next(index for index in atom.data if index[0] == "table")
+        column = next(index for index in atom.data if index is not row)
+        places = [
+            next(k for k, axis in enumerate(self.layout) if part in [p for p, _ in axis])
+            for part in (row[2][0], column[0])
+        ]
+        n, m = self.lengths[row[2][0]], self.lengths[column[0]]
+        if places != [0, 1] or len(self.layout) != 2:
+            raise UndecidedError("labels of other axes than the first two")
+        one = self._op(ops.spread, self._constant(Fraction(1), None), shape=(n,), axis=(0,))
+        table = self.tables[row[1]]
+        if isinstance(table, Node):
+            key = (np.arange(n), "1")
+            return self._op(ops.put, one, self.at(table), key=key, shape=(n, m))
+        return self._op(ops.scatter, one, key=(np.arange(n), table), shape=(n, m))
 
     def _product(self, x: Expression) -> Node:
         """Multiply, small arrays first, and numbers with the first of them."""
@@ -277,7 +270,7 @@ class Emission:
 
     def _op(self, op: Primitive, *inputs: Node, **params: Any) -> Node:
         like = [
-            np.broadcast_to(np.ones((), x.dtype), x.shape) if x.dtype is not None else 1.0
+            np.broadcast_to(np.array(_harmless(x), x.dtype), x.shape) if x.dtype is not None else 1.0
             for x in inputs
         ]
         value = op.forward(*like, **params)
@@ -314,6 +307,11 @@ class Emission:
             return node
         target = shape if prod(shape) == prod(node.shape) else node.shape
         return self._op(ops.reshape, node, shape=target) if target != node.shape else node
+
+
+def _harmless(x: Node) -> int:
+    """Give an entry to try an operation with: an index 0 exists where 1 may not."""
+    return 0 if x.dtype is not None and x.dtype.kind in "iu" else 1
 
 
 def _factors(x: Expression) -> Iterator[tuple[Expression, bool]]:

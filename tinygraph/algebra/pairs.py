@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygraph.algebra.axes import Axes
 from tinygraph.algebra.calling import Passes
+from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.tensor import Tensor
 from tinygraph.graph import Graph, Node
 
@@ -63,6 +64,11 @@ class Pair:
     def upstream(self) -> frozenset[str]:
         """The names of the upstream gradients."""
         return frozenset(str(n.name) for n in self.joint.inputs if n.role == "upstream")
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The inputs of whole numbers."""
+        return {k: x for k, x in self.inputs.items() if np.asarray(x).dtype.kind in "iu"}
 
     def total(self, name: str) -> Node | None:
         """Give the node of the engine's gradient of a variable; None if there is none."""
@@ -136,7 +142,7 @@ class Code:
         joint = Graph.joint(list(passes.outputs.values()), list(passes.inputs.values()))
         written = passes.traced(upstream)
         seeds = [g for g in joint.all_gradients if g.kind == "upstream"]
-        inputs = {name: tensor.data for name, tensor in passes.inputs.items()}
+        inputs = {str(t.name): t.data for t in reachable([*passes.outputs.values()]) if not t.op}
         for (name, array), seed in zip(upstream.items(), seeds, strict=True):
             leaf = written.upstream[name]
             leaf.name = seed.node.name
@@ -145,6 +151,7 @@ class Code:
         lines = [one for one in written.assigned if isinstance(one.value, Tensor)]
         outputs = [*found.values(), *(one.value for one in lines)]
         own = Graph.capture(outputs or list(passes.outputs.values()))
+        inputs |= {str(t.name): t.data for t in reachable(outputs) if not t.op}
         nodes = dict(zip([*found, *range(len(lines))], own.outputs, strict=False))
         return Pair(
             joint,

@@ -127,7 +127,7 @@ class _Prover:
         order = (REFUTED, UNDECIDED, HERE, PROVED)
         verdict = min(verdicts.values(), key=order.index)
         proved = verdict in (PROVED, HERE)
-        asked = [str(node.name) for node in self.pair.joint.inputs if node.role == "input"]
+        asked = [str(n.name) for n in self.pair.joint.inputs if _is_asked(n)]
         fixed = max(self.fixed.values(), key=len, default=Fixed())
         return Proof(
             verdict,
@@ -279,6 +279,10 @@ class _Prover:
                         text = notation.reference(x) if x.name else notation.formula(x)
                         texts[f"{text} {sign} 0"] = None
         return list(texts)
+
+
+def _is_asked(node: Node) -> bool:
+    return node.role == "input" and node.dtype is not None and node.dtype.kind == "f"
 
 
 def _conditions(node: Node) -> list[tuple[Node, str]]:

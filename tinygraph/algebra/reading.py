@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from tinygraph.algebra.atoms import Index, Label, Polynomial
-from tinygraph.algebra.axes import Axes, is_arange, parts_of_key
+from tinygraph.algebra.axes import Axes, is_arange, key_of, parts_of_key
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.graph import Graph, Node
+from tinygraph.graph.nodes import NOTHING
 
 __all__ = ["Reader", "literal", "numbers_of"]
 
@@ -38,6 +39,9 @@ class Reader:
         Reads a number of the graph: given the path to it, as in `numbers_of`, and its value.
     upstream : collection of str
         The names of upstream gradients: what depends on one is the backward pass.
+    labels : mapping
+        Arrays of whole numbers by the name of the input, where they are known: so that an input
+        of labels and a table of the same numbers are one.
 
     Attributes
     ----------
@@ -65,6 +69,7 @@ class Reader:
         graph: Graph,
         constant: Callable[[Any, Any], Polynomial] | None = None,
         upstream: Collection[str] = (),
+        labels: Mapping[str, Any] = NOTHING,
     ) -> None:
         self.algebra, self.axes, self.graph = algebra, axes, graph
         self.of: dict[int, Polynomial] = {}
@@ -72,7 +77,7 @@ class Reader:
         self.read_number = constant or (lambda path, value: algebra.number(literal(value)))
         self.forward: set[int] = set()
         self.tables: dict[str, Any] = {}
-        self._upstream = frozenset(upstream)
+        self._upstream, self._labels = frozenset(upstream), labels
 
     def read(self) -> Reader:
         """Read every node."""
@@ -158,6 +163,12 @@ class Reader:
         return self.algebra.input(f"constant {_digest(value)}", labels)
 
     def _row(self, table: Any, length: int, label: Label) -> Index:
+        if isinstance(table, Node):
+            name = str(table.name)
+            if name not in self._labels:
+                self.tables[name] = table
+                return ("table", name, label)
+            table = self._labels[name]
         if is_arange(table, length):
             return label
         self.tables[_digest(table)] = table
@@ -230,11 +241,11 @@ class Reader:
 
     # ------------------------------------------------------------------ indices
 
-    def _indices(self, node: Node, key: Any, whole: Node, entry: Node) -> Iterator[Any]:
+    def _indices(self, node: Node, whole: Node, entry: Node) -> Iterator[Any]:
         """Give, for each axis of `whole`, its labels and the indices that a key takes."""
         own, result = self.places[whole.index], iter(self.places[entry.index])
         row: list[Label] | None = None
-        for part, k in parts_of_key(key, whole.shape):
+        for part, k in parts_of_key(key_of(node), whole.shape):
             if part is None:
                 next(result)
                 continue
@@ -248,7 +259,7 @@ class Reader:
                     ]
                     yield labels, there, ends
                     continue
-            elif isinstance(part, np.ndarray):
+            elif isinstance(part, np.ndarray | Node):
                 row = list(next(result)) if row is None else row
                 there = [self._row(part, whole.shape[k], row[0])] if row else []
             else:
@@ -258,21 +269,21 @@ class Reader:
                 raise UndecidedError("an index into an axis that is cut into groups")
             yield labels, there, None
 
-    def _index(self, node: Node, x: Node) -> Polynomial:
+    def _index(self, node: Node, x: Node, *keys: Node) -> Polynomial:
         mapping: dict[Label, Index] = {}
-        for labels, there, ends in self._indices(node, node.params["key"], x, node):
+        for labels, there, ends in self._indices(node, x, node):
             if ends is None:
                 mapping |= dict(zip(labels, there, strict=True))
             else:
                 mapping[_only(labels)] = _shifted(ends[0], _only(there))
         return self.algebra.rename(self.of[x.index], mapping)
 
-    def _scatter(self, node: Node, x: Node) -> Polynomial:
+    def _scatter(self, node: Node, x: Node, *keys: Node) -> Polynomial:
         """Write x[…] back: an entry is the sum of what the key sends there."""
         algebra, p, sums = self.algebra, self.of[x.index], []
         fresh = algebra.fresh([label for place in self.places[x.index] for label in place])
         p = algebra.rename(p, fresh)
-        for labels, there, ends in self._indices(node, node.params["key"], node, x):
+        for labels, there, ends in self._indices(node, node, x):
             if ends is not None:
                 label, inner = _only(labels), fresh[_only(there)]
                 p = algebra.rename(p, {inner: _shifted(_negative(ends[0]), label)})
@@ -287,6 +298,8 @@ class Reader:
                     sums.append(at)
                 p = algebra.times(p, algebra.delta(label, at))
         return algebra.total(p, set(sums))
+
+    _pick, _put = _index, _scatter
 
     def _concatenate(self, node: Node, *parts: Node) -> Polynomial:
         algebra, along = self.algebra, node.params["axis"]
@@ -326,9 +339,9 @@ def numbers_of(graph: Graph) -> dict[tuple[int, ...], Any]:
         if node.role == "constant":
             value = node.value
             found[node.index,] = value.flat[0] if isinstance(value, np.ndarray) else value
-        elif str(node.op) in ("index", "scatter"):
-            shape = node.inputs[0].shape if str(node.op) == "index" else node.shape
-            for part, k in parts_of_key(node.params["key"], shape):
+        elif str(node.op) in ("index", "scatter", "pick", "put"):
+            shape = node.shape if str(node.op) in ("scatter", "put") else node.inputs[0].shape
+            for part, k in parts_of_key(key_of(node), shape):
                 if isinstance(part, slice):
                     found[node.index, k, 0], found[node.index, k, 1] = part.start, part.stop
                 elif isinstance(part, int):

@@ -150,7 +150,9 @@ class Settings:
     def _as_called(self) -> Setting:
         algebra, pair = self._algebra(self.axes.length), self.pair
         joint, own = (
-            Reader(algebra, self.axes, graph, upstream=pair.upstream).read()
+            Reader(
+                algebra, self.axes, graph, upstream=pair.upstream, labels=pair.labels
+            ).read()
             for graph in (pair.joint, pair.own)
         )
         return Setting(algebra, pair, self.axes, joint, own)
@@ -171,7 +173,12 @@ class Settings:
         lengths = {part: n for n, _, part in free}, {part: m for _, m, part in free}
         joint, own = (
             Reader(
-                algebra, first, a, Formulas(algebra, a, b, lengths), upstream=one.upstream
+                algebra,
+                first,
+                a,
+                Formulas(algebra, a, b, lengths),
+                upstream=one.upstream,
+                labels=one.labels,
             ).read()
             for a, b in ((one.joint, other.joint), (one.own, other.own))
         )
