@@ -79,10 +79,12 @@ class Passes:
     ----------
     forward, backward : callable
     args, kwargs
-        Of `forward`. Arrays of floats become leaves, in float64, those in a dictionary too; all
-        else is handed on as a copy, so that nothing of the caller's is changed.
+        Of `forward`. Arrays of floats become leaves, those in a dictionary too; all else is handed
+        on as a copy, so that nothing of the caller's is changed.
     wrt : str or sequence of str, optional
         The inputs that gradients are asked of; by default all arrays of floats.
+    dtype : optional
+        What the leaves and the upstream gradients are converted to; None leaves them as they are.
 
     Attributes
     ----------
@@ -137,6 +139,7 @@ class Passes:
         kwargs: Mapping[str, Any] | None = None,
         *,
         wrt: str | Sequence[str] | None = None,
+        dtype: Any = np.float64,
     ) -> None:
         for role, fn in (("forward", forward), ("backward", backward)):
             if not callable(fn):
@@ -144,7 +147,7 @@ class Passes:
                     f"the {role} function is {type(fn).__name__}, and no function; "
                     "call it as in check(forward, backward, x, gamma, beta)"
                 )
-        self.forward, self.backward = forward, backward
+        self.forward, self.backward, self.dtype = forward, backward, dtype
         self.source: Source | None = source_of(backward)
         self.inputs: dict[str, Tensor] = {}
         bound = _bound(forward, args, kwargs or {})
@@ -177,7 +180,7 @@ class Passes:
                 if isinstance(value, np.ndarray) and value.dtype.kind == "c":
                     raise TypeError(f"{name} is complex; gradients are compared for real numbers")
                 return copied(value, plain, memo)
-            array = np.array(value, dtype=np.float64)
+            array = np.array(value, dtype=self.dtype)
             found[name] = None
             if wrt is not None and name not in wrt:
                 return array
@@ -190,11 +193,18 @@ class Passes:
                 arguments[name] = tuple(parts)
             else:
                 arguments[name] = leaf(name, value, True)
-        unknown = [name for name in wrt or () if name not in self.inputs]
-        if unknown or not found or not self.inputs:
-            there = ", ".join(found) or "none; pass np.array(…, dtype=float)"
-            asked = f"no array of floats is called {unknown[0]}" if unknown else "nothing to check"
-            raise ValueError(f"{_name(self.forward)}: {asked}; those given are {there}")
+        name, there = _name(self.forward), ", ".join(found)
+        if not found:
+            raise ValueError(
+                f"{name}: no argument is an array of floats, so there is nothing to differentiate; "
+                "pass np.array(…, dtype=float)"
+            )
+        if unknown := [one for one in wrt or () if one not in self.inputs]:
+            raise ValueError(
+                f"{name}: no array of floats is called {unknown[0]}; those given are {there}"
+            )
+        if not self.inputs:
+            raise ValueError(f"{name}: wrt names none of {there}; name at least one")
 
     # ------------------------------------------------------------------ how backward is called
 
@@ -302,7 +312,7 @@ class Passes:
         lines : bool, optional
             Whether to take down what the lines assign, which takes most of the time.
         """
-        arrays = {k: np.array(g, np.float64) for k, g in upstream.items()}
+        arrays = {k: np.array(g, self.dtype) for k, g in upstream.items()}
         return self._run(plain, arrays, _kept if lines else None, backward)
 
     def traced(self, upstream: Mapping[str, Any]) -> Written:
