@@ -1,0 +1,106 @@
+"""The value of a polynomial on arrays: the mathematics that it stands for, computed as it stands.
+
+It serves to tell what is not 0: of a remainder, the value is held against that of its terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygraph.algebra.atoms import Atom, Index, Label, Polynomial
+from tinygraph.algebra.polynomials import UndecidedError, free_of
+
+__all__ = ["Evaluator"]
+
+FUNCTIONS: Mapping[str, Any] = {
+    "exp": np.exp,
+    "log": np.log,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tanh": np.tanh,
+    "abs": np.abs,
+    "positive": lambda d: (d > 0) * 1.0,
+    "zero": lambda d: (d == 0) * 1.0,
+}
+
+
+class Evaluator:
+    """Values of polynomials at given inputs.
+
+    Parameters
+    ----------
+    inputs : mapping
+        Arrays by name, with one axis for each part.
+    lengths : mapping
+        Of each part.
+
+    Examples
+    --------
+    >>> from tinygraph.algebra.polynomials import Algebra
+    >>> algebra = Algebra()
+    >>> square = algebra.power(algebra.input("x", [(0, 0)]), 2)
+    >>> at = Evaluator({"x": np.array([1.0, 3.0])}, {0: 2})
+    >>> float(at(algebra.total(square, [(0, 0)]))[0])
+    10.0
+    """
+
+    def __init__(self, inputs: Mapping[str, Any], lengths: Mapping[int, int]) -> None:
+        self.inputs, self.lengths = inputs, lengths
+
+    def __call__(self, p: Polynomial) -> tuple[Any, Any]:
+        """Give the value of a polynomial, and the sum of the sizes of its terms."""
+        labels = sorted(frozenset[Label]().union(*(free_of(m) for m in p)))
+        terms = [self._terms({m: c}, labels) for m, c in p.items()]
+        total = np.sum(np.broadcast_arrays(*terms), axis=0)
+        return total, np.sum(np.broadcast_arrays(*map(np.abs, terms)), axis=0)
+
+    def _terms(self, p: Polynomial, labels: Sequence[Label]) -> Any:
+        total: Any = np.zeros(())
+        for monomial, c in p.items():
+            term: Any = np.full((), float(c))
+            for atom, e in monomial:
+                term = term * self._atom(atom, labels) ** float(e)
+            total = total + term
+        return total
+
+    def _atom(self, atom: Atom, labels: Sequence[Label]) -> Any:
+        kind, data = atom.kind, atom.data
+        if kind == "length":
+            return np.full((), float(self.lengths[data[0]]))
+        if kind == "root":
+            return np.full((), float(data[0]))
+        if kind == "value":
+            return self._terms(dict(data[0]), labels)
+        if kind == "sum":
+            inner = self._terms({data[1]: 1}, [*labels, *data[0]])
+            return self._over(np.sum, inner, labels, data[0])
+        if kind == "input":
+            return np.asarray(self.inputs[data[0]])[
+                tuple(self._index(index, labels) for index in data[1])
+            ]
+        if kind == "call" and data[0] == "max":
+            inner = self._terms(dict(data[1][0]), [*labels, *data[2]])
+            return self._over(np.max, inner, labels, data[2])
+        if kind == "call" and data[0] in FUNCTIONS:
+            return FUNCTIONS[data[0]](self._terms(dict(data[1][0]), labels))
+        if kind == "delta":
+            return (self._index(data[0], labels) == self._index(data[1], labels)) * 1.0
+        raise UndecidedError(f"{kind} is not evaluated")
+
+    def _over(self, reduce: Any, inner: Any, labels: Sequence[Label], bound: Any) -> Any:
+        """Reduce along bound labels, which are the last axes."""
+        lengths = [self.lengths[part] for part, _ in bound]
+        shape = (1,) * (len(labels) + len(bound) - inner.ndim) + inner.shape
+        full = np.broadcast_to(inner.reshape(shape), (*shape[: len(labels)], *lengths))
+        return reduce(full, axis=tuple(range(len(labels), full.ndim)))
+
+    def _index(self, index: Index, labels: Sequence[Label]) -> Any:
+        if isinstance(index[0], str):
+            raise UndecidedError("an index that is computed is not evaluated")
+        place = max(k for k, label in enumerate(labels) if label == index)  # the innermost
+        shape = [1] * len(labels)
+        shape[place] = self.lengths[index[0]]
+        return np.arange(shape[place]).reshape(shape)
