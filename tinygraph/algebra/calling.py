@@ -21,6 +21,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygraph.algebra.conventions import (
+    Function,
+    bind,
+    defaulted,
+    entry_name,
+    equal,
+    gradients_in,
+    is_required,
+    is_variadic,
+    name_of,
+    named_results,
+    parameters_of,
+)
 from tinygraph.algebra.copying import copied, plain
 from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
 from tinygraph.algebra.watching import Assigned, Kept, Source, Watch, source_of
@@ -29,7 +42,6 @@ from tinygraph.engine.tracing import trace
 
 __all__ = ["Function", "Passes", "Slot", "Written"]
 
-Function = Callable[..., Any]
 _NOTHING: Any = object()
 _CACHES = {"cache", "ctx", "context", "memory", "saved", "caches", "state"}
 
@@ -79,10 +91,12 @@ class Passes:
     ----------
     forward, backward : callable
     args, kwargs
-        Of `forward`. Arrays of floats become leaves, in float64, those in a dictionary too; all
-        else is handed on as a copy, so that nothing of the caller's is changed.
+        Of `forward`. Arrays of floats become leaves, those in a dictionary too; all else is handed
+        on as a copy, so that nothing of the caller's is changed.
     wrt : str or sequence of str, optional
         The inputs that gradients are asked of; by default all arrays of floats.
+    dtype : optional
+        What the leaves and the upstream gradients are converted to; None leaves them as they are.
 
     Attributes
     ----------
@@ -137,6 +151,7 @@ class Passes:
         kwargs: Mapping[str, Any] | None = None,
         *,
         wrt: str | Sequence[str] | None = None,
+        dtype: Any = np.float64,
     ) -> None:
         for role, fn in (("forward", forward), ("backward", backward)):
             if not callable(fn):
@@ -144,23 +159,23 @@ class Passes:
                     f"the {role} function is {type(fn).__name__}, and no function; "
                     "call it as in check(forward, backward, x, gamma, beta)"
                 )
-        self.forward, self.backward = forward, backward
+        self.forward, self.backward, self.dtype = forward, backward, dtype
         self.source: Source | None = source_of(backward)
         self.inputs: dict[str, Tensor] = {}
-        bound = _bound(forward, args, kwargs or {})
+        bound = bind(forward, args, kwargs or {})
         self._leaves(bound.arguments, [wrt] if isinstance(wrt, str) else wrt)
         watch = Watch(forward, None)
         with np.errstate(all="ignore"), _quiet():
             result = trace(watch.run)(*bound.args, **bound.kwargs)
-        self._variables = {**watch.variables, **_defaulted(bound)}
-        self._results = _named_results(result, watch.variables)
+        self._variables = {**watch.variables, **defaulted(bound)}
+        self._results = named_results(result, watch.variables)
         self.outputs: dict[str, Tensor] = {}
         self.slots = self._plan()
         self.ignored = tuple(k for k in self._candidates() if k not in self.outputs)
         given = ", ".join(
             f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p, *_ in self.slots
         )
-        self.called = f"{_name(backward)}({given})"
+        self.called = f"{name_of(backward)}({given})"
 
     # ------------------------------------------------------------------ what goes in
 
@@ -172,12 +187,14 @@ class Passes:
         def leaf(name: str, value: Any, among: bool) -> Any:
             value = value.data if isinstance(value, Tensor) else value
             if isinstance(value, dict) and among:
-                return {key: leaf(_entry(name, key, found), x, False) for key, x in value.items()}
+                return {
+                    key: leaf(entry_name(name, key, found), x, False) for key, x in value.items()
+                }
             if not (isinstance(value, np.ndarray) and value.dtype.kind in "fO"):
                 if isinstance(value, np.ndarray) and value.dtype.kind == "c":
                     raise TypeError(f"{name} is complex; gradients are compared for real numbers")
                 return copied(value, plain, memo)
-            array = np.array(value, dtype=np.float64)
+            array = np.array(value, dtype=self.dtype)
             found[name] = None
             if wrt is not None and name not in wrt:
                 return array
@@ -185,16 +202,23 @@ class Passes:
             return self.inputs[name]
 
         for name, value in arguments.items():
-            if isinstance(value, tuple) and _is_variadic(self.forward, name):
+            if isinstance(value, tuple) and is_variadic(self.forward, name):
                 parts = (leaf(f"{name}[{k}]", x, True) for k, x in enumerate(value))
                 arguments[name] = tuple(parts)
             else:
                 arguments[name] = leaf(name, value, True)
-        unknown = [name for name in wrt or () if name not in self.inputs]
-        if unknown or not found or not self.inputs:
-            there = ", ".join(found) or "none; pass np.array(…, dtype=float)"
-            asked = f"no array of floats is called {unknown[0]}" if unknown else "nothing to check"
-            raise ValueError(f"{_name(self.forward)}: {asked}; those given are {there}")
+        name, there = name_of(self.forward), ", ".join(found)
+        if not found:
+            raise ValueError(
+                f"{name}: no argument is an array of floats, so there is nothing to differentiate; "
+                "pass np.array(…, dtype=float)"
+            )
+        if unknown := [one for one in wrt or () if one not in self.inputs]:
+            raise ValueError(
+                f"{name}: no array of floats is called {unknown[0]}; those given are {there}"
+            )
+        if not self.inputs:
+            raise ValueError(f"{name}: wrt names none of {there}; name at least one")
 
     # ------------------------------------------------------------------ how backward is called
 
@@ -209,16 +233,16 @@ class Passes:
 
     def _plan(self) -> list[Slot]:
         """Decide what each parameter of the backward pass is given."""
-        candidates, name = self._candidates(), _name(self.backward)
+        candidates, name = self._candidates(), name_of(self.backward)
         if not candidates:
             kind = type(next(iter(self._results.values()))).__name__
             raise TypeError(
-                f"{_name(self.forward)} returned {kind} and no tensor that depends on "
+                f"{name_of(self.forward)} returned {kind} and no tensor that depends on "
                 f"{', '.join(self.inputs)}; return the result, or the result and a cache"
             )
-        parameters = _parameters(self.backward)
+        parameters = parameters_of(self.backward)
         values = {p.name: self._lookup(p) for p in parameters}
-        free = [p for p in parameters if values[p.name] is _NOTHING and _is_required(p, candidates)]
+        free = [p for p in parameters if values[p.name] is _NOTHING and is_required(p, candidates)]
         self._choose_outputs(free, candidates)
         upstream = {p: output for output, p in self._upstream.items()}
         caches = [p for p in free if p.name not in upstream]
@@ -257,8 +281,8 @@ class Passes:
             rest = [k for k in candidates if k not in self._upstream]
             if not rest:
                 raise TypeError(
-                    f"{_name(self.backward)} takes {p.name}, which is no variable of "
-                    f"{_name(self.forward)}, and no result is left whose gradient it could be"
+                    f"{name_of(self.backward)} takes {p.name}, which is no variable of "
+                    f"{name_of(self.forward)}, and no result is left whose gradient it could be"
                 )
             self._upstream[rest[0]] = p.name
         self.outputs = {name: x for name, x in candidates.items() if name in self._upstream}
@@ -266,7 +290,7 @@ class Passes:
             name, out = next(iter(candidates.items()))
             if out.shape:
                 raise TypeError(
-                    f"{_name(self.backward)} takes no upstream gradient, though {name} has shape "
+                    f"{name_of(self.backward)} takes no upstream gradient, though {name} has shape "
                     f"{out.shape}; give it a parameter, as in backward(d{name}, cache)"
                 )
             self.outputs = {name: out}
@@ -281,7 +305,7 @@ class Passes:
             return [tuple(left) if isinstance(left[-1], Tensor) else left[-1]]
         names = ", ".join(p.name for p in caches)
         raise TypeError(
-            f"{name} takes {names}, but {_name(self.forward)} has no variable of that name and "
+            f"{name} takes {names}, but {name_of(self.forward)} has no variable of that name and "
             f"returned {len(left) or 'nothing'} besides {', '.join(self.outputs)}; return what "
             f"backward needs, as in `return {next(iter(self.outputs))}, {caches[0].name}`"
         )
@@ -302,7 +326,7 @@ class Passes:
         lines : bool, optional
             Whether to take down what the lines assign, which takes most of the time.
         """
-        arrays = {k: np.array(g, np.float64) for k, g in upstream.items()}
+        arrays = {k: np.array(g, self.dtype) for k, g in upstream.items()}
         return self._run(plain, arrays, _kept if lines else None, backward)
 
     def traced(self, upstream: Mapping[str, Any]) -> Written:
@@ -350,7 +374,9 @@ class Passes:
                     if s.parameter.kind is s.parameter.KEYWORD_ONLY
                 },
             )
-        gradients, others = self._gradients(result, watch.variables)
+        gradients, others = gradients_in(
+            result, watch.variables, self.inputs, self.forward, self.backward
+        )
         return Written(
             gradients,
             others,
@@ -360,152 +386,10 @@ class Passes:
             tuple(
                 slot.parameter.name
                 for (slot, now), was in zip(pairs, before, strict=True)
-                if not _equal(now, was)
+                if not equal(now, was)
             ),
             watch.returned,
         )
-
-    def _gradients(
-        self, result: Any, variables: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Find the gradients among what the backward pass returned: by name, else by order."""
-        name, inputs = _name(self.backward), list(self.inputs)
-        parts = [(label, x) for label, x in _flat(result, "") if _is_number(x)]
-        if not parts:
-            raise TypeError(
-                f"{name} returned {_described(result)} and no gradient; "
-                f"return {', '.join(f'd{k}' for k in inputs)}"
-            )
-        gradients: dict[str, Any] = {}
-        unnamed, others = [], {}
-        for label, x in parts:
-            labels = [label] if label else [k for k, v in variables.items() if v is x]
-            spelled = (gradient_of(k, inputs) or (k if k == label else "") for k in labels)
-            found = {k for k in spelled if k in inputs and k not in gradients}
-            if len(found) == 1:
-                gradients[found.pop()] = x
-            elif label:
-                others[label] = x
-            else:
-                unnamed.append((labels[0] if labels else "", x))
-        left = [k for k in inputs if k not in gradients]
-        fit = not gradients or [np.size(x) for _, x in unnamed] == [
-            self.inputs[k].data.size for k in left
-        ]
-        if unnamed and len(unnamed) == len(left) and fit and not others:
-            gradients |= {k: x for k, (_, x) in zip(left, unnamed, strict=True)}
-            unnamed = []
-        if not gradients and len(unnamed) == 1:
-            fitting = [k for k in left if self.inputs[k].shape == np.shape(unnamed[0][1])]
-            if len(fitting) == 1:
-                gradients[fitting[0]] = unnamed.pop()[1]
-        if not gradients:
-            raise TypeError(
-                f"{name} returned {len(parts)} arrays, but {_name(self.forward)} has the inputs "
-                f"{', '.join(inputs)}; return one gradient for each, or name them "
-                f"{', '.join(f'd{k}' for k in inputs)}"
-            )
-        others |= {label or f"result {k}": x for k, (label, x) in enumerate(unnamed)}
-        return gradients, others
-
-
-# --------------------------------------------------------------------------- parameters and results
-
-
-def _name(fn: Function) -> str:
-    fn = getattr(fn, "func", fn)  # of a partial
-    return getattr(fn, "__name__", type(fn).__name__)
-
-
-def _bound(fn: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
-    try:
-        signature = inspect.signature(fn)
-    except ValueError:
-        raise TypeError(
-            f"{_name(fn)} has no signature that could be read; wrap it in a function of your own"
-        ) from None
-    try:
-        return signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(f"{_name(fn)}{signature}: {error}") from None
-
-
-def _defaulted(bound: inspect.BoundArguments) -> dict[str, Any]:
-    """Give all arguments by name, those that were left out too, and those of a ** dictionary."""
-    every = inspect.BoundArguments(bound.signature, bound.arguments.copy())
-    every.apply_defaults()
-    given = dict(every.arguments)
-    for p in bound.signature.parameters.values():
-        if p.kind is p.VAR_KEYWORD:
-            given |= given.pop(p.name)
-    return given
-
-
-def _parameters(fn: Function) -> list[inspect.Parameter]:
-    try:
-        return list(inspect.signature(fn).parameters.values())
-    except ValueError:
-        raise TypeError(
-            f"{_name(fn)} has no signature that could be read; wrap it in a function of your own"
-        ) from None
-
-
-def _is_variadic(fn: Function, name: str) -> bool:
-    p = inspect.signature(fn).parameters[name]
-    return p.kind is p.VAR_POSITIONAL
-
-
-def _is_required(p: inspect.Parameter, candidates: Mapping[str, Any]) -> bool:
-    """Whether a parameter that no variable is called like must be given something."""
-    if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-        return False
-    return p.default is p.empty or gradient_of(p.name, candidates) is not None
-
-
-def _entry(name: str, key: Any, taken: Mapping[str, Any]) -> str:
-    """Name an entry of a dictionary: by its key, if nothing else is called so."""
-    plain_key = isinstance(key, str) and key.isidentifier() and key not in taken
-    return key if plain_key else f"{name}[{key!r}]"
-
-
-def _named_results(result: Any, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Name what a forward function returned: as `trace` did, by its variables, or by its keys."""
-    if isinstance(result, dict):
-        return {str(key): value for key, value in result.items()}
-    parts = result if isinstance(result, tuple | list) else [result]
-    named: dict[str, Any] = {}
-    for k, value in enumerate(parts):
-        name = value.name if isinstance(value, Tensor) else None
-        name = name or next((key for key, x in variables.items() if x is value), None)
-        named[name if name and name not in named else f"result {k}"] = value
-    return named
-
-
-def _flat(result: Any, label: str) -> Iterator[tuple[str, Any]]:
-    """Give what a backward pass returned, part by part, with the keys or fields of it."""
-    if isinstance(result, dict):
-        for key, x in result.items():
-            yield from _flat(x, str(key))
-    elif isinstance(result, tuple | list):
-        fields = getattr(result, "_fields", [label if len(result) == 1 else ""] * len(result))
-        for field, x in zip(fields, result, strict=True):
-            yield from _flat(x, field)
-    elif hasattr(result, "__dict__") and not callable(result):
-        for field, x in vars(result).items():
-            yield from _flat(x, field)
-    else:
-        yield label, result
-
-
-def _is_number(x: Any) -> bool:
-    if isinstance(x, Tensor | float | np.floating):
-        return True
-    return isinstance(x, np.ndarray) and x.dtype.kind in "biufO"
-
-
-def _described(result: Any) -> str:
-    empty = isinstance(result, tuple | list | dict) and not result
-    return "nothing" if result is None or empty else type(result).__name__
 
 
 def _kept(value: Any) -> Any:
@@ -520,14 +404,3 @@ def _quiet() -> Iterator[io.StringIO]:
     """Take what is printed."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         yield printed
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether the arrays in one value are those in a copy of it."""
-    if isinstance(a, np.ndarray):
-        return np.shape(a) == np.shape(b) and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
-    if isinstance(a, tuple | list):
-        return len(a) == len(b) and all(map(_equal, a, b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_equal(x, b[k]) for k, x in a.items())
-    return True

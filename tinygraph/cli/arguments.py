@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
         "  tinygraph batchnorm\n"
         "  tinygraph compare --exact\n"
         "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
-        "  tinygraph derive batchnorm --format python",
+        "  tinygraph derive batchnorm --format python\n"
+        "  tinygraph check model.py:forward model.py:backward x=64x100 gamma=100 beta=100",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     whole.add_argument("--version", action="version", version=f"tinygraph {_version()}")
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_draw(commands)
     _add_derive(commands)
+    _add_check(commands)
     return whole
 
 
@@ -200,6 +202,32 @@ def _add_derive(commands: Any) -> None:
     )
     derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
     derive.set_defaults(output="-")
+
+
+# --------------------------------------------------------------------------- check
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        epilog=f"{ARGUMENTS}\nexamples:\n"
+        "  tinygraph check model.py:forward model.py:backward x=64x100 gamma=100 beta=100\n"
+        "  tinygraph check layers.py:loss layers.py:loss_backward x=5x4 y:=[0,3,1,1,2] --json\n"
+        "  tinygraph check batchnorm model.py:backward\n\n"
+        "exit code: 0 right, 1 wrong, 2 mistake in the command or the input",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="check a backward pass of yours, line by line",
+        description="Run a forward function of yours and its backward pass, which may be written "
+        "as backward(dout, cache) or by the names of what it needs; compare what its lines assign "
+        "with autodiff, and say which line is wrong first, and why.",
+    )
+    check.add_argument("forward", metavar="FILE.py:FORWARD", help="a function, or: batchnorm")
+    check.add_argument("backward", metavar="FILE.py:BACKWARD", help="its backward pass")
+    check.add_argument("arguments", nargs="*", metavar="name=…", help="of FORWARD; see below")
+    check.add_argument(
+        "--seed", type=_seed, default=0, help="of random tensors and gradients (default 0)"
+    )
+    check.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 # --------------------------------------------------------------------------- values of options

@@ -1,7 +1,7 @@
 """What each command does: reads, calls, prints. No mathematics here.
 
-Exit codes: 0 where staged and closed form agree, 1 where they do not, 2 for a mistake in the
-command or in its input, explained in one line on standard error.
+Exit codes: 0 where what is compared agrees, 1 where it does not, 2 for a mistake in the command or
+in its input, explained in one line on standard error.
 """
 
 from __future__ import annotations
@@ -256,9 +256,30 @@ def _run_derive(options: argparse.Namespace) -> int:
     return AGREE
 
 
+# --------------------------------------------------------------------------- check
+
+
+def _run_check(options: argparse.Namespace) -> int:
+    from tinygraph.checks import check
+    from tinygraph.cli.targets import explaining, load_pair
+
+    require_output()
+    with aside(), explaining(options.forward), explaining(options.backward):
+        forward, backward, bound = load_pair(
+            options.forward, options.backward, options.arguments, options.seed
+        )
+        report = check(forward, backward, *bound.args, seed=options.seed, **bound.kwargs)
+    if options.json:
+        show(json.dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        show(str(report))
+    return AGREE if report.passed else DISAGREE
+
+
 COMMANDS = {
     "batchnorm": _run_batchnorm,
     "compare": _run_compare,
     "draw": _run_draw,
     "derive": _run_derive,
+    "check": _run_check,
 }
