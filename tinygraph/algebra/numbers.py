@@ -71,7 +71,11 @@ class Values:
         for line in self.pair.lines:
             of = gradient_of(line.name, variables)
             part = None if of else part_of(line.name, variables)
-            if line.name not in self.pair.inputs and (of or part) and self._is_wrong(line, of, part):
+            if (
+                line.name not in self.pair.inputs
+                and (of or part)
+                and self._is_wrong(line, of, part)
+            ):
                 return Wrong(line.number, line.name, self._cause(of, self._value(line)))
         for name in self.pair.gradients:
             if self.counterexample(name):

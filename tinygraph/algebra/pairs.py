@@ -171,9 +171,7 @@ class Code:
             bound.arguments[name] = _filled(name, value, fill)
         return list(bound.args), dict(bound.kwargs)
 
-    def resized(
-        self, axes: Axes, pair: Pair, lengths: Mapping[int, int], *, variant: int
-    ) -> Pair:
+    def resized(self, axes: Axes, pair: Pair, lengths: Mapping[int, int], *, variant: int) -> Pair:
         """Capture the code again, with parts of axes at other lengths.
 
         Arrays of floats are filled with values that they had, in another order; whole numbers,
