@@ -67,7 +67,10 @@ def with_d_for_n(dout, cache):
 def test_one_length_in_the_place_of_another():
     proof = prove(passes.batchnorm_forward, with_d_for_n, *batch(64, 64), EPS)
     assert proof.gradients == {"dx": HERE, "dgamma": "proved", "dbeta": "proved"}
-    assert {name: why.split(":")[0] for name, why in proof.lengths.items()} == {"N": "64", "D": "64"}
+    assert {name: why.split(":")[0] for name, why in proof.lengths.items()} == {
+        "N": "64",
+        "D": "64",
+    }
     proof = prove(passes.batchnorm_forward, with_d_for_n, *batch(2, 100), EPS)
     assert proof.gradients["dx"] == "refuted"
 
@@ -326,7 +329,8 @@ def test_what_is_missing_and_what_has_another_shape():
 
     def unsummed(dout, cache):
         dx, dgamma, _ = passes.batchnorm_closed(dout, cache)
-        return dx, dgamma, dout
+        dbeta = dout * 1
+        return dx, dgamma, dbeta
 
     proof = prove(passes.batchnorm_forward, unsummed, *batch(6, 4), EPS)
     assert proof.gradients["dbeta"] == "refuted"
@@ -364,7 +368,7 @@ SWAPS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mul
 MUTABLE = [
     name
     for name in RIGHT
-    if name not in SLOW | {"attention", "net", "images", "cross-entropy, labels"}
+    if name not in SLOW | {"attention", "net", "images", "cross-entropy, labels", "relu"}
 ]
 
 
@@ -408,6 +412,12 @@ def is_right(forward, backward, args):
     return True
 
 
+def unknown(forward, backward, args):
+    """Give "undecided" where a wrong gradient is not finite, of which numbers say nothing."""
+    pair = Code(forward, backward, args, {}, None, 0).capture()
+    return set() if all(np.isfinite(own).all() for own in pair.returned.values()) else {"undecided"}
+
+
 def judge(name, chosen):
     forward, backward, shapes, others = RIGHT[name]
     args = arguments(shapes, others)
@@ -417,7 +427,7 @@ def judge(name, chosen):
         except (TypeError, ValueError):
             continue  # shapes that do not fit
         proof = prove(forward, mutant, *args)
-        expected = {"proved"} if right else {"refuted"}
+        expected = {"proved"} if right else {"refuted", *unknown(forward, mutant, args)}
         assert proof.verdict in expected, f"{name}: {label}: {proof}"
 
 
@@ -466,4 +476,5 @@ def test_a_bug_in_the_algebra_does_not_go_unseen(monkeypatch, bug):
     wrong = prove(passes.batchnorm_forward, off_by(1 + 2.0**-40), *batch(6, 4), EPS)
     names = ("batchnorm, staged", "batchnorm, closed", "layernorm", "l2", "affine")
     right = [proof_of(name).verdict for name in names]
-    assert wrong.verdict != "refuted" or set(right) != {"proved"}
+    here = prove(passes.batchnorm_forward, with_d_for_n, *batch(6, 6), EPS)
+    assert (wrong.verdict, here.verdict, set(right)) != ("refuted", HERE, {"proved"})

@@ -30,6 +30,7 @@ __all__ = ["ONE", "Arithmetic", "UndecidedError", "free_of", "plain"]
 
 ONE: Monomial = frozenset()
 LARGEST_FACTORED = 10**12
+MOST_OF_A_SIGN = 3
 
 
 class UndecidedError(Exception):
@@ -250,10 +251,19 @@ class Arithmetic:
         if len(rest) == 1:
             ((monomial, d),) = rest.items()
             return self._power_of_monomial(frozenset([*monomial, *common.items()]), c * d, e)
+        outside = self._power_of_monomial(frozenset(common.items()), c, e)
+        if e.denominator == 1 and self._is_sign(rest):
+            return outside if _is_even(e) else self.times(outside, rest)
         (key,) = self.value(rest)
         ((atom, _),) = key
-        outside = self._power_of_monomial(frozenset(common.items()), c, e)
         return self.times(outside, self.of(atom, plain(e)))
+
+    def _is_sign(self, p: Polynomial) -> bool:
+        """Whether the square of a sum is 1 but where something is 0, where nothing divides by it."""
+        square = self.times(p, p) if len(p) <= MOST_OF_A_SIGN else {}
+        zeros = [a for m, c in square.items() if m and c == -1 and len(m) == 1 for a, _ in m]
+        is_zero = [atom.kind == "call" and atom.data[0] == "zero" for atom in zeros]
+        return len(square) == 2 and square.get(ONE) == 1 and is_zero == [True]
 
     def _power_of_monomial(self, monomial: Monomial, c: Any, e: Fraction) -> Polynomial:
         out, kept = self.number(1), []

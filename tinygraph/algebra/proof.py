@@ -211,7 +211,7 @@ class _Prover:
         """Whether the two differ where values are equal, or 0: at small whole numbers."""
         rng = np.random.default_rng(self.code.seed)
 
-        def fill(_: str, array: Any) -> Any:
+        def fill(_: str | None, array: Any) -> Any:
             if array.dtype.kind != "f":
                 return array
             return rng.integers(-1, 3, size=array.shape).astype(np.float64)
