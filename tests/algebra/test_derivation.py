@@ -175,8 +175,8 @@ def test_the_simplified_graph_is_drawn_and_written_out_like_any_other():
     for name, value in zip(("dx", "dgamma", "dbeta"), gradients, strict=True):
         assert np.array_equal(value, expected[name])
     assert Graph.from_json(graph.to_json()).to_json() == graph.to_json()
-    for view in ("circuit", "joint", "backward"):
-        assert "dgamma" in draw(graph, view=view).dot
+    for view in ("joint", "backward"):
+        assert "dgamma" in draw(graph, view=view).content("dot").decode()
 
 
 def test_merging_what_is_recentred_would_cost_digits():
@@ -238,7 +238,7 @@ def test_numbers_whose_origin_nobody_saw_stay_numbers():
     xmu = x - mean
     out = xmu / np.sqrt(np.sum(xmu * xmu, axis=0) * (1 / 6) + 0.5)
     derivation = simplify(out)
-    assert "/6" in derivation.gradients["dx"]
+    assert "(Σ dout) / 6" in derivation.gradients["dx"]
     close_to(Graph.joint(out), derivation.graph, inputs_of(Graph.joint(out)))
 
 
@@ -328,13 +328,13 @@ def differs(reader, axes, node, inputs):
 
 
 @given(programs(OPERATIONS))
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(60))
 def test_every_node_of_a_random_graph_is_its_polynomial(program):
     assert not mismatches(program)
 
 
 @given(programs(OPERATIONS))
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(60))
 def test_the_simplified_form_of_a_random_graph_has_its_values(program):
     graph, inputs = joint_of(program)
     if graph is None:
@@ -359,14 +359,13 @@ BUGS = {
         lambda f: lambda s, p, e: f(s, p, 1 if e == 2 else e),
     ),
     "differences are sums": (Arithmetic, "plus", lambda f: lambda s, p, q, c=1: f(s, p, q, abs(c))),
-    "roots are values": (
-        Arithmetic,
-        "_rational_power",
-        lambda f: lambda s, c, e: s.number(c) if e.denominator > 1 else f(s, c, e),
-    ),
     "labels are not renamed": (Algebra, "rename", lambda f: lambda s, p, mapping: p),
-    "inner sums are constant": (Algebra, "_flattened", lambda f: lambda s, m, bound: None),
-    "greater is less": (Algebra, "call", None),
+    "sums stop early": (Algebra, "total", lambda f: lambda s, p, k: f(s, p, sorted(k)[:1])),
+    "greater is less": (
+        Algebra,
+        "call",
+        lambda f: lambda s, name, *p, **k: f(s, {"positive": "zero"}.get(name, name), *p, **k),
+    ),
 }
 
 
@@ -380,10 +379,12 @@ WITNESSES = [
     program_of("relu", "maximum", "sum"),
     program_of("matmul", "square", "centre"),
     program_of("mul", "sum", "inverse", "sub"),
+    ([(2, 3), (3,)], [("add", 1, 0, 0, False), ("sum", 1, 0, 14, False)], 7),
+    ([(2, 3), (3,)], [("add", 1, 0, 0, False), ("sum", 1, 0, 6, False)], 7),
 ]
 
 
-@pytest.mark.parametrize("bug", [name for name in BUGS if BUGS[name][2]])
+@pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_in_a_rule_of_the_algebra_is_seen(monkeypatch, bug):
     assert [mismatches(program) for program in WITNESSES] == [[]] * len(WITNESSES)
     owner, name, make = BUGS[bug]

@@ -163,12 +163,12 @@ class _Simplifier:
             known.update(new)
             self.lemmas_at[node.index] = new
         self.names = name_parts(self.axes, self.graph)
+        self._signs = tuple(self._replacements(n) for n in self.notations)
         self.wording = Wording(self.algebra, [self.reader], self.names)
         for node in self.graph.nodes:
             if node.role == "forward" and not node.name:
                 self.wording.register_unnamed(self._pair(node), self.reader.of[node.index])
 
-        self._signs = tuple(self._replacements(n) for n in self.notations)
 
     def _replacements(self, notation: Notation) -> dict[str, str]:
         """Give how what `derive` calls N, and its signs of sums, are written with all lengths."""
@@ -205,7 +205,8 @@ class _Simplifier:
 
     def _pair(self, node: Node) -> Any:
         """Write a node without a name, in brackets where it is a sum."""
-        texts = [n.formula(node) for n in self.notations]
+        formulas = (n.formula(node) for n in self.notations)
+        texts = [self._with_lengths(text, k) for k, text in enumerate(formulas)]
         if str(node.op) in ("add", "sub", "mul", "div", "neg", "matmul", "sum", "inverse"):
             return f"({texts[0]})", rf"\left({texts[1]}\right)"
         return tuple(texts)

@@ -49,6 +49,7 @@ class Evaluator:
 
     def __init__(self, inputs: Mapping[str, Any], lengths: Mapping[int, int]) -> None:
         self.inputs, self.lengths = inputs, lengths
+        self._known: dict[tuple[Atom, tuple[Label, ...]], Any] = {}
 
     def __call__(self, p: Polynomial) -> tuple[Any, Any]:
         """Give the value of a polynomial, and the sum of the sizes of its terms."""
@@ -71,6 +72,12 @@ class Evaluator:
         return total
 
     def _atom(self, atom: Atom, labels: Sequence[Label]) -> Any:
+        key = atom, tuple(labels)
+        if key not in self._known:
+            self._known[key] = self._value(atom, labels)
+        return self._known[key]
+
+    def _value(self, atom: Atom, labels: Sequence[Label]) -> Any:
         kind, data = atom.kind, atom.data
         if kind == "length":
             return np.full((), float(self.lengths[data[0]]))
