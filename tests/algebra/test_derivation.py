@@ -7,7 +7,7 @@ import numpy as np
 import passes
 import pytest
 from helpers import close, examples
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from passes import BATCH, EPS, RIGHT, arguments
 from programs import ANALYTIC, KINKED, execute, programs
@@ -81,7 +81,9 @@ def inputs_of(graph, others=(), seed=4):
     rng = np.random.default_rng(seed)
     labels = iter(others)
     return {
-        node.name: rng.uniform(0.2, 1.5, size=node.shape) if node.dtype.kind == "f" else next(labels)
+        node.name: rng.uniform(0.2, 1.5, size=node.shape)
+        if node.dtype.kind == "f"
+        else next(labels)
         for node in graph.inputs
     }
 
@@ -274,6 +276,7 @@ def test_a_proof_and_a_derivation_of_batchnorm_are_quick():
 # --------------------------------------------------------------------------- random graphs
 
 OPERATIONS = ANALYTIC | KINKED
+del OPERATIONS["cast"]  # to float32, which rounds: of real numbers it is the identity
 
 
 def joint_of(program):
@@ -328,13 +331,13 @@ def differs(reader, axes, node, inputs):
 
 
 @given(programs(OPERATIONS))
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(60), phases=[Phase.generate])  # shrinking takes minutes
 def test_every_node_of_a_random_graph_is_its_polynomial(program):
     assert not mismatches(program)
 
 
 @given(programs(OPERATIONS))
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(60), phases=[Phase.generate])  # shrinking takes minutes
 def test_the_simplified_form_of_a_random_graph_has_its_values(program):
     graph, inputs = joint_of(program)
     if graph is None:

@@ -169,7 +169,6 @@ class _Simplifier:
             if node.role == "forward" and not node.name:
                 self.wording.register_unnamed(self._pair(node), self.reader.of[node.index])
 
-
     def _replacements(self, notation: Notation) -> dict[str, str]:
         """Give how what `derive` calls N, and its signs of sums, are written with all lengths."""
         dialect = "latex" if notation.language is LATEX else "text"
@@ -221,7 +220,8 @@ class _Simplifier:
             texts = (n.gradient(g) for n in self.notations)
             staged = tuple(self._with_lengths(text, k) for k, text in enumerate(texts))
             p = self.reader.of[g.node.index]
-            normal = self.wording.polynomial(p)
+            self.algebra.check(len(p))
+            normal = self.wording.polynomial(p if len(p) <= MOST_SHOWN else {})
             lines: list[tuple[Any, str]] = [(staged, "")]
             lemmas = self._lemmas(g.node, seen)
             if written(normal) != staged[0] and len(p) <= MOST_SHOWN:

@@ -119,7 +119,7 @@ class Emission:
         """Write one gradient, and give a reference to it."""
         node, of = self._write(formula), self.at(gradient.of)
         if node.shape != of.shape:
-            node = self._fitted(node, of.shape)
+            node = self._spread(self._fitted(node, of.shape), of.shape)
         if node.name is None and node.role == "backward" and node is self.nodes[-1]:
             node = self.nodes[-1] = replace(node, name=gradient.name)
             self._written = {
@@ -138,6 +138,19 @@ class Emission:
         self.gradients.append(g)
         labels = frozenset(label for axis in self.places[gradient.of.index] for label in axis)
         return Expression("name", data=gradient.name, labels=labels, source=node.index)
+
+    def _spread(self, node: Node, shape: tuple[int, ...]) -> Node:
+        """Repeat what does not vary along an axis."""
+        if node.shape == shape:
+            return node
+        padded = (1,) * (len(shape) - len(node.shape)) + node.shape
+        axes = tuple(k for k, (n, m) in enumerate(zip(padded, shape, strict=True)) if n != m)
+        if any(padded[k] != 1 for k in axes):
+            raise UndecidedError("a gradient whose axes lie in another order")
+        node = self._fitted(node, padded) if padded != node.shape and node.shape else node
+        return self._op(
+            ops.spread, node, shape=shape, axis=axes if node.shape else (*range(len(shape)),)
+        )
 
     def _write(self, x: Expression) -> Node:
         if x not in self._written:

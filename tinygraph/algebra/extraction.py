@@ -233,6 +233,7 @@ class Extraction:
             return _Fold(0.0, (), (Fraction(1), frozenset()))
         if monomial not in self._known:
             self._known[monomial] = NO_FOLD  # while it is being found
+            self.algebra.check(len(self._known))
             options = [
                 *self._by_sources(monomial),
                 *self._by_sums(monomial),
