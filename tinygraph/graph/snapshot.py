@@ -388,10 +388,12 @@ class Graph:
             values[node.index] = value[()] if value.dtype.kind != "O" else value
         if all(values[node.index].shape == node.shape for node in self.inputs):
             evaluate(self.nodes, values)
+            asked = [one for one in self.premises if not one.formula.is_of_lengths]
         else:
             outputs = {g.node.index: g.of for g in self.all_gradients if g.kind == "upstream"}
             evaluate_at(self.nodes, values, outputs)
-        check_premises(self.premises, self.nodes, values)
+            asked = list(self.premises)
+        check_premises(asked, self.nodes, values)
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
 
