@@ -166,9 +166,10 @@ class Passes:
         self._leaves(bound.arguments, [wrt] if isinstance(wrt, str) else wrt)
         watch = Watch(forward, None)
         with np.errstate(all="ignore"), _quiet():
-            result = trace(watch.run)(*bound.args, **bound.kwargs)
-        self._variables = {**watch.variables, **defaulted(bound)}
-        self._results = named_results(result, watch.variables)
+            result = trace(watch)(*bound.args, **bound.kwargs)
+        variables = _settled(watch.variables)
+        self._variables = {**variables, **defaulted(bound)}
+        self._results = named_results(result, variables)
         self.outputs: dict[str, Tensor] = {}
         self.slots = self._plan()
         self.ignored = tuple(k for k in self._candidates() if k not in self.outputs)
@@ -339,9 +340,7 @@ class Passes:
             parameters of the backward pass are.
         """
         leaves = {k: Tensor(g, name=self._upstream.get(k, f"d{k}")) for k, g in upstream.items()}
-        return self._run(
-            lambda recorded: recorded, leaves, lambda x: x if isinstance(x, Tensor) else _kept(x)
-        )
+        return self._run(lambda recorded: recorded, leaves, _recorded)
 
     def _run(
         self,
@@ -359,7 +358,7 @@ class Passes:
             given.append(upstream[slot.output] if slot.output else copied(slot.value, leaf, memo))
         before = [copied(value, leaf) for value in given]
         watch = Watch(variant or backward, kept, self.source)
-        run = trace(watch.run) if leaf is not plain else watch.run
+        run = trace(watch) if leaf is not plain else watch
         pairs = list(zip(self.slots, given, strict=True))
         with np.errstate(all="ignore"), _quiet() as printed:
             result = run(
@@ -375,7 +374,7 @@ class Passes:
                 },
             )
         gradients, others = gradients_in(
-            result, watch.variables, self.inputs, self.forward, self.backward
+            result, _settled(watch.variables), self.inputs, self.forward, self.backward
         )
         return Written(
             gradients,
@@ -390,6 +389,25 @@ class Passes:
             ),
             watch.returned,
         )
+
+
+def _recorded(value: Any) -> Any:
+    """Give the tensor that a variable is; of a handle of `trace`, what is recorded of it already.
+
+    To ask for more would record what is written there, which may be overwritten before it is read.
+    """
+    if not isinstance(value, Tensor):
+        return _kept(value)
+    recorded = value if type(value) is Tensor else getattr(value, "_known", None)
+    return recorded if isinstance(recorded, Tensor) else None
+
+
+def _settled(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the variables of a call that is over, its handles as the tensors that they stand for."""
+    handles: dict[str, Any] = {
+        name: x for name, x in variables.items() if isinstance(x, Tensor) and type(x) is not Tensor
+    }
+    return {**variables, **{name: x.settled() for name, x in handles.items()}}
 
 
 def _kept(value: Any) -> Any:
