@@ -150,15 +150,11 @@ class Emission:
 
     def _one_hot(self, atom: Atom) -> Node:
         """Write [c = y] as an array: a one in each row, where its label says."""
-        row = next(index for index in atom.data if index[0] == "table")
+        row = next((index for index in atom.data if index[0] == "table"), None)
         column = next(index for index in atom.data if index is not row)
-        places = [
-            next(k for k, axis in enumerate(self.layout) if part in [p for p, _ in axis])
-            for part in (row[2][0], column[0])
-        ]
-        n, m = self.lengths[row[2][0]], self.lengths[column[0]]
-        if places != [0, 1] or len(self.layout) != 2:
+        if row is None or self.layout != [(row[2],), (column,)]:
             raise UndecidedError("labels of other axes than the first two")
+        n, m = self.lengths[row[2][0]], self.lengths[column[0]]
         one = self._op(ops.spread, self._constant(Fraction(1), None), shape=(n,), axis=(0,))
         table = self.tables[row[1]]
         if isinstance(table, Node):

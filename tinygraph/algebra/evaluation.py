@@ -15,6 +15,7 @@ from tinygraph.algebra.polynomials import UndecidedError, free_of
 
 __all__ = ["Evaluator"]
 
+ROUNDING = 1e-12
 FUNCTIONS: Mapping[str, Any] = {
     "exp": np.exp,
     "log": np.log,
@@ -22,8 +23,6 @@ FUNCTIONS: Mapping[str, Any] = {
     "cos": np.cos,
     "tanh": np.tanh,
     "abs": np.abs,
-    "positive": lambda d: (d > 0) * 1.0,
-    "zero": lambda d: (d == 0) * 1.0,
 }
 
 
@@ -33,7 +32,8 @@ class Evaluator:
     Parameters
     ----------
     inputs : mapping
-        Arrays by name, with one axis for each part.
+        Arrays by name, with one axis for each part; rows of labels too. An index that is out of
+        range, which is only asked for where something else is 0, begins again.
     lengths : mapping
         Of each part.
 
@@ -78,17 +78,31 @@ class Evaluator:
             inner = self._terms({data[1]: 1}, [*labels, *data[0]])
             return self._over(np.sum, inner, labels, data[0])
         if kind == "input":
-            return np.asarray(self.inputs[data[0]])[
-                tuple(self._index(index, labels) for index in data[1])
-            ]
+            array = np.asarray(self.inputs[data[0]])
+            indices = [self._index(index, labels) for index in data[1]]
+            return array[tuple(k % n for k, n in zip(indices, array.shape, strict=True))]
         if kind == "call" and data[0] == "max":
             inner = self._terms(dict(data[1][0]), [*labels, *data[2]])
             return self._over(np.max, inner, labels, data[2])
+        if kind == "call" and data[0] in ("positive", "zero"):
+            return self._sign(dict(data[1][0]), labels, data[0])
         if kind == "call" and data[0] in FUNCTIONS:
             return FUNCTIONS[data[0]](self._terms(dict(data[1][0]), labels))
         if kind == "delta":
             return (self._index(data[0], labels) == self._index(data[1], labels)) * 1.0
-        raise UndecidedError(f"{kind} is not evaluated")
+        if kind == "within":
+            index, start, stop = data
+            at, *ends = self._index(index, labels), *(self._terms(dict(p), ()) for p in (start, stop))
+            return ((at >= ends[0]) & (at < ends[1])) * 1.0
+        raise UndecidedError(f"{kind} {data[0]} is not evaluated")
+
+    def _sign(self, p: Polynomial, labels: Sequence[Label], name: str) -> Any:
+        """Tell what is positive, or 0, where what rounding leaves of a difference is 0."""
+        value, sizes = self._terms(p, labels), 0.0
+        for monomial, c in p.items():
+            sizes = sizes + np.abs(self._terms({monomial: c}, labels))
+        is_zero = np.abs(value) <= ROUNDING * sizes
+        return (is_zero if name == "zero" else (value > 0) & ~is_zero) * 1.0
 
     def _over(self, reduce: Any, inner: Any, labels: Sequence[Label], bound: Any) -> Any:
         """Reduce along bound labels, which are the last axes."""
@@ -98,8 +112,13 @@ class Evaluator:
         return reduce(full, axis=tuple(range(len(labels), full.ndim)))
 
     def _index(self, index: Index, labels: Sequence[Label]) -> Any:
+        if index[0] == "table" and isinstance(self.inputs.get(index[1]), np.ndarray):
+            return self.inputs[index[1]][self._index(index[2], labels)]
+        if index[0] in ("at", "shift"):
+            offset = int(self._terms(dict(index[1]), ()))
+            return offset + (self._index(index[2], labels) if index[0] == "shift" else 0)
         if isinstance(index[0], str):
-            raise UndecidedError("an index that is computed is not evaluated")
+            raise UndecidedError("labels that are not known are not evaluated")
         place = max(k for k, label in enumerate(labels) if label == index)  # the innermost
         shape = [1] * len(labels)
         shape[place] = self.lengths[index[0]]

@@ -113,7 +113,8 @@ def is_not_zero(setting: Setting, left: Polynomial) -> bool:
         parts = [p for axis in setting.axes.of(setting.pair.joint, node) for p in axis]
         array = np.asarray(setting.pair.inputs[str(node.name)])
         inputs[str(node.name)] = array.reshape([setting.axes.length[p] for p in parts])
-    evaluated = Evaluator(inputs, setting.axes.length)
+    tables = {**setting.joint.tables, **setting.own.tables}
+    evaluated = Evaluator({**tables, **inputs}, setting.axes.length)
     try:
         with np.errstate(all="ignore"):
             value, terms = evaluated(Expansion(setting.algebra)(left))

@@ -50,7 +50,8 @@ class Reader:
     forward : set of int
         The nodes of the forward pass, and what depends on nothing else.
     tables : dict
-        Rows of labels that entries are picked by, by the name that indices have for them.
+        Constant arrays, and rows of labels that entries are picked by, by name; of labels that are
+        not known, the node.
 
     Examples
     --------
@@ -160,7 +161,9 @@ class Reader:
             if one_hot:
                 row = self._row(np.argmax(value, axis=1), value.shape[0], labels[0])
                 return self.algebra.delta(labels[1], row)
-        return self.algebra.input(f"constant {_digest(value)}", labels)
+        name = f"constant {_digest(value)}"
+        self.tables[name] = value.reshape([self.axes.length[part] for part, _ in labels])
+        return self.algebra.input(name, labels)
 
     def _row(self, table: Any, length: int, label: Label) -> Index:
         if isinstance(table, Node):
@@ -179,7 +182,8 @@ class Reader:
     def _elementwise(self, node: Node, *inputs: Node) -> Polynomial:
         operands = [self._at(x, self.places[node.index]) for x in inputs]
         name = str(node.op)
-        if name not in ELEMENTWISE:
+        is_rounded = name == "cast" and node.params["dtype"].kind in "iu"
+        if name not in ELEMENTWISE or (is_rounded and inputs[0].dtype != bool):
             raise UndecidedError(f"{name} has no normal form yet")
         return ELEMENTWISE[name](self.algebra, *operands, **self._params(node))
 
