@@ -15,8 +15,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ from tinygraph.algebra.conventions import (
 )
 from tinygraph.algebra.copying import copied, plain
 from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
-from tinygraph.algebra.watching import Assigned, Kept, Source, Watch, source_of
+from tinygraph.algebra.watching import Assigned, Source, Watch, source_of
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
@@ -328,7 +329,13 @@ class Passes:
             Whether to take down what the lines assign, which takes most of the time.
         """
         arrays = {k: np.array(g, self.dtype) for k, g in upstream.items()}
-        return self._run(plain, arrays, _kept if lines else None, backward)
+        ready = self._ready(plain, arrays, backward)
+        before = [copied(x, plain) for x in ready.given]
+        watch = Watch(ready.call, _kept if lines else None, self.source, of=ready.function)
+        written = self._written(watch, watch, arrays)
+        now = zip(self.slots, ready.given, before, strict=True)
+        changed = [slot.parameter.name for slot, x, was in now if not equal(x, was)]
+        return replace(written, changed=tuple(changed))
 
     def traced(self, upstream: Mapping[str, Any]) -> Written:
         """Run the backward pass on the tensors of the forward pass, traced.
@@ -340,55 +347,88 @@ class Passes:
             parameters of the backward pass are.
         """
         leaves = {k: Tensor(g, name=self._upstream.get(k, f"d{k}")) for k, g in upstream.items()}
-        return self._run(lambda recorded: recorded, leaves, _recorded)
+        tensors = {id(x): x for x in leaves.values()}
 
-    def _run(
+        def note(recorded: Any) -> Any:
+            if isinstance(recorded, Tensor):
+                tensors[id(recorded)] = _tensor(recorded)
+            return recorded
+
+        self._ready(note, leaves)
+
+        def call(*given: Any) -> Any:
+            """Call it with what `trace` makes of each tensor, wherever in a cache it is."""
+            find = dict(zip(tensors, given, strict=True)).get
+            del given  # which would name what it holds
+            ready = _unseen(
+                lambda: self._ready(
+                    lambda x: find(id(x), x), {k: find(id(x)) for k, x in leaves.items()}
+                )
+            )
+            return ready.call()
+
+        watch = Watch(call, _recorded, self.source, of=self.backward)
+        return self._written(watch, lambda: trace(watch)(*tensors.values()), leaves)
+
+    def _ready(
         self,
         leaf: Callable[[Any], Any],
-        upstream: dict[str, Any],
-        kept: Kept,
+        upstream: Mapping[str, Any],
         variant: Function | None = None,
-    ) -> Written:
+    ) -> _Ready:
+        """Prepare the call, on copies with `leaf` of every tensor."""
         memo: dict[int, Any] = {}
-        backward, given = self.backward, []
+        backward = self.backward
         if inspect.ismethod(backward):
             backward = copied(backward, leaf, memo)
             variant = variant and variant.__get__(backward.__self__)
+        positional, named = [], {}
         for slot in self.slots:
-            given.append(upstream[slot.output] if slot.output else copied(slot.value, leaf, memo))
-        before = [copied(value, leaf) for value in given]
-        watch = Watch(variant or backward, kept, self.source)
-        run = trace(watch) if leaf is not plain else watch
-        pairs = list(zip(self.slots, given, strict=True))
+            value = upstream[slot.output] if slot.output else copied(slot.value, leaf, memo)
+            if slot.parameter.kind is slot.parameter.KEYWORD_ONLY:
+                named[slot.parameter.name] = value
+            else:
+                positional.append(value)
+        return _Ready(variant or backward, positional, named)
+
+    def _written(
+        self, watch: Watch, run: Callable[[], Any], upstream: Mapping[str, Any]
+    ) -> Written:
         with np.errstate(all="ignore"), _quiet() as printed:
-            result = run(
-                *(
-                    x
-                    for slot, x in pairs
-                    if slot.parameter.kind is not inspect._ParameterKind.KEYWORD_ONLY
-                ),
-                **{
-                    s.parameter.name: x
-                    for s, x in pairs
-                    if s.parameter.kind is s.parameter.KEYWORD_ONLY
-                },
-            )
+            result = run()
+        variables = _settled(watch.variables)
         gradients, others = gradients_in(
-            result, _settled(watch.variables), self.inputs, self.forward, self.backward
+            result, variables, self.inputs, self.forward, self.backward
         )
-        return Written(
-            gradients,
-            others,
-            tuple(watch.assigned),
-            upstream,
-            printed.getvalue(),
-            tuple(
-                slot.parameter.name
-                for (slot, now), was in zip(pairs, before, strict=True)
-                if not equal(now, was)
-            ),
-            watch.returned,
-        )
+        assigned, text = tuple(watch.assigned), printed.getvalue()
+        return Written(gradients, others, assigned, upstream, text, (), watch.returned)
+
+
+class _Ready(NamedTuple):
+    """A call, ready to be made."""
+
+    function: Function
+    positional: list[Any]
+    named: dict[str, Any]
+
+    @property
+    def given(self) -> list[Any]:
+        """Give the arguments, in the order of the parameters."""
+        return [*self.positional, *self.named.values()]
+
+    def call(self) -> Any:
+        """Make it."""
+        return self.function(*self.positional, **self.named)
+
+
+def _unseen(make: Callable[[], Any]) -> Any:
+    """Make something without being traced, so that none of its variables is a name."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return make()
+    finally:
+        sys.settrace(tracer)
 
 
 def _recorded(value: Any) -> Any:
@@ -404,10 +444,12 @@ def _recorded(value: Any) -> Any:
 
 def _settled(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Give the variables of a call that is over, its handles as the tensors that they stand for."""
-    handles: dict[str, Any] = {
-        name: x for name, x in variables.items() if isinstance(x, Tensor) and type(x) is not Tensor
-    }
-    return {**variables, **{name: x.settled() for name, x in handles.items()}}
+    return {name: _tensor(x) if isinstance(x, Tensor) else x for name, x in variables.items()}
+
+
+def _tensor(recorded: Any) -> Any:
+    """Give the tensor that a handle of `trace` stands for; a tensor as it is."""
+    return recorded if type(recorded) is Tensor else recorded.settled()
 
 
 def _kept(value: Any) -> Any:

@@ -136,7 +136,9 @@ class Watch:
         Makes of a value what is remembered of it: a copy, where it may be changed in place; None
         for what is of no interest. Without it, the lines are not looked at.
     source : Source, optional
-        Where the lines are from; by default that of `fn`.
+        Where the lines are from; by default that of the function.
+    of : callable, optional
+        The function whose lines are watched, if `fn` is one that calls it.
 
     Attributes
     ----------
@@ -147,10 +149,17 @@ class Watch:
         The line of the statement that it returned from; 0 where that is not known.
     """
 
-    def __init__(self, fn: Callable[..., Any], kept: Kept, source: Source | None = None) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        kept: Kept,
+        source: Source | None = None,
+        *,
+        of: Callable[..., Any] | None = None,
+    ) -> None:
         self.fn, self.kept = fn, kept
-        self.code: CodeType | None = getattr(python_function(fn), "__code__", None)
-        source = source or source_of(fn)
+        self.code: CodeType | None = getattr(python_function(of or fn), "__code__", None)
+        source = source or source_of(of or fn)
         self.statements = source.statements if source else {}
         self.returned = 0
         self.assigned: list[Assigned] = []
