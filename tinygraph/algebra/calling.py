@@ -35,7 +35,16 @@ from tinygraph.algebra.conventions import (
     named_results,
     parameters_of,
 )
-from tinygraph.algebra.copying import copied, plain
+from tinygraph.algebra.copying import (
+    constant,
+    copied,
+    is_recorded,
+    kept,
+    plain,
+    recorded,
+    settled,
+    tensor_of,
+)
 from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
 from tinygraph.algebra.watching import Assigned, Source, Watch, source_of
 from tinygraph.engine.tensor import Tensor
@@ -168,7 +177,7 @@ class Passes:
         watch = Watch(forward, None)
         with np.errstate(all="ignore"), _quiet():
             result = trace(watch)(*bound.args, **bound.kwargs)
-        variables = _settled(watch.variables)
+        variables = settled(watch.variables)
         self._variables = {**variables, **defaulted(bound)}
         self._results = named_results(result, variables)
         self.outputs: dict[str, Tensor] = {}
@@ -331,7 +340,7 @@ class Passes:
         arrays = {k: np.array(g, self.dtype) for k, g in upstream.items()}
         ready = self._ready(plain, arrays, backward)
         before = [copied(x, plain) for x in ready.given]
-        watch = Watch(ready.call, _kept if lines else None, self.source, of=ready.function)
+        watch = Watch(ready.call, kept if lines else None, self.source, of=ready.function)
         written = self._written(watch, watch, arrays)
         now = zip(self.slots, ready.given, before, strict=True)
         changed = [slot.parameter.name for slot, x, was in now if not equal(x, was)]
@@ -349,10 +358,10 @@ class Passes:
         leaves = {k: Tensor(g, name=self._upstream.get(k, f"d{k}")) for k, g in upstream.items()}
         tensors = {id(x): x for x in leaves.values()}
 
-        def note(recorded: Any) -> Any:
-            if isinstance(recorded, Tensor):
-                tensors[id(recorded)] = _tensor(recorded)
-            return recorded
+        def note(x: Any) -> Any:
+            if isinstance(x, Tensor) and is_recorded(tensor := tensor_of(x), x):
+                tensors[id(x)] = tensor
+            return x
 
         self._ready(note, leaves)
 
@@ -362,12 +371,13 @@ class Passes:
             del given  # which would name what it holds
             ready = _unseen(
                 lambda: self._ready(
-                    lambda x: find(id(x), x), {k: find(id(x)) for k, x in leaves.items()}
+                    lambda x: find(id(x), constant(x)),
+                    {k: find(id(x)) for k, x in leaves.items()},
                 )
             )
             return ready.call()
 
-        watch = Watch(call, _recorded, self.source, of=self.backward)
+        watch = Watch(call, recorded, self.source, of=self.backward)
         return self._written(watch, lambda: trace(watch)(*tensors.values()), leaves)
 
     def _ready(
@@ -396,7 +406,7 @@ class Passes:
     ) -> Written:
         with np.errstate(all="ignore"), _quiet() as printed:
             result = run()
-        variables = _settled(watch.variables)
+        variables = settled(watch.variables)
         gradients, others = gradients_in(
             result, variables, self.inputs, self.forward, self.backward
         )
@@ -429,34 +439,6 @@ def _unseen(make: Callable[[], Any]) -> Any:
         return make()
     finally:
         sys.settrace(tracer)
-
-
-def _recorded(value: Any) -> Any:
-    """Give the tensor that a variable is; of a handle of `trace`, what is recorded of it already.
-
-    To ask for more would record what is written there, which may be overwritten before it is read.
-    """
-    if not isinstance(value, Tensor):
-        return _kept(value)
-    recorded = value if type(value) is Tensor else getattr(value, "_known", None)
-    return recorded if isinstance(recorded, Tensor) else None
-
-
-def _settled(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the variables of a call that is over, its handles as the tensors that they stand for."""
-    return {name: _tensor(x) if isinstance(x, Tensor) else x for name, x in variables.items()}
-
-
-def _tensor(recorded: Any) -> Any:
-    """Give the tensor that a handle of `trace` stands for; a tensor as it is."""
-    return recorded if type(recorded) is Tensor else recorded.settled()
-
-
-def _kept(value: Any) -> Any:
-    """Copy numbers; of other variables, nothing is remembered."""
-    if isinstance(value, np.ndarray):
-        return np.array(value) if value.dtype.kind in "biuf" else None
-    return value if isinstance(value, float | np.floating) else None
 
 
 @contextlib.contextmanager
