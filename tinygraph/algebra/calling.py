@@ -75,6 +75,8 @@ class Written:
         The parameters whose arrays it wrote into, `dout` or `cache`.
     returned : int
         The line of the statement that it returned from; 0 where that is not known.
+    result
+        All that it returned.
     """
 
     gradients: Mapping[str, Any]
@@ -84,6 +86,7 @@ class Written:
     printed: str
     changed: tuple[str, ...]
     returned: int
+    result: Any
 
 
 class Slot(NamedTuple):
@@ -411,7 +414,7 @@ class Passes:
             result, variables, self.inputs, self.forward, self.backward
         )
         assigned, text = tuple(watch.assigned), printed.getvalue()
-        return Written(gradients, others, assigned, upstream, text, (), watch.returned)
+        return Written(gradients, others, assigned, upstream, text, (), watch.returned, result)
 
 
 class _Ready(NamedTuple):

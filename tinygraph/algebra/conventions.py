@@ -120,6 +120,8 @@ def _is_number(x: Any) -> bool:
 
 def _described(result: Any) -> str:
     empty = isinstance(result, tuple | list | dict) and not result
+    if isinstance(result, np.ndarray):
+        return f"an array of {result.dtype}"
     return "nothing" if result is None or empty else type(result).__name__
 
 

@@ -114,6 +114,8 @@ def _runs(passes: Passes, dout: Any, seed: int) -> Runs:
     for name, x in (*passes.inputs.items(), *passes.outputs.items()):
         if where := first_nonfinite(x.data):
             raise ValueError(f"check: {name} is {where}; gradients are checked at finite values")
+        if not x.data.size:
+            raise ValueError(f"check: {name} of shape {x.data.shape} is empty; nothing to check")
     upstream = _upstream(passes, dout, seed)
     graph = Graph.joint(list(passes.outputs.values()), values=True)
     references = [Reference(graph, [*one.values()]) for one in upstream]
@@ -230,8 +232,11 @@ def _notes(runs: Runs) -> tuple[str, ...]:
     if written.printed:
         count = written.printed.count("\n") or 1
         notes.append(f"the backward pass prints {count} line{'s' * (count > 1)}, left out here")
-    if not runs.variants.possible:
-        notes.append("what is wrong first is not looked for: no source can be read and changed")
+    order = [k for k in passes.inputs if k in written.gradients]
+    if isinstance(written.result, tuple | list) and order != list(written.gradients):
+        notes.append(f"returned in another order than {', '.join(order)}")
+    if any(runs.wrong) and not runs.variants.possible:
+        notes.append("no change of a line was tried: the function is wrapped, or has no source")
     return tuple(notes)
 
 
