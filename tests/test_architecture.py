@@ -36,7 +36,7 @@ WINGS = {
     "drawing": {"writing", "graph", "files"},
     "algebra": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
-    "cli": {"checks", "drawing", "writing", "batchnorm", "engine", "files"},
+    "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},
     "__init__": {
         "engine",
@@ -47,6 +47,7 @@ WINGS = {
         "optim",
         "writing",
         "drawing",
+        "algebra",
         "checks",
     },
 }

@@ -10,6 +10,8 @@ Whatever is named here is imported when it is first used.
 - `derive`: the snapshot as equations, or as the source of a NumPy module.
 - `compare`: staged BatchNorm against the closed form.
 - `check`: a backward pass of one's own, line by line.
+- `prove`: a backward pass of one's own, for all lengths.
+- `simplify`: the closed form of a backward pass, derived.
 - `gradcheck`: any gradient against the complex step or differences.
 - `batchnorm`: BatchNorm staged, in closed form and as a Jacobian.
 - `nn`, `optim`: layers, losses and optimizers.
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tinygraph import batchnorm, nn, ops, optim
+    from tinygraph.algebra import prove, simplify
     from tinygraph.checks import GradientMismatch, check, compare, gradcheck
     from tinygraph.drawing import draw
     from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
@@ -45,6 +48,8 @@ __all__ = [
     "no_grad",
     "ops",
     "optim",
+    "prove",
+    "simplify",
     "trace",
 ]
 
@@ -60,6 +65,8 @@ _WINGS = {
     "grad": "engine",
     "gradcheck": "checks",
     "no_grad": "engine",
+    "prove": "algebra",
+    "simplify": "algebra",
     "trace": "engine",
 }
 

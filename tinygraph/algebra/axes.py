@@ -4,7 +4,8 @@ What an operation carries on from operand to result is one axis: by broadcasting
 matrices, by a transpose. A reshape that cuts an axis into groups cuts it everywhere, so that an
 axis of a node is a list of *parts*, in the order in which they count. An axis of length 1 has none.
 
-Two axes that merely have the same length, as the 64 rows and 64 columns of a square batch, stay two.
+Two axes that merely have the same length, as the 64 rows and 64 columns of a square batch, stay
+two.
 """
 
 from __future__ import annotations

@@ -11,12 +11,13 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from tinygraph.algebra.atoms import Atom
 from tinygraph.algebra.axes import Axes
+from tinygraph.algebra.derived import Counts, Derivation, DerivationStep, Lemma, line
 from tinygraph.algebra.emission import Emission, full_size
 from tinygraph.algebra.expressions import Expression, named, product, written
 from tinygraph.algebra.extraction import Extraction
@@ -29,142 +30,9 @@ from tinygraph.graph import Gradient, Graph, Node
 from tinygraph.writing.formulas import Notation
 from tinygraph.writing.languages import LATEX, TEXT
 
-__all__ = ["Derivation", "DerivationStep", "Lemma", "simplify"]
+__all__ = ["simplify"]
 
-Counts = tuple[int, int, int]
 FREE = {"spread", "reshape", "transpose", "cast", "stop", "index", "scatter", "pick", "put"}
-IN_FLOATS = (
-    "exact in real numbers; in floating point it is lost where the mean is large beside the spread: "
-    "there, subtract the mean from x first"
-)
-
-
-@dataclass(frozen=True)
-class Lemma:
-    """A sum that is 0 by the definition of one of its values.
-
-    Attributes
-    ----------
-    total, definition : Expression
-    cost : str
-        What it costs in floating point.
-    """
-
-    total: Expression
-    definition: Expression
-    cost: str = IN_FLOATS
-
-
-@dataclass(frozen=True)
-class DerivationStep:
-    """One gradient on the way.
-
-    Attributes
-    ----------
-    number : int
-    name : str
-    lines : tuple of (Expression or str pair, str)
-        What it is equal to, one line after the other, each with the rules that lead there.
-    lemmas : tuple of Lemmas
-        Those that are used here.
-    """
-
-    number: int
-    name: str
-    lines: tuple[tuple[Any, str], ...]
-    lemmas: tuple[Lemma, ...]
-
-
-@dataclass(frozen=True)
-class Derivation:
-    """How the closed form follows from the staged backward pass.
-
-    Attributes
-    ----------
-    steps : tuple of DerivationSteps
-    lemmas : tuple of Lemmas
-        All that were used.
-    gradients : dict
-        The formulas of the inputs' gradients as text, by name.
-    before, after : tuples of int
-        Reductions, passes over arrays of full size, and small operations, of all gradients.
-    graph : Graph
-        The joint graph with the simplified backward pass; the one that was given, where that did
-        not pay.
-    note : str
-        Why nothing was simplified; "" where something was.
-    forward : pair of str
-        The forward pass in one line, as text and in LaTeX.
-    """
-
-    steps: tuple[DerivationStep, ...]
-    lemmas: tuple[Lemma, ...]
-    gradients: Mapping[str, str]
-    before: Counts
-    after: Counts
-    graph: Graph
-    note: str
-    forward: tuple[str, str]
-
-    def __str__(self) -> str:
-        return self._written("text")
-
-    def markdown(self) -> str:
-        """Give the derivation as Markdown."""
-        return f"```text\n{self}\n```"
-
-    def latex(self) -> str:
-        """Give the derivation as aligned equations, for amsmath."""
-        rows, name = [], Notation(self.graph, LATEX).name
-
-        def line(x: Any) -> str:
-            return written(x, "latex", name) if isinstance(x, Expression) else _line(x, "latex")
-
-        for step in self.steps:
-            for lemma in step.lemmas:
-                total, definition = line(lemma.total), line(lemma.definition)
-                rows.append(rf"& \text{{lemma:}} & {total} &= {definition} = 0")
-            head = rf"{step.number} && {name(step.name)}"
-            for x, _ in step.lines:
-                rows.append(rf"{head} &= {line(x)}")
-                head = "&&"
-        body = " \\\\\n".join(rows)
-        return f"\\[\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n\\]"
-
-    def _written(self, dialect: str) -> str:
-        lines = [f"Forward:  {self.forward[0]}"]
-        for step in self.steps:
-            head = f"{step.number}. {step.name}"
-            indent = " " * (len(head) + 1)
-            for k, (x, rules) in enumerate(step.lines):
-                start = f"{head} = " if not k else f"{indent}= "
-                rule = f"   [{rules}]" if rules else ""
-                lines.append(f"{start}{_line(x, dialect)}{rule}")
-                if not k:
-                    lines += [indent + text for lemma in step.lemmas for text in _lemma(lemma)]
-        if self.note:
-            lines.append(self.note)
-        else:
-            lines.append(f"{_counted(self.before)} became {_counted(self.after)}.")
-        return "\n".join(lines)
-
-
-def _line(x: Any, dialect: str) -> str:
-    if isinstance(x, Expression):
-        return written(x, dialect)
-    text: str = x[dialect == "latex"]
-    return text
-
-
-def _lemma(lemma: Lemma) -> list[str]:
-    total, definition = written(lemma.total), written(lemma.definition)
-    return [f"lemma: {total} = {definition} = 0", f"       ({lemma.cost})"]
-
-
-def _counted(counts: Counts) -> str:
-    names = ("reduction", "full-size operation", "small operation")
-    parts = [f"{n} {name}{'s' * (n != 1)}" for n, name in zip(counts, names, strict=True)]
-    return f"{parts[0]}, {parts[1]} and {parts[2]}"
 
 
 def simplify(
@@ -215,7 +83,7 @@ def simplify(
     >>> derivation.gradients["dz"]
     'p · (dp − Σ(dp · p))'
     >>> derivation.before, derivation.after
-    ((4, 10, 3), (1, 3, 0))
+    ((3, 10, 2), (1, 3, 0))
     """
     if isinstance(out, Graph):
         if not out.all_gradients:
@@ -237,6 +105,7 @@ class _Simplifier:
         self.notations = Notation(graph, TEXT), Notation(graph, LATEX)
         self.before = counts(graph)
         self.targets = _targets(graph)
+        self.recognised: dict[str, str] = {}
         self._signs: tuple[dict[str, str], ...] = ({}, {})
 
     def derivation(self) -> Derivation:
@@ -264,9 +133,7 @@ class _Simplifier:
         )
 
     def _as_given(self, steps: tuple[DerivationStep, ...], note: str) -> Derivation:
-        formulas = {
-            g.name: self.notations[0].gradient(g) for g in self.targets
-        }
+        formulas = {g.name: self.notations[0].gradient(g) for g in self.targets}
         return Derivation(
             steps, (), formulas, self.before, self.before, self.graph, note, self._forward()
         )
@@ -358,7 +225,7 @@ class _Simplifier:
             lemmas = self._lemmas(g.node, seen)
             if written(normal) != staged[0] and len(p) <= MOST_SHOWN:
                 rules = ["substitute"]
-                if _sums(g.node, self.graph):
+                if _sums(g.node):
                     rules = ["linearity of Σ", "constants out of Σ"]
                 rules += [f"{written(lemma.total)} = 0" for lemma in lemmas]
                 lines.append((normal, "; ".join(rules)))
@@ -441,7 +308,9 @@ class _Simplifier:
     ) -> tuple[Emission | None, dict[str, Expression]]:
         reader, layout = self.reader, self._layout()
         lengths = self.axes.length
-        emission = Emission(self.graph, reader.places, layout, lengths, self._length_formula(), reader.tables)
+        emission = Emission(
+            self.graph, reader.places, layout, lengths, self._length_formula(), reader.tables
+        )
         extraction = Extraction(
             self.algebra,
             lengths,
@@ -456,7 +325,7 @@ class _Simplifier:
                 data: Any = node.name or self._pair(node)
                 extraction.add(named(data, labels, node), reader.of[node.index])
         formulas: dict[str, Expression] = {}
-        self.recognised: dict[str, str] = {}
+        self.recognised = {}
         for g in (*made_first, *self.targets):
             p = reader.of[g.node.index]
             found = extraction.best(p)
@@ -464,7 +333,7 @@ class _Simplifier:
                 return None, {}
             reference = emission.add(g, found.expression)
             formulas[g.name] = found.expression
-            self.recognised[g.name] = ", ".join(_names_in(found.expression, self.graph))
+            self.recognised[g.name] = ", ".join(_names_in(found.expression))
             extraction.add(reference, p)
         return emission, formulas
 
@@ -495,7 +364,7 @@ def _with_result(
     step: DerivationStep, formulas: Mapping[str, Expression], recognised: Mapping[str, str]
 ) -> DerivationStep:
     formula = formulas.get(step.name)
-    if formula is None or written(formula) in [_line(x, "text") for x, _ in step.lines]:
+    if formula is None or written(formula) in [line(x, "text") for x, _ in step.lines]:
         return step
     names = recognised.get(step.name, "")
     has_bracket = any(x.kind == "sum" for x in formula.operands)
@@ -504,21 +373,20 @@ def _with_result(
     return replace(step, lines=(*step.lines, (formula, rules)))
 
 
-def _names_in(x: Expression, graph: Graph) -> list[str]:
+def _names_in(x: Expression) -> list[str]:
     """Give what a formula mentions by name that is computed: xhat, dbeta."""
     found: dict[str, None] = {}
     stack = [x]
     while stack:
         one = stack.pop()
-        is_input = isinstance(one.source, Node) and one.source.role != "forward"
-        if one.kind == "name" and isinstance(one.data, str) and one.source is not None:
-            if not is_input and getattr(one.source, "kind", "") != "length":
-                found[one.data] = None
+        is_node = isinstance(one.source, Node) and one.source.role == "forward"
+        if isinstance(one.data, str) and (is_node or isinstance(one.source, int)):
+            found[one.data] = None
         stack += one.operands[::-1]
     return list(found)
 
 
-def _sums(node: Node, graph: Graph) -> bool:
+def _sums(node: Node) -> bool:
     """Whether a gradient is made with a sum, in what feeds it without a name."""
     stack = [node]
     while stack:

@@ -122,7 +122,9 @@ class Emission:
             node = self._fitted(node, of.shape)
         if node.name is None and node.role == "backward" and node is self.nodes[-1]:
             node = self.nodes[-1] = replace(node, name=gradient.name)
-            self._written = {x: node if n.index == node.index else n for x, n in self._written.items()}
+            self._written = {
+                x: node if n.index == node.index else n for x, n in self._written.items()
+            }
         g = replace(
             gradient,
             of=of,
@@ -210,7 +212,9 @@ class Emission:
         inner = self._write(x.operands[0])
         bound = set(x.bound[0])
         missing = len(self.layout) - len(inner.shape)
-        axes = tuple(k for k, axis in enumerate(self.layout[missing:]) if axis and set(axis) <= bound)
+        axes = tuple(
+            k for k, axis in enumerate(self.layout[missing:]) if axis and set(axis) <= bound
+        )
         keepdims = axes != tuple(range(len(axes)))
         return self._op(ops.sum, inner, axis=axes, keepdims=keepdims)
 
@@ -245,28 +249,40 @@ class Emission:
             return atom.data[0], atom.data[0]
         if atom.kind == "length":
             return self.lengths[atom.data[0]], self.formula(atom.data[0])
-        value, formula = Fraction(0), None
+        value, formula = Fraction(0), Formula("+", (0, 0))
         for monomial, c in atom.data[0]:
-            term, text = Fraction(c), int(c) if Fraction(c).denominator == 1 else float(c)
+            term, factors = Fraction(c), Formula("*", (1, int(c) if c == int(c) else float(c)))
             for a, e in monomial:
                 known, more = self._scalar_atom(a)
                 term *= Fraction(known) ** int(e)
-                text = Formula("*", (text, Formula("**", (more, int(e)))))
-            value += term
-            formula = text if formula is None else Formula("+", (formula, text))
+                factors = Formula("*", (factors, Formula("**", (more, int(e)))))
+            value, formula = value + term, Formula("+", (formula, factors))
         return value, formula
 
     def _constant(self, value: Fraction, formula: Any) -> Node:
         origin = formula if isinstance(formula, Formula) else "given"
         node = Node(
-            len(self.nodes), None, (), NOTHING, (), None, None, self.step, "constant", value, (), origin
+            len(self.nodes),
+            None,
+            (),
+            NOTHING,
+            (),
+            None,
+            None,
+            self.step,
+            "constant",
+            value,
+            (),
+            origin,
         )
         self.nodes.append(node)
         return node
 
     def _op(self, op: Primitive, *inputs: Node, **params: Any) -> Node:
         like = [
-            np.broadcast_to(np.array(_harmless(x), x.dtype), x.shape) if x.dtype is not None else 1.0
+            np.broadcast_to(np.array(_harmless(x), x.dtype), x.shape)
+            if x.dtype is not None
+            else 1.0
             for x in inputs
         ]
         value = op.forward(*like, **params)
@@ -329,5 +345,3 @@ def _is_number(x: Expression) -> bool:
 def full_size(nodes: Iterable[Node]) -> int:
     """Give the size of the largest array."""
     return max((prod(node.shape) for node in nodes), default=1)
-
-

@@ -92,7 +92,10 @@ class Evaluator:
             return (self._index(data[0], labels) == self._index(data[1], labels)) * 1.0
         if kind == "within":
             index, start, stop = data
-            at, *ends = self._index(index, labels), *(self._terms(dict(p), ()) for p in (start, stop))
+            at, *ends = (
+                self._index(index, labels),
+                *(self._terms(dict(p), ()) for p in (start, stop)),
+            )
             return ((at >= ends[0]) & (at < ends[1])) * 1.0
         raise UndecidedError(f"{kind} {data[0]} is not evaluated")
 

@@ -138,10 +138,9 @@ class ZeroTest:
         values = {a for m in p for a, e in m if a.kind == "value" and not _is_natural(e)}
         if values:
             outermost = max(values, key=lambda atom: atom.serial)  # its terms were made before
-            groups = _without(expansion, p, outermost)
-        else:
-            groups = _integrands(self.algebra, p)
-        return groups is not None and all(self._vanishes(group, expansion) for group in groups)
+            return all(self._vanishes(q, expansion) for q in _without(expansion, p, outermost))
+        groups = _integrands(self.algebra, p)
+        return groups is not None and all(self._vanishes(q, expansion) for q in groups)
 
 
 def _is_natural(e: Any) -> bool:

@@ -104,7 +104,9 @@ def _text_fraction(above: str, below: str, a: bool, b: bool) -> str:
 
 
 def _text_power(base: str, exponent: str) -> str:
-    return base + exponent.translate(SUPERSCRIPTS) if "/" not in exponent else f"{base}^({exponent})"
+    return (
+        base + exponent.translate(SUPERSCRIPTS) if "/" not in exponent else f"{base}^({exponent})"
+    )
 
 
 TEXT = _Dialect(
@@ -132,10 +134,8 @@ LATEX = _Dialect(
 DIALECTS: Mapping[str, _Dialect] = {"text": TEXT, "latex": LATEX}
 
 
-def written(
-    x: Expression, dialect: str = "text", name: Callable[[str], str] | None = None
-) -> str:
-    """Write a formula, and names by `name` if it is given.
+def written(x: Expression, dialect: str = "text", name: Callable[[str], str] | None = None) -> str:
+    r"""Write a formula, and names by `name` if it is given.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def written(
     >>> written(product([number(2), a], [b]))
     '2 · a / b'
     >>> written(Expression("sum", (a, product([a, b])), data=(1, -1)), "latex")
-    'a - a \\\\, b'
+    'a - a \\, b'
     """
     to = DIALECTS[dialect]
     return _write(x, to if name is None else replace(to, name=name))
@@ -190,9 +190,7 @@ def _joined(factors: Sequence[Expression], to: _Dialect, *, closed: bool = False
     last = len(factors) - 1
     signs = [f for f in factors if f.kind == "number" and f.data == -1]
     rest = [f for f in factors if f not in signs]
-    parts = [
-        _factor(x, to, last=k == len(rest) - 1 and not closed) for k, x in enumerate(rest)
-    ]
+    parts = [_factor(x, to, last=k == len(rest) - 1 and not closed) for k, x in enumerate(rest)]
     del last
     text = to.times.join(parts) or "1"
     return to.minus * (len(signs) % 2) + text
@@ -232,7 +230,9 @@ def _call(x: Expression, to: _Dialect) -> str:
 
 
 WRITERS: Mapping[str, Callable[[Expression, _Dialect], str]] = {
-    "name": lambda x, to: to.name(x.data) if isinstance(x.data, str) else x.data[to.times is LATEX.times],
+    "name": lambda x, to: (
+        to.name(x.data) if isinstance(x.data, str) else x.data[to.times is LATEX.times]
+    ),
     "number": _number,
     "product": _product,
     "sum": _sum,

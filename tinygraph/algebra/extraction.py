@@ -1,8 +1,9 @@
 """Extraction: the cheapest formula for a polynomial, over what has been computed already.
 
-A monomial is folded over the values of the forward pass and the gradients that are there: xmu · V⁻¹
-becomes xhat / sqrtvar. Terms share what they have in common, in front of a bracket or not, whichever
-costs less. What depends on no label of a sum may be drawn into it: (Σ dp · e) / Z is Σ dp · p.
+A monomial is folded over the values of the forward pass and the gradients that are there: xmu/V
+becomes xhat / sqrtvar. Terms share what they have in common, in front of a bracket or not,
+whichever costs less. What depends on no label of a sum may be drawn into it: (Σ dp · e) / Z is
+Σ dp · p.
 
 The costs are those of NumPy: a pass over an array of full size costs a hundred small ones.
 """
@@ -128,7 +129,8 @@ class Extraction:
         shared = {
             atom: min((e.get(atom, 0) for e in exponents), key=abs)
             for atom in exponents[0]
-            if len({e.get(atom, 0) > 0 for e in exponents}) == 1 and all(e.get(atom) for e in exponents)
+            if len({e.get(atom, 0) > 0 for e in exponents}) == 1
+            and all(e.get(atom) for e in exponents)
         }
         sizes = {abs(c) for c in p.values()}
         scale = Fraction(sizes.pop()) if len(sizes) == 1 else Fraction(1)
@@ -314,9 +316,7 @@ class Extraction:
             return Found(inf, number(0)), fold.scalar
         cost = fold.cost + self._cost_of(inner) + self._pass(inner.labels)
         along = tuple(self.names.get(part, "") for part, _ in bound) if self.along else ()
-        x = Expression(
-            "total", (inner,), labels=inner.labels - set(bound), bound=(bound, along)
-        )
+        x = Expression("total", (inner,), labels=inner.labels - set(bound), bound=(bound, along))
         return Found(cost, x), fold.scalar
 
     # ------------------------------------------------------------------ costs

@@ -18,8 +18,9 @@ import numpy as np
 
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.axes import Axes
+from tinygraph.algebra.elementwise import literal
 from tinygraph.algebra.polynomials import Algebra
-from tinygraph.algebra.reading import literal, numbers_of
+from tinygraph.algebra.reading import numbers_of
 from tinygraph.engine.lengths import Formula
 from tinygraph.graph import Graph
 
@@ -91,7 +92,9 @@ class Formulas:
         first, second = literal(one), literal(other)
         if first == second:
             return self.algebra.number(first)
-        found = self._power(first, second) or self._power(_squared(one), _squared(other), Fraction(1, 2))
+        found = self._power(first, second) or self._power(
+            _squared(one), _squared(other), Fraction(1, 2)
+        )
         if found is not None:
             return found
         for p, n, m in self._counts():
@@ -112,7 +115,10 @@ class Formulas:
             j, k = _multiplicity(one, n), _multiplicity(other, m)
             if j and k:
                 exponents[part] = min(j, k, key=abs)
-                one, other = one / Fraction(n) ** exponents[part], other / Fraction(m) ** exponents[part]
+                one, other = (
+                    one / Fraction(n) ** exponents[part],
+                    other / Fraction(m) ** exponents[part],
+                )
         if one != other or (e != 1 and one < 0):
             return None
         p = self.algebra.power(self.algebra.number(one), e)

@@ -38,6 +38,9 @@ class Values:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self._engine, self._own = (self._at(graph, pair.inputs) for graph in (pair.joint, pair.own))
+        backward = [self._engine[g.node.index] for g in pair.joint.all_gradients]
+        sizes = [np.max(np.abs(value), initial=0.0) for value in backward]
+        self.least = DIFFERENT * max((s for s in sizes if np.isfinite(s)), default=0.0)
 
     def _at(self, graph: Graph, inputs: Mapping[str, Any]) -> dict[int, Any]:
         values = {node.index: inputs[str(node.name)] for node in graph.inputs}
@@ -53,7 +56,7 @@ class Values:
     def counterexample(self, name: str) -> Counterexample | None:
         """Give where the gradient of an input differs by more than rounding."""
         engine, own = self.engine(name), self.pair.returned[name]
-        if engine is None or (engine.shape == own.shape and not _differ(engine, own)):
+        if engine is None or (engine.shape == own.shape and not self._differ(engine, own)):
             return None
         return self.largest_difference(name)
 
@@ -61,6 +64,20 @@ class Values:
         """Give where the gradient of an input differs most."""
         engine, own = self.engine(name), self.pair.returned[name]
         return Counterexample.at_largest(f"d{name}", self.pair.inputs, engine, own)
+
+    def _differ(self, a: Any, b: Any) -> bool:
+        """Whether numbers differ by more than rounding; what is not finite tells nothing.
+
+        A gradient that is 0 is known by the size of those that it is the difference of.
+        """
+        try:
+            a, b = np.broadcast_arrays(a, b)
+        except ValueError:
+            return True
+        if not (a.size and np.isfinite(a).all() and np.isfinite(b).all()):
+            return False
+        scale = max(np.max(np.abs(a)), np.max(np.abs(b)), self.least)
+        return bool(np.max(np.abs(a - b)) > DIFFERENT * scale)
 
     # ------------------------------------------------------------------ which line
 
@@ -71,7 +88,11 @@ class Values:
         for line in self.pair.lines:
             of = gradient_of(line.name, variables)
             part = None if of else part_of(line.name, variables)
-            if line.name not in self.pair.inputs and (of or part) and self._is_wrong(line, of, part):
+            if (
+                line.name not in self.pair.inputs
+                and (of or part)
+                and self._is_wrong(line, of, part)
+            ):
                 return Wrong(line.number, line.name, self._cause(of, self._value(line)))
         for name in self.pair.gradients:
             if self.counterexample(name):
@@ -84,7 +105,7 @@ class Values:
     def _is_wrong(self, line: Line, of: str | None, part: str | None) -> bool:
         expected = [self.engine(of)] if of else [*self._parts(str(part)).values()]
         found = self._value(line)
-        return bool(expected) and all(_differ(value, found) for value in expected)
+        return bool(expected) and all(self._differ(value, found) for value in expected)
 
     def _parts(self, name: str) -> dict[str, Any]:
         return {k: np.asarray(self._engine[n.index]) for k, n in self.pair.parts(name).items()}
@@ -95,14 +116,14 @@ class Values:
         if of is None or expected is None or expected.shape != np.shape(found):
             return ""
         for name, part in self._parts(of).items():
-            if not _differ(expected - found, part):
+            if not self._differ(expected - found, part):
                 return f"d{of} lacks {name}"
         with np.errstate(all="ignore"):
             ratio = np.asarray(found / expected).ravel()
         if not (ratio.size and np.isfinite(ratio).all()):
             return ""
         factor = Fraction(float(ratio[0])).limit_denominator(1000)
-        is_factor = factor and not _differ(ratio, np.full(ratio.shape, float(factor)))
+        is_factor = factor and not self._differ(ratio, np.full(ratio.shape, float(factor)))
         return f"{factor} times the gradient of {of}" if is_factor else ""
 
 
@@ -122,15 +143,3 @@ def is_not_zero(setting: Setting, left: Polynomial) -> bool:
         return False
     size, scale = np.max(np.abs(value), initial=0), np.max(terms, initial=0)
     return bool(np.isfinite(size) and size > DIFFERENT * scale)
-
-
-def _differ(a: Any, b: Any) -> bool:
-    """Whether numbers differ by more than rounding; what is not finite tells nothing."""
-    try:
-        a, b = np.broadcast_arrays(a, b)
-    except ValueError:
-        return True
-    if not (a.size and np.isfinite(a).all() and np.isfinite(b).all()):
-        return False
-    scale = max(np.max(np.abs(a)), np.max(np.abs(b)))
-    return bool(np.max(np.abs(a - b)) > DIFFERENT * max(scale, 1e-9))

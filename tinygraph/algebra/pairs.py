@@ -22,7 +22,9 @@ from tinygraph.graph import Graph, Node
 
 __all__ = ["Code", "Line", "Pair"]
 
-Lengths = Mapping[str, Sequence[int]]
+UPSTREAM = (
+    15  # of the seed: a batch that was drawn with the same is no upstream gradient of its own
+)
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,14 @@ class Code:
         self.forward, self.backward, self.wrt, self.seed = forward, backward, wrt, seed
         self.args, self.kwargs = args, kwargs
 
-    def capture(self, fill: Callable[[str, Any], Any] = lambda name, array: array) -> Pair:
+    def capture(self, fill: Callable[[str | None, Any], Any] = lambda name, array: array) -> Pair:
         """Run both passes.
 
         Parameters
         ----------
         fill : callable
-            Gives the array to take for one of the arguments, by name; by default itself.
+            Gives the array to take for one of the arguments, by name, or for an upstream gradient,
+            without a name; by default itself.
 
         Raises
         ------
@@ -134,9 +137,9 @@ class Code:
         """
         args, kwargs = self._filled(fill)
         passes = Passes(self.forward, self.backward, args, kwargs, wrt=self.wrt)
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng([self.seed, UPSTREAM])
         upstream = {
-            name: np.asarray(fill(f"d{name}", rng.normal(size=out.shape)))
+            name: np.asarray(fill(None, rng.normal(size=out.shape)))
             for name, out in passes.outputs.items()
         }
         joint = Graph.joint(list(passes.outputs.values()), list(passes.inputs.values()))
@@ -162,7 +165,7 @@ class Code:
             {k: np.asarray(getattr(x, "data", x)) for k, x in written.gradients.items()},
         )
 
-    def _filled(self, fill: Callable[[str, Any], Any]) -> tuple[list[Any], dict[str, Any]]:
+    def _filled(self, fill: Callable[[str | None, Any], Any]) -> tuple[list[Any], dict[str, Any]]:
         try:
             bound = inspect.signature(self.forward).bind(*self.args, **self.kwargs)
         except (TypeError, ValueError):
@@ -171,9 +174,7 @@ class Code:
             bound.arguments[name] = _filled(name, value, fill)
         return list(bound.args), dict(bound.kwargs)
 
-    def resized(
-        self, axes: Axes, pair: Pair, lengths: Mapping[int, int], *, variant: int
-    ) -> Pair:
+    def resized(self, axes: Axes, pair: Pair, lengths: Mapping[int, int], *, variant: int) -> Pair:
         """Capture the code again, with parts of axes at other lengths.
 
         Arrays of floats are filled with values that they had, in another order; whole numbers,
@@ -189,7 +190,9 @@ class Code:
                 replaced.setdefault(n, m)
         rng, least = np.random.default_rng(variant), min([*lengths.values(), 2**31])
 
-        def fill(name: str, array: Any) -> Any:
+        def fill(name: str | None, array: Any) -> Any:
+            if name is None:
+                return array
             shape = shapes.get(name) or tuple(replaced.get(n, n) for n in array.shape)
             if shape == array.shape or not array.size:
                 return array
@@ -199,7 +202,7 @@ class Code:
         return self.capture(fill)
 
 
-def _filled(name: str, value: Any, fill: Callable[[str, Any], Any]) -> Any:
+def _filled(name: str, value: Any, fill: Callable[[str | None, Any], Any]) -> Any:
     if isinstance(value, Tensor):
         value = value.data
     if isinstance(value, np.ndarray) and value.ndim:

@@ -1,4 +1,4 @@
-"""`prove`: is a backward pass that a person wrote right, for every batch size?
+"""`prove`: a backward pass that a person wrote is right for every batch size, or is not.
 
 Both gradients are read as polynomials and subtracted. That is done at lengths that are different
 primes, in which every number is read as a formula in the lengths, so that what cancels there
@@ -8,6 +8,7 @@ is what differs in numbers, or whose remainder does, held against its own terms.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -180,9 +181,7 @@ class _Prover:
             return UNDECIDED
         return self._by_remainder(name, setting, left)
 
-    def _least_fixed(
-        self, settings: Settings, least: Fixed, engine: Node, own: Node
-    ) -> Fixed:
+    def _least_fixed(self, settings: Settings, least: Fixed, engine: Node, own: Node) -> Fixed:
         """Find as few lengths as can be that have to stay as they are."""
         more = [part for part in settings.parts if part not in least]
         for size in range(1, len(more) if len(more) <= MOST_FREE else 2):
@@ -212,7 +211,7 @@ class _Prover:
         """Whether the two differ where values are equal, or 0: at small whole numbers."""
         rng = np.random.default_rng(self.code.seed)
 
-        def fill(_: str, array: Any) -> Any:
+        def fill(_: str | None, array: Any) -> Any:
             if array.dtype.kind != "f":
                 return array
             return rng.integers(-1, 3, size=array.shape).astype(np.float64)
@@ -230,7 +229,7 @@ class _Prover:
         if self.at_work_on and time.monotonic() - self.started > 1:
             limit = f"for at most {self.limit_s:g} s"
             print(f"prove: at work on {self.at_work_on}, {limit}", file=sys.stderr)
-            self.at_work_on = ""
+            self.started = math.inf
 
     def _written(self, setting: Setting, p: Polynomial) -> str:
         if len(p) > MOST_WRITTEN:
@@ -260,8 +259,8 @@ class _Prover:
 
     def _assumptions(self) -> list[str]:
         """Give what must be positive, under roots and logarithms, or not 0, below a line."""
-        settings = self.settings
-        setting = settings and settings.at(min(self.fixed.values(), key=len))
+        least = min(self.fixed.values(), key=len)
+        setting = self.settings.at(least) if self.settings else None
         if setting is None:
             return []
         texts: dict[str, None] = {}
@@ -305,5 +304,3 @@ def _never_zero(algebra: Algebra, atom: Atom) -> bool:
     if atom.kind == "value":
         return all(c > 0 and all(_never_zero(algebra, a) for a, _ in m) for m, c in atom.data[0])
     return False
-
-

@@ -150,9 +150,7 @@ class Settings:
     def _as_called(self) -> Setting:
         algebra, pair = self._algebra(self.axes.length), self.pair
         joint, own = (
-            Reader(
-                algebra, self.axes, graph, upstream=pair.upstream, labels=pair.labels
-            ).read()
+            Reader(algebra, self.axes, graph, upstream=pair.upstream, labels=pair.labels).read()
             for graph in (pair.joint, pair.own)
         )
         return Setting(algebra, pair, self.axes, joint, own)

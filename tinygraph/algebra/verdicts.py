@@ -120,7 +120,7 @@ class Proof:
 
     def _lines(self) -> list[str]:
         lines = []
-        for verdict in (PROVED, HERE, REFUTED, UNDECIDED):
+        for verdict in (REFUTED, UNDECIDED, HERE, PROVED):
             names = [name for name, found in self.gradients.items() if found == verdict]
             for extent in dict.fromkeys(self.extents.get(name, "") for name in names):
                 these = [name for name in names if self.extents.get(name, "") == extent]

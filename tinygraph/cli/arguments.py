@@ -18,6 +18,7 @@ DETAILS = ("steps", "primitives")
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 FORMATS = ("svg", "png", "pdf", "dot", "json")
 NOTATIONS = ("text", "markdown", "latex", "python")
+PROSE = ("text", "markdown", "latex")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     _add_draw(commands)
     _add_derive(commands)
     _add_check(commands)
+    _add_prove(commands)
+    _add_simplify(commands)
     return whole
 
 
@@ -228,6 +231,47 @@ def _add_check(commands: Any) -> None:
         "--seed", type=_seed, default=0, help="of random tensors and gradients (default 0)"
     )
     check.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+# --------------------------------------------------------------------------- prove and simplify
+
+
+def _add_prove(commands: Any) -> None:
+    prove = commands.add_parser(
+        "prove",
+        epilog=f"{ARGUMENTS}\nexamples:\n"
+        "  tinygraph prove model.py:forward model.py:backward x=64x100 gamma=100 beta=100\n"
+        "  tinygraph prove batchnorm model.py:backward --format markdown\n\n"
+        "exit code: 0 proved, if only at these lengths, which is said; 1 refuted; 2 mistake in the "
+        "command or the input; 3 undecided",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="prove a backward pass of yours, for every batch size",
+        description="Read a forward function of yours and its backward pass as algebra, and prove "
+        "that they belong together for all lengths of the axes; or find where they differ.",
+    )
+    add = prove.add_argument
+    add("forward", metavar="FILE.py:FORWARD", help="a function, or: batchnorm")
+    add("backward", metavar="FILE.py:BACKWARD", help="its backward pass")
+    add("arguments", nargs="*", metavar="name=…", help="of FORWARD; see below")
+    add("--seed", type=_seed, default=0, help="of random tensors and gradients (default 0)")
+    add("--limit", type=float, default=10.0, metavar="S", help="seconds (default 10)")
+    add("--format", default="text", choices=PROSE, help="(default text)")
+
+
+def _add_simplify(commands: Any) -> None:
+    simplify = _add_target(
+        commands,
+        "simplify",
+        "  tinygraph simplify batchnorm\n"
+        "  tinygraph simplify model.py:softmax x=4x5 --format latex\n"
+        "  tinygraph simplify batchnorm --format python -o closed_form.py",
+        output="(default: standard output)",
+        help="derive the closed form of a backward pass",
+        description="Run a function of yours, and derive its gradients step by step from what "
+        "autodiff does, down to the closed form.",
+    )
+    simplify.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
+    simplify.set_defaults(output="-")
 
 
 # --------------------------------------------------------------------------- values of options

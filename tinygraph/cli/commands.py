@@ -31,7 +31,7 @@ from tinygraph.cli.outputs import (
 
 __all__ = ["main"]
 
-AGREE, DISAGREE, MISTAKE = 0, 1, 2
+AGREE, DISAGREE, MISTAKE, UNDECIDED = 0, 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -276,10 +276,57 @@ def _run_check(options: argparse.Namespace) -> int:
     return AGREE if report.passed else DISAGREE
 
 
+# --------------------------------------------------------------------------- prove and simplify
+
+
+def _run_prove(options: argparse.Namespace) -> int:
+    from tinygraph.algebra import prove
+    from tinygraph.cli.targets import explaining, load_pair
+
+    require_output()
+    with aside(), explaining(options.forward), explaining(options.backward):
+        forward, backward, bound = load_pair(
+            options.forward, options.backward, options.arguments, options.seed
+        )
+        found = prove(
+            forward,
+            backward,
+            *bound.args,
+            seed=options.seed,
+            limit_s=options.limit,
+            **bound.kwargs,
+        )
+    show(_in_format(found, options.format))
+    codes = {"refuted": DISAGREE, "undecided": UNDECIDED}
+    return codes.get(found.verdict, AGREE)
+
+
+def _run_simplify(options: argparse.Namespace) -> int:
+    if options.output != "-":
+        check_targets([Path(options.output)], options.force)
+
+    from tinygraph.algebra import simplify
+    from tinygraph.cli.targets import explaining, run_target
+    from tinygraph.writing.equations import derive
+
+    with aside(), explaining(options.target):
+        found = simplify(run_target(options.target, options.arguments, options.seed))
+        python = options.format == "python"
+        text = derive(found.graph, format="python") if python else _in_format(found, options.format)
+    write((text.rstrip("\n") + "\n").encode(), options.output, options.format)
+    return AGREE
+
+
+def _in_format(found: Any, format: str) -> str:
+    return str(found) if format == "text" else str(getattr(found, format)())
+
+
 COMMANDS = {
     "batchnorm": _run_batchnorm,
     "compare": _run_compare,
     "draw": _run_draw,
     "derive": _run_derive,
     "check": _run_check,
+    "prove": _run_prove,
+    "simplify": _run_simplify,
 }

@@ -6,7 +6,7 @@ EPS = 1e-5
 
 
 def batchnorm_forward(x, gamma, beta, eps):
-    N, D = x.shape
+    N = x.shape[0]
     mu = 1.0 / N * np.sum(x, axis=0)
     xmu = x - mu
     sq = xmu**2
@@ -41,7 +41,7 @@ def batchnorm_staged(dout, cache):
 
 
 def batchnorm_closed(dout, cache):
-    xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
+    xhat, gamma, _, ivar, _, _, _ = cache
     N = dout.shape[0]
     dbeta = dout.sum(axis=0)
     dgamma = (dout * xhat).sum(axis=0)
@@ -51,7 +51,7 @@ def batchnorm_closed(dout, cache):
 
 def batchnorm_simplified(dout, cache):
     """By hand from xmu, with 2.0/N and -1/N folded by Python."""
-    xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
+    xhat, gamma, xmu, ivar, _, var, eps = cache
     N = len(dout)
     dxhat = dout * gamma
     dvar = np.sum(dxhat * xmu * (-0.5) * (var + eps) ** (-1.5), axis=0)
@@ -91,7 +91,7 @@ def unbiased_backward(dout, cache):
 
 
 def images_forward(x, gamma, beta):
-    N, C, H, W = x.shape
+    C = x.shape[1]
     mu = x.mean(axis=(0, 2, 3), keepdims=True)
     xmu = x - mu
     var = np.mean(xmu**2, axis=(0, 2, 3), keepdims=True)
