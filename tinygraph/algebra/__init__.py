@@ -2,7 +2,7 @@
 
 In the order in which to read it. A person's backward pass: `spelling` (the names of gradients),
 `watching` (a function line by line), `copying` (what holds tensors), `conventions` (parameters and
-results), `calling` (a forward function and its backward pass). Polynomials: `atoms` (with indices),
+results), `slots` (what a backward pass is given), `calling` (both passes). Polynomials: `atoms` (with indices),
 `arithmetic` (sums and products), `polynomials` (sums over labels), `elementwise` (what operations
 are on them), `axes` (which axes are one), `reading` (a graph as polynomials), `lengths` (what a
 number is at all lengths), `expansion` (taking apart, and the test for zero), `evaluation` (their

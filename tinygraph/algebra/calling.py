@@ -29,11 +29,9 @@ from tinygraph.algebra.conventions import (
     entry_name,
     equal,
     gradients_in,
-    is_required,
     is_variadic,
     name_of,
     named_results,
-    parameters_of,
 )
 from tinygraph.algebra.copying import (
     constant,
@@ -45,15 +43,12 @@ from tinygraph.algebra.copying import (
     settled,
     tensor_of,
 )
-from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
+from tinygraph.algebra.slots import Plan
 from tinygraph.algebra.watching import Assigned, Source, Watch, source_of
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
-__all__ = ["Function", "Passes", "Slot", "Written"]
-
-_NOTHING: Any = object()
-_CACHES = {"cache", "ctx", "context", "memory", "saved", "caches", "state"}
+__all__ = ["Function", "Passes", "Written"]
 
 
 @dataclass(frozen=True)
@@ -87,14 +82,6 @@ class Written:
     changed: tuple[str, ...]
     returned: int
     result: Any
-
-
-class Slot(NamedTuple):
-    """What one parameter of the backward pass is given: an upstream gradient or a value."""
-
-    parameter: inspect.Parameter
-    output: str  # of which it is the gradient; "" for none
-    value: Any
 
 
 class Passes:
@@ -181,15 +168,12 @@ class Passes:
         with np.errstate(all="ignore"), _quiet():
             result = trace(watch)(*bound.args, **bound.kwargs)
         variables = settled(watch.variables)
-        self._variables = {**variables, **defaulted(bound)}
-        self._results = named_results(result, variables)
-        self.outputs: dict[str, Tensor] = {}
-        self.slots = self._plan()
-        self.ignored = tuple(k for k in self._candidates() if k not in self.outputs)
-        given = ", ".join(
-            f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p, *_ in self.slots
-        )
-        self.called = f"{name_of(backward)}({given})"
+        known, results = {**variables, **defaulted(bound)}, named_results(result, variables)
+        candidates = self._candidates(results)
+        plan = Plan(forward, backward, known, results, candidates)
+        self.slots, self.called, self._upstream = plan.slots, plan.called, plan.upstream
+        self.outputs = {name: candidates[name] for name in candidates if name in plan.outputs}
+        self.ignored = tuple(name for name in candidates if name not in self.outputs)
 
     # ------------------------------------------------------------------ what goes in
 
@@ -234,95 +218,21 @@ class Passes:
         if not self.inputs:
             raise ValueError(f"{name}: wrt names none of {there}; name at least one")
 
-    # ------------------------------------------------------------------ how backward is called
-
-    def _candidates(self) -> dict[str, Tensor]:
+    def _candidates(self, results: Mapping[str, Any]) -> dict[str, Tensor]:
         """Give the results that may have an upstream gradient."""
         leaves = {id(x) for x in self.inputs.values()}
-        return {
-            name: value
-            for name, value in self._results.items()
-            if isinstance(value, Tensor) and id(value) not in leaves
+        found = {
+            name: x
+            for name, x in results.items()
+            if isinstance(x, Tensor) and x.dtype.kind in "fO" and id(x) not in leaves
         }
-
-    def _plan(self) -> list[Slot]:
-        """Decide what each parameter of the backward pass is given."""
-        candidates, name = self._candidates(), name_of(self.backward)
-        if not candidates:
-            kind = type(next(iter(self._results.values()))).__name__
+        if not found:
+            kind = type(next(iter(results.values()), None)).__name__
             raise TypeError(
                 f"{name_of(self.forward)} returned {kind} and no tensor that depends on "
                 f"{', '.join(self.inputs)}; return the result, or the result and a cache"
             )
-        parameters = parameters_of(self.backward)
-        values = {p.name: self._lookup(p) for p in parameters}
-        free = [p for p in parameters if values[p.name] is _NOTHING and is_required(p, candidates)]
-        self._choose_outputs(free, candidates)
-        upstream = {p: output for output, p in self._upstream.items()}
-        caches = [p for p in free if p.name not in upstream]
-        left = [x for key, x in self._results.items() if key not in self.outputs]
-        for p, value in zip(caches, self._caches(caches, left, name), strict=True):
-            values[p.name] = value
-        slots = []
-        for p in parameters:
-            if p.kind is p.VAR_POSITIONAL:
-                slots += [Slot(p, "", x) for x in left]
-            elif p.name in upstream or values[p.name] is not _NOTHING:
-                slots.append(Slot(p, upstream.get(p.name, ""), values[p.name]))
-        return slots
-
-    def _lookup(self, p: inspect.Parameter) -> Any:
-        """Give what a parameter says by its name: an argument, a result or a variable."""
-        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-            return _NOTHING
-        known = {**self._variables, **self._results}
-        return known.get(p.name, _NOTHING)
-
-    def _choose_outputs(
-        self, free: list[inspect.Parameter], candidates: Mapping[str, Tensor]
-    ) -> None:
-        """Find the parameters that are upstream gradients, and of which results."""
-        self._upstream: dict[str, str] = {}
-        for p in free:
-            output = gradient_of(p.name, [k for k in candidates if k not in self._upstream])
-            if output is not None:
-                self._upstream[output] = p.name
-        taken = set(self._upstream.values())
-        alike = [p for p in free if p.name not in taken and looks_like_gradient(p.name)]
-        if not taken and not alike:
-            alike = [p for p in free if p.name not in _CACHES][:1]
-        for p in alike:
-            rest = [k for k in candidates if k not in self._upstream]
-            if not rest:
-                raise TypeError(
-                    f"{name_of(self.backward)} takes {p.name}, which is no variable of "
-                    f"{name_of(self.forward)}, and no result is left whose gradient it could be"
-                )
-            self._upstream[rest[0]] = p.name
-        self.outputs = {name: x for name, x in candidates.items() if name in self._upstream}
-        if not self.outputs:
-            name, out = next(iter(candidates.items()))
-            if out.shape:
-                raise TypeError(
-                    f"{name_of(self.backward)} takes no upstream gradient, though {name} has shape "
-                    f"{out.shape}; give it a parameter, as in backward(d{name}, cache)"
-                )
-            self.outputs = {name: out}
-
-    def _caches(self, caches: list[inspect.Parameter], left: list[Any], name: str) -> list[Any]:
-        """Give the parameters that are left what the forward function returned besides."""
-        if not caches:
-            return []
-        if len(caches) == len(left):
-            return left
-        if len(caches) == 1 and left:
-            return [tuple(left) if isinstance(left[-1], Tensor) else left[-1]]
-        names = ", ".join(p.name for p in caches)
-        raise TypeError(
-            f"{name} takes {names}, but {name_of(self.forward)} has no variable of that name and "
-            f"returned {len(left) or 'nothing'} besides {', '.join(self.outputs)}; return what "
-            f"backward needs, as in `return {next(iter(self.outputs))}, {caches[0].name}`"
-        )
+        return found
 
     # ------------------------------------------------------------------ running backward
 
