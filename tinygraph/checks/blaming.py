@@ -19,14 +19,14 @@ import numpy as np
 from tinygraph.algebra.calling import Passes, Written
 from tinygraph.checks import diagnosis
 from tinygraph.checks.marking import Mark, marks, wrong_results
-from tinygraph.checks.mending import Mended, mend
+from tinygraph.checks.mending import Bench, Mended
 from tinygraph.checks.reference import TOLERANCE, Reference, error
 from tinygraph.checks.variants import Forced, Variants
 
 __all__ = ["Blame", "Runs", "blame"]
 
 MOST_WRONG = 8
-MOST_LINES, MOST_SECONDS = 4, 1.0  # of the search for a change that helps, per line
+MOST_LINES, MOST_SECONDS = 4, 8.0  # of the search for a change that helps
 
 Place = tuple[int, str]
 
@@ -63,6 +63,7 @@ class Runs:
         # the first run in which something is wrong, and one to confirm what is found in it
         self.here = next((k for k, wrong in enumerate(self.wrong) if wrong), 0)
         self.there = (self.here + 1) % len(upstream)
+        self.until = time.perf_counter() + MOST_SECONDS
 
     def marks(self, written: Written | None = None) -> list[Mark]:
         """Mark the lines of a run, by default of the first that is wrong."""
@@ -218,7 +219,7 @@ def _change(runs: Runs, first: Mark, line: int, cause: str) -> Mended | None:
         exact = known is not None and known.is_of_input
         return known is not None and error(value, known, exact_shape=exact) <= TOLERANCE
 
-    return mend(
+    bench = Bench(
         runs.passes,
         runs.variants,
         line,
@@ -226,8 +227,8 @@ def _change(runs: Runs, first: Mark, line: int, cause: str) -> Mended | None:
         is_right if is_its_own else None,
         lambda written: _left(runs, written, is_its_own),
         lengths=not cause or "N" in cause or cause.startswith(diagnosis.PERHAPS),
-        until=time.perf_counter() + MOST_SECONDS,
     )
+    return bench.smallest_change(runs.until)
 
 
 def _left(runs: Runs, written: Written, is_right: bool) -> bool | None:
