@@ -1,4 +1,4 @@
-"""`prove`: what is right is proved for all lengths, what is wrong is refuted, and no more is said."""
+"""`prove`: what is right is proved for all lengths, what is wrong refuted, and no more is said."""
 
 import ast
 import inspect
@@ -9,7 +9,7 @@ import time
 import numpy as np
 import passes
 import pytest
-from passes import BATCH, EPS, RIGHT, arguments
+from passes import EPS, RIGHT, arguments
 
 import tinygraph
 from tinygraph import prove

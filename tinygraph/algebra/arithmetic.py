@@ -259,7 +259,7 @@ class Arithmetic:
         return self.times(outside, self.of(atom, plain(e)))
 
     def _is_sign(self, p: Polynomial) -> bool:
-        """Whether the square of a sum is 1 but where something is 0, where nothing divides by it."""
+        """Whether the square of a sum is 1 but where something is 0, where none divides by it."""
         square = self.times(p, p) if len(p) <= MOST_OF_A_SIGN else {}
         zeros = [a for m, c in square.items() if m and c == -1 and len(m) == 1 for a, _ in m]
         is_zero = [atom.kind == "call" and atom.data[0] == "zero" for atom in zeros]

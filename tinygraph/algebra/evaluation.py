@@ -57,6 +57,10 @@ class Evaluator:
         total = np.sum(np.broadcast_arrays(*terms), axis=0)
         return total, np.sum(np.broadcast_arrays(*map(np.abs, terms)), axis=0)
 
+    def laid_out(self, p: Polynomial, labels: Sequence[Label]) -> Any:
+        """Give the value of a polynomial as an array, with one axis for each of the labels."""
+        return np.broadcast_to(self._terms(p, labels), [self.lengths[part] for part, _ in labels])
+
     def _terms(self, p: Polynomial, labels: Sequence[Label]) -> Any:
         total: Any = np.zeros(())
         for monomial, c in p.items():

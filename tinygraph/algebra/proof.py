@@ -128,7 +128,8 @@ class _Prover:
         order = (REFUTED, UNDECIDED, HERE, PROVED)
         verdict = min(verdicts.values(), key=order.index)
         proved = verdict in (PROVED, HERE)
-        asked = [str(n.name) for n in self.pair.joint.inputs if _is_asked(n)]
+        gradients = self.pair.joint.all_gradients
+        asked = dict.fromkeys(str(g.of.name) for g in gradients if g.of.role == "input")
         fixed = max(self.fixed.values(), key=len, default=Fixed())
         return Proof(
             verdict,
@@ -278,10 +279,6 @@ class _Prover:
                         text = notation.reference(x) if x.name else notation.formula(x)
                         texts[f"{text} {sign} 0"] = None
         return list(texts)
-
-
-def _is_asked(node: Node) -> bool:
-    return node.role == "input" and node.dtype is not None and node.dtype.kind == "f"
 
 
 def _conditions(node: Node) -> list[tuple[Node, str]]:
