@@ -36,6 +36,8 @@ X, W, B = rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), rng.normal(size=2)
         ("dprev_h", ["prev_h", "h"], "prev_h"),
         ("grads['W1']", ["W1"], "W1"),
         ("grads['dW1']", ["W1"], "W1"),
+        ("params['W1']", ["W1"], None),
+        ("params['dW1']", ["W1"], "W1"),
         ("self.db", ["b"], "b"),
         ("dnext_h", ["next_h"], "next_h"),
         ("ddof", ["dof"], "dof"),

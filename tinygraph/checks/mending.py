@@ -17,7 +17,7 @@ import numpy as np
 from tinygraph.algebra.calling import Passes, Written
 from tinygraph.algebra.copying import copied, plain
 from tinygraph.checks.repairs import Edit, Scope, edits, size
-from tinygraph.checks.variants import Variants, statement_at
+from tinygraph.checks.variants import Variants, statements_at
 
 __all__ = ["Bench", "Mended"]
 
@@ -82,7 +82,7 @@ class Bench:
         self.passes, self.variants, self.line, self.upstream = passes, variants, line, upstream
         self.is_right, self.verdict, self.lengths = is_right, verdict, lengths
         self.tree = variants.tree()
-        self.statement = statement_at(self.tree, line)
+        self.statement = statements_at(self.tree, line)[0]
         self.text, self.runs = ast.unparse(self.statement), 0
 
     def smallest_change(self, until: float) -> Mended | None:
@@ -153,7 +153,7 @@ def _compiled(
     if new is old:
         return variants.compiled(tree)
     fresh = variants.tree()
-    place = statement_at(fresh, old.lineno)
+    place = statements_at(fresh, old.lineno)[0]
     for part in ast.walk(ast.copy_location(new, old)):
         ast.copy_location(part, old)
     for node in ast.walk(fresh):
