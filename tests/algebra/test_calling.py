@@ -36,6 +36,8 @@ X, W, B = rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), rng.normal(size=2)
         ("dprev_h", ["prev_h", "h"], "prev_h"),
         ("grads['W1']", ["W1"], "W1"),
         ("grads['dW1']", ["W1"], "W1"),
+        ("params['W1']", ["W1"], None),
+        ("params['dW1']", ["W1"], "W1"),
         ("self.db", ["b"], "b"),
         ("dnext_h", ["next_h"], "next_h"),
         ("ddof", ["dof"], "dof"),
@@ -410,7 +412,7 @@ def test_lines_assign_and_write_in_place():
         return b
 
     watch = Watch(function, lambda v: np.array(v) if isinstance(v, np.ndarray) else None)
-    watch.run(np.zeros(2))
+    watch(np.zeros(2))
     start = function.__code__.co_firstlineno
     found = [(one.line - start, one.name, one.value.tolist()) for one in watch.assigned]
     assert found == [
@@ -442,7 +444,7 @@ def test_whoever_traces_already_goes_on_to_do_so():
     before = sys.gettrace()
     sys.settrace(outer)
     try:
-        watch.run(1)
+        watch(1)
         after = sys.gettrace()
     finally:
         sys.settrace(before)

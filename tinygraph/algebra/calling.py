@@ -15,8 +15,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,22 +29,26 @@ from tinygraph.algebra.conventions import (
     entry_name,
     equal,
     gradients_in,
-    is_required,
     is_variadic,
     name_of,
     named_results,
-    parameters_of,
 )
-from tinygraph.algebra.copying import copied, plain
-from tinygraph.algebra.spelling import gradient_of, looks_like_gradient
-from tinygraph.algebra.watching import Assigned, Kept, Source, Watch, source_of
+from tinygraph.algebra.copying import (
+    constant,
+    copied,
+    is_recorded,
+    kept,
+    plain,
+    recorded,
+    settled,
+    tensor_of,
+)
+from tinygraph.algebra.slots import Plan
+from tinygraph.algebra.watching import Assigned, Source, Watch, source_of
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
-__all__ = ["Function", "Passes", "Slot", "Written"]
-
-_NOTHING: Any = object()
-_CACHES = {"cache", "ctx", "context", "memory", "saved", "caches", "state"}
+__all__ = ["Function", "Passes", "Written"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Written:
         The parameters whose arrays it wrote into, `dout` or `cache`.
     returned : int
         The line of the statement that it returned from; 0 where that is not known.
+    result
+        All that it returned.
     """
 
     gradients: Mapping[str, Any]
@@ -74,14 +81,7 @@ class Written:
     printed: str
     changed: tuple[str, ...]
     returned: int
-
-
-class Slot(NamedTuple):
-    """What one parameter of the backward pass is given: an upstream gradient or a value."""
-
-    parameter: inspect.Parameter
-    output: str  # of which it is the gradient; "" for none
-    value: Any
+    result: Any
 
 
 class Passes:
@@ -166,16 +166,14 @@ class Passes:
         self._leaves(bound.arguments, [wrt] if isinstance(wrt, str) else wrt)
         watch = Watch(forward, None)
         with np.errstate(all="ignore"), _quiet():
-            result = trace(watch.run)(*bound.args, **bound.kwargs)
-        self._variables = {**watch.variables, **defaulted(bound)}
-        self._results = named_results(result, watch.variables)
-        self.outputs: dict[str, Tensor] = {}
-        self.slots = self._plan()
-        self.ignored = tuple(k for k in self._candidates() if k not in self.outputs)
-        given = ", ".join(
-            f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p, *_ in self.slots
-        )
-        self.called = f"{name_of(backward)}({given})"
+            result = trace(watch)(*bound.args, **bound.kwargs)
+        variables = settled(watch.variables)
+        known, results = {**variables, **defaulted(bound)}, named_results(result, variables)
+        candidates = self._candidates(results)
+        plan = Plan(forward, backward, known, results, candidates)
+        self.slots, self.called, self._upstream = plan.slots, plan.called, plan.upstream
+        self.outputs = {name: candidates[name] for name in candidates if name in plan.outputs}
+        self.ignored = tuple(name for name in candidates if name not in self.outputs)
 
     # ------------------------------------------------------------------ what goes in
 
@@ -220,95 +218,21 @@ class Passes:
         if not self.inputs:
             raise ValueError(f"{name}: wrt names none of {there}; name at least one")
 
-    # ------------------------------------------------------------------ how backward is called
-
-    def _candidates(self) -> dict[str, Tensor]:
+    def _candidates(self, results: Mapping[str, Any]) -> dict[str, Tensor]:
         """Give the results that may have an upstream gradient."""
         leaves = {id(x) for x in self.inputs.values()}
-        return {
-            name: value
-            for name, value in self._results.items()
-            if isinstance(value, Tensor) and id(value) not in leaves
+        found = {
+            name: x
+            for name, x in results.items()
+            if isinstance(x, Tensor) and x.dtype.kind in "fO" and id(x) not in leaves
         }
-
-    def _plan(self) -> list[Slot]:
-        """Decide what each parameter of the backward pass is given."""
-        candidates, name = self._candidates(), name_of(self.backward)
-        if not candidates:
-            kind = type(next(iter(self._results.values()))).__name__
+        if not found:
+            kind = type(next(iter(results.values()), None)).__name__
             raise TypeError(
                 f"{name_of(self.forward)} returned {kind} and no tensor that depends on "
                 f"{', '.join(self.inputs)}; return the result, or the result and a cache"
             )
-        parameters = parameters_of(self.backward)
-        values = {p.name: self._lookup(p) for p in parameters}
-        free = [p for p in parameters if values[p.name] is _NOTHING and is_required(p, candidates)]
-        self._choose_outputs(free, candidates)
-        upstream = {p: output for output, p in self._upstream.items()}
-        caches = [p for p in free if p.name not in upstream]
-        left = [x for key, x in self._results.items() if key not in self.outputs]
-        for p, value in zip(caches, self._caches(caches, left, name), strict=True):
-            values[p.name] = value
-        slots = []
-        for p in parameters:
-            if p.kind is p.VAR_POSITIONAL:
-                slots += [Slot(p, "", x) for x in left]
-            elif p.name in upstream or values[p.name] is not _NOTHING:
-                slots.append(Slot(p, upstream.get(p.name, ""), values[p.name]))
-        return slots
-
-    def _lookup(self, p: inspect.Parameter) -> Any:
-        """Give what a parameter says by its name: an argument, a result or a variable."""
-        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-            return _NOTHING
-        known = {**self._variables, **self._results}
-        return known.get(p.name, _NOTHING)
-
-    def _choose_outputs(
-        self, free: list[inspect.Parameter], candidates: Mapping[str, Tensor]
-    ) -> None:
-        """Find the parameters that are upstream gradients, and of which results."""
-        self._upstream: dict[str, str] = {}
-        for p in free:
-            output = gradient_of(p.name, [k for k in candidates if k not in self._upstream])
-            if output is not None:
-                self._upstream[output] = p.name
-        taken = set(self._upstream.values())
-        alike = [p for p in free if p.name not in taken and looks_like_gradient(p.name)]
-        if not taken and not alike:
-            alike = [p for p in free if p.name not in _CACHES][:1]
-        for p in alike:
-            rest = [k for k in candidates if k not in self._upstream]
-            if not rest:
-                raise TypeError(
-                    f"{name_of(self.backward)} takes {p.name}, which is no variable of "
-                    f"{name_of(self.forward)}, and no result is left whose gradient it could be"
-                )
-            self._upstream[rest[0]] = p.name
-        self.outputs = {name: x for name, x in candidates.items() if name in self._upstream}
-        if not self.outputs:
-            name, out = next(iter(candidates.items()))
-            if out.shape:
-                raise TypeError(
-                    f"{name_of(self.backward)} takes no upstream gradient, though {name} has shape "
-                    f"{out.shape}; give it a parameter, as in backward(d{name}, cache)"
-                )
-            self.outputs = {name: out}
-
-    def _caches(self, caches: list[inspect.Parameter], left: list[Any], name: str) -> list[Any]:
-        """Give the parameters that are left what the forward function returned besides."""
-        if not caches:
-            return []
-        if len(caches) == len(left):
-            return left
-        if len(caches) == 1 and left:
-            return [tuple(left) if isinstance(left[-1], Tensor) else left[-1]]
-        names = ", ".join(p.name for p in caches)
-        raise TypeError(
-            f"{name} takes {names}, but {name_of(self.forward)} has no variable of that name and "
-            f"returned {len(left) or 'nothing'} besides {', '.join(self.outputs)}; return what "
-            f"backward needs, as in `return {next(iter(self.outputs))}, {caches[0].name}`"
-        )
+        return found
 
     # ------------------------------------------------------------------ running backward
 
@@ -327,7 +251,13 @@ class Passes:
             Whether to take down what the lines assign, which takes most of the time.
         """
         arrays = {k: np.array(g, self.dtype) for k, g in upstream.items()}
-        return self._run(plain, arrays, _kept if lines else None, backward)
+        ready = self._ready(plain, arrays, backward)
+        before = [copied(x, plain) for x in ready.given]
+        watch = Watch(ready.call, kept if lines else None, self.source, of=ready.function)
+        written = self._written(watch, watch, arrays)
+        now = zip(self.slots, ready.given, before, strict=True)
+        changed = [slot.parameter.name for slot, x, was in now if not equal(x, was)]
+        return replace(written, changed=tuple(changed))
 
     def traced(self, upstream: Mapping[str, Any]) -> Written:
         """Run the backward pass on the tensors of the forward pass, traced.
@@ -339,64 +269,89 @@ class Passes:
             parameters of the backward pass are.
         """
         leaves = {k: Tensor(g, name=self._upstream.get(k, f"d{k}")) for k, g in upstream.items()}
-        return self._run(
-            lambda recorded: recorded, leaves, lambda x: x if isinstance(x, Tensor) else _kept(x)
-        )
+        tensors = {id(x): x for x in leaves.values()}
 
-    def _run(
+        def note(x: Any) -> Any:
+            if isinstance(x, Tensor) and is_recorded(tensor := tensor_of(x), x):
+                tensors[id(x)] = tensor
+            return x
+
+        self._ready(note, leaves)
+
+        def call(*given: Any) -> Any:
+            """Call it with what `trace` makes of each tensor, wherever in a cache it is."""
+            find = dict(zip(tensors, given, strict=True)).get
+            del given  # which would name what it holds
+            ready = _unseen(
+                lambda: self._ready(
+                    lambda x: find(id(x), constant(x)),
+                    {k: find(id(x)) for k, x in leaves.items()},
+                )
+            )
+            return ready.call()
+
+        watch = Watch(call, recorded, self.source, of=self.backward)
+        return self._written(watch, lambda: trace(watch)(*tensors.values()), leaves)
+
+    def _ready(
         self,
         leaf: Callable[[Any], Any],
-        upstream: dict[str, Any],
-        kept: Kept,
+        upstream: Mapping[str, Any],
         variant: Function | None = None,
-    ) -> Written:
+    ) -> _Ready:
+        """Prepare the call, on copies with `leaf` of every tensor."""
         memo: dict[int, Any] = {}
-        backward, given = self.backward, []
+        backward = self.backward
         if inspect.ismethod(backward):
             backward = copied(backward, leaf, memo)
             variant = variant and variant.__get__(backward.__self__)
+        positional, named = [], {}
         for slot in self.slots:
-            given.append(upstream[slot.output] if slot.output else copied(slot.value, leaf, memo))
-        before = [copied(value, leaf) for value in given]
-        watch = Watch(variant or backward, kept, self.source)
-        run = trace(watch.run) if leaf is not plain else watch.run
-        pairs = list(zip(self.slots, given, strict=True))
+            value = upstream[slot.output] if slot.output else copied(slot.value, leaf, memo)
+            if slot.parameter.kind is slot.parameter.KEYWORD_ONLY:
+                named[slot.parameter.name] = value
+            else:
+                positional.append(value)
+        return _Ready(variant or backward, positional, named)
+
+    def _written(
+        self, watch: Watch, run: Callable[[], Any], upstream: Mapping[str, Any]
+    ) -> Written:
         with np.errstate(all="ignore"), _quiet() as printed:
-            result = run(
-                *(
-                    x
-                    for slot, x in pairs
-                    if slot.parameter.kind is not inspect._ParameterKind.KEYWORD_ONLY
-                ),
-                **{
-                    s.parameter.name: x
-                    for s, x in pairs
-                    if s.parameter.kind is s.parameter.KEYWORD_ONLY
-                },
-            )
+            result = run()
+        variables = settled(watch.variables)
         gradients, others = gradients_in(
-            result, watch.variables, self.inputs, self.forward, self.backward
+            result, variables, self.inputs, self.forward, self.backward
         )
-        return Written(
-            gradients,
-            others,
-            tuple(watch.assigned),
-            upstream,
-            printed.getvalue(),
-            tuple(
-                slot.parameter.name
-                for (slot, now), was in zip(pairs, before, strict=True)
-                if not equal(now, was)
-            ),
-            watch.returned,
-        )
+        assigned, text = tuple(watch.assigned), printed.getvalue()
+        return Written(gradients, others, assigned, upstream, text, (), watch.returned, result)
 
 
-def _kept(value: Any) -> Any:
-    """Copy numbers; of other variables, nothing is remembered."""
-    if isinstance(value, np.ndarray):
-        return np.array(value) if value.dtype.kind in "biuf" else None
-    return value if isinstance(value, float | np.floating) else None
+class _Ready(NamedTuple):
+    """A call, ready to be made."""
+
+    function: Function
+    positional: list[Any]
+    named: dict[str, Any]
+
+    @property
+    def given(self) -> list[Any]:
+        """Give the arguments, in the order of the parameters."""
+        return [*self.positional, *self.named.values()]
+
+    def call(self) -> Any:
+        """Make it."""
+        return self.function(*self.positional, **self.named)
+
+
+def _unseen(make: Callable[[], Any]) -> Any:
+    """Make something without being traced, so that none of its variables is a name."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return make()
+    finally:
+        sys.settrace(tracer)
 
 
 @contextlib.contextmanager

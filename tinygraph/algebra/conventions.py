@@ -120,11 +120,15 @@ def _is_number(x: Any) -> bool:
 
 def _described(result: Any) -> str:
     empty = isinstance(result, tuple | list | dict) and not result
+    if isinstance(result, np.ndarray):
+        return f"an array of {result.dtype}"
     return "nothing" if result is None or empty else type(result).__name__
 
 
 def equal(a: Any, b: Any) -> bool:
     """Whether the arrays in one value are those in a copy of it."""
+    if isinstance(a, Tensor):  # whose values nobody changes
+        return True
     if isinstance(a, np.ndarray):
         return np.shape(a) == np.shape(b) and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
     if isinstance(a, tuple | list):
@@ -157,6 +161,8 @@ def gradients_in(
     spelled = {gradient_of(label, names) for label, _ in parts}
     for label, x in parts:
         labels = [label] if label else [k for k, v in variables.items() if v is x]
+        if not labels and isinstance(x, Tensor) and x.name:
+            labels = [x.name]
         said = {gradient_of(k, names) for k in labels}
         if label in names and label not in spelled:  # grads["x"], where there is no grads["dx"]
             said.add(label)

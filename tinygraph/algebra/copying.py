@@ -1,10 +1,13 @@
-"""Copies of what a function hands to another: tensors in tuples, dictionaries and objects."""
+"""Copies of what a function hands to another: tensors in tuples, dictionaries and objects.
+
+Inside `trace`, an array that may be written into is a handle: a tensor by another class.
+"""
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -14,16 +17,16 @@ from tinygraph.engine import lengths
 from tinygraph.engine.lengths import Measured
 from tinygraph.engine.tensor import Tensor
 
-__all__ = ["copied", "plain"]
+__all__ = ["constant", "copied", "is_recorded", "kept", "plain", "recorded", "settled", "tensor_of"]
 
 _SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes)
 
 
-def plain(recorded: Any) -> Any:
+def plain(x: Any) -> Any:
     """Give the array of a tensor, which may be written into, or the number that a length is."""
-    if isinstance(recorded, Tensor):
-        return np.array(recorded.data) if recorded.shape else recorded.data
-    return lengths.plain(recorded)
+    if isinstance(x, Tensor):
+        return np.array(x.data) if x.shape else x.data
+    return lengths.plain(x)
 
 
 def copied(value: Any, leaf: Callable[[Any], Any], memo: dict[int, Any] | None = None) -> Any:
@@ -83,3 +86,44 @@ def _copy(value: Any, leaf: Callable[[Any], Any], memo: dict[int, Any]) -> Any:
         return copy.deepcopy(value)
     except Exception:  # locks, files, generators: they are shared
         return value
+
+
+# --------------------------------------------------------------------------- handles of `trace`
+
+
+def recorded(value: Any) -> Any:
+    """Give the tensor that a variable is; of a handle of `trace`, what is recorded of it already.
+
+    To ask for more would record what is written there, which may be overwritten before it is read.
+    """
+    if not isinstance(value, Tensor):
+        return kept(value)
+    tensor = value if type(value) is Tensor else getattr(value, "_known", None)
+    return tensor if isinstance(tensor, Tensor) else None
+
+
+def settled(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the variables of a call that is over, its handles as the tensors that they stand for."""
+    return {name: tensor_of(x) if isinstance(x, Tensor) else x for name, x in variables.items()}
+
+
+def tensor_of(x: Any) -> Any:
+    """Give the tensor that a handle of `trace` stands for; a tensor as it is."""
+    return x if type(x) is Tensor else x.settled()
+
+
+def is_recorded(tensor: Any, held_by: Any) -> bool:
+    """Whether a tensor was computed or given, and is not what a handle makes of a constant."""
+    return tensor is held_by or tensor.op is not None or tensor.name is not None
+
+
+def constant(x: Any) -> Any:
+    """Give the array of a constant that a handle of `trace` is on; anything else as it is."""
+    return plain(x) if isinstance(x, Tensor) and type(x) is not Tensor else x
+
+
+def kept(value: Any) -> Any:
+    """Copy numbers; of other variables, nothing is remembered."""
+    if isinstance(value, np.ndarray):
+        return np.array(value) if value.dtype.kind in "biuf" else None
+    return value if isinstance(value, float | np.floating) else None

@@ -11,6 +11,7 @@ _LOSS = r"(?:[LlJjEeCc]|[Ll]oss|[Cc]ost)"
 _BEFORE = [re.compile(p) for p in (rf"d{_LOSS}_?d_?", "grads?_?", "delta_?", "d_?", "g_?", "∂_?")]
 _AFTER = re.compile("_?(?:grad(?:ient)?|g)$")
 _ENTRY = re.compile(r"(?P<container>\w+)\[['\"](?P<key>.+)['\"]\]|\w+\.(?P<attribute>\w+)")
+_GRADIENTS = re.compile(r"\w*grad|d|g", re.IGNORECASE)
 _UPSTREAM = re.compile(r"d\w*|\w*grad\w*|gy?|upstream\w*|∂\w*")
 
 
@@ -76,7 +77,7 @@ def _candidates(name: str) -> Iterator[str]:
     """Give what the name may be the gradient of, the longest prefix first."""
     if entry := _ENTRY.fullmatch(name):
         name = entry["key"] or entry["attribute"]
-        if entry["container"]:  # in a dictionary of gradients, the key may be the variable itself
+        if _GRADIENTS.match(entry["container"] or ""):  # there, the key may be the variable itself
             yield name
     for pattern in _BEFORE:
         if (found := pattern.match(name)) and found.end() < len(name):

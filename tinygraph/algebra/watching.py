@@ -14,10 +14,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import CodeType, FrameType
+from types import CodeType, FrameType, MethodType
 from typing import Any
 
 import numpy as np
+
+from tinygraph.engine.tensor import Tensor
 
 __all__ = ["Assigned", "Kept", "Source", "Statement", "Watch", "python_function", "source_of"]
 
@@ -134,7 +136,9 @@ class Watch:
         Makes of a value what is remembered of it: a copy, where it may be changed in place; None
         for what is of no interest. Without it, the lines are not looked at.
     source : Source, optional
-        Where the lines are from; by default that of `fn`.
+        Where the lines are from; by default that of the function.
+    of : callable, optional
+        The function whose lines are watched, if `fn` is one that calls it.
 
     Attributes
     ----------
@@ -145,10 +149,17 @@ class Watch:
         The line of the statement that it returned from; 0 where that is not known.
     """
 
-    def __init__(self, fn: Callable[..., Any], kept: Kept, source: Source | None = None) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        kept: Kept,
+        source: Source | None = None,
+        *,
+        of: Callable[..., Any] | None = None,
+    ) -> None:
         self.fn, self.kept = fn, kept
-        self.code: CodeType | None = getattr(python_function(fn), "__code__", None)
-        source = source or source_of(fn)
+        self.code: CodeType | None = getattr(python_function(of or fn), "__code__", None)
+        source = source or source_of(of or fn)
         self.statements = source.statements if source else {}
         self.returned = 0
         self.assigned: list[Assigned] = []
@@ -156,35 +167,51 @@ class Watch:
         self._frame: FrameType | None = None
         self._line, self._seen = 0, dict[str, Any]()
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
+    @property
+    def __code__(self) -> CodeType | None:
+        """That of the function, by which `trace` knows whose code it is."""
+        return self.code
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         self._outer = sys.gettrace()
-        sys.settrace(self._call)
+        sys.settrace(self._tracer())
         try:
             return self.fn(*args, **kwargs)
         finally:
             sys.settrace(self._outer)
             self._frame = self._outer = None
 
+    def _tracer(self) -> Any:
+        """Give a trace function that belongs to whom the one before it belongs to, if anyone."""
+        owner = getattr(self._outer, "__self__", None)
+        return (
+            self._call if owner is None else MethodType(lambda _, *event: self._call(*event), owner)
+        )
+
     def _call(self, frame: FrameType, event: Any, arg: Any) -> Any:
+        is_it = frame.f_code is self.code and self._frame is None
+        if is_it:
+            self._frame = frame
+            self._look(frame, frame.f_locals)  # the arguments
+            self.assigned.clear()
         inner = self._outer and self._outer(frame, event, arg)
-        if frame.f_code is not self.code or self._frame is not None:
+        if not is_it:
             return inner
-        self._frame = frame
-        self._look(frame, {})  # the arguments
-        self.assigned.clear()
 
         def line(frame: FrameType, event: Any, arg: Any) -> Any:
             nonlocal inner
-            # before another tracer, which may give the frame other variables
-            if event == "return" or (event == "line" and self.kept):
-                variables = dict(frame.f_locals)
-                self._look(frame, variables)
-                if event == "return":
-                    self.variables = variables
-                    last = self.statements.get(frame.f_lineno)
-                    self.returned = last.first if last else 0
+            # Before another tracer, which may give the frame other variables, and counts who has
+            # its arrays.
+            if event == "line" and self.kept:
+                self._look(frame, frame.f_locals)
+            elif event == "return":
+                self._look(frame, frame.f_locals)
+                last = self.statements.get(frame.f_lineno)
+                self.returned = last.first if last else 0
             inner = inner and inner(frame, event, arg)
+            if event == "return":
+                self.variables = dict(frame.f_locals)
             return line
 
         return line
@@ -194,7 +221,7 @@ class Watch:
         if self.kept is None:
             return
         statement = self.statements.get(self._line)
-        for name, value in _entries(variables or frame.f_locals):
+        for name, value in _entries(variables):
             base = name.partition("[")[0]
             if (new := self.kept(value)) is None or _same(self._seen.get(name), new):
                 continue
@@ -217,6 +244,8 @@ def _entries(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _same(a: Any, b: Any) -> bool:
     if a is b:
         return True
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return False
     if type(a) is not type(b) or not isinstance(a, np.ndarray | np.generic | float):
         return False
     return np.shape(a) == np.shape(b) and np.array_equal(

@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from tinygraph.algebra.calling import Passes, Written
+from tinygraph.algebra.watching import Source
 from tinygraph.checks import diagnosis
 from tinygraph.checks.marking import Mark, marks, wrong_results
-from tinygraph.checks.mending import Mended, mend
+from tinygraph.checks.mending import Bench, Mended
 from tinygraph.checks.reference import TOLERANCE, Reference, error
 from tinygraph.checks.variants import Forced, Variants
 
 __all__ = ["Blame", "Runs", "blame"]
 
 MOST_WRONG = 8
-MOST_LINES, MOST_SECONDS = 4, 1.0  # of the search for a change that helps, per line
+MOST_LINES, MOST_SECONDS = 4, 8.0  # of the search for a change that helps
 
 Place = tuple[int, str]
 
@@ -63,6 +64,7 @@ class Runs:
         # the first run in which something is wrong, and one to confirm what is found in it
         self.here = next((k for k, wrong in enumerate(self.wrong) if wrong), 0)
         self.there = (self.here + 1) % len(upstream)
+        self.until = time.perf_counter() + MOST_SECONDS
 
     def marks(self, written: Written | None = None) -> list[Mark]:
         """Mark the lines of a run, by default of the first that is wrong."""
@@ -107,9 +109,9 @@ def blame(runs: Runs) -> Blame:
     best, source = _best_change(runs, first, held, cause)
     if best is None:
         unknown = "unknown: no single small change of this line makes it right"
-        cause = cause or (unknown if runs.variants.possible else "")
+        cause = cause or (unknown if runs.variants.can_change(first.line) else "")
     else:
-        if source is not first or not cause or cause.startswith(diagnosis.PERHAPS):
+        if source is not first or not cause or cause.startswith((diagnosis.PERHAPS, "shape")):
             cause = _EXPLAINED[best.kind]
         cause += f"; right would be `{best.text}`"
         if not best.rank[0]:  # all is right after this one change
@@ -195,16 +197,21 @@ def _unheld_before(runs: Runs, first: Mark, held: list[Mark]) -> list[Mark]:
     if text is None:
         return []
     places = [_place(one) for one in held]
-    wanted, lines = set(text.statements[first.line].names), list[Mark]()
+    wanted, lines = _names(text, first.line), list[Mark]()
     for one in reversed(held[: places.index(_place(first)) if _place(first) in places else None]):
         if one.name.partition("[")[0] in wanted:
-            wanted |= text.statements[one.line].names
+            wanted |= _names(text, one.line)
             # a value that happens to be one part of a gradient may be meant to be more
             is_less = one.by_value and one.known is not None and one.known.kind == "part"
             is_free = one.known is None and not one.is_innocent
             if (is_free or is_less) and one.line != first.line:
                 lines.append(one)
     return lines
+
+
+def _names(text: Source, line: int) -> frozenset[str]:
+    statement = text.statements.get(line)
+    return statement.names if statement else frozenset()
 
 
 def _change(runs: Runs, first: Mark, line: int, cause: str) -> Mended | None:
@@ -218,16 +225,16 @@ def _change(runs: Runs, first: Mark, line: int, cause: str) -> Mended | None:
         exact = known is not None and known.is_of_input
         return known is not None and error(value, known, exact_shape=exact) <= TOLERANCE
 
-    return mend(
+    bench = Bench(
         runs.passes,
         runs.variants,
         line,
         (runs.upstream[runs.here], runs.upstream[runs.there]),
         is_right if is_its_own else None,
         lambda written: _left(runs, written, is_its_own),
-        lengths=not cause or "N" in cause or cause.startswith(diagnosis.PERHAPS),
-        until=time.perf_counter() + MOST_SECONDS,
+        lengths="factor" not in cause or "N" in cause,
     )
+    return bench.smallest_change(runs.until)
 
 
 def _left(runs: Runs, written: Written, is_right: bool) -> bool | None:
@@ -257,7 +264,7 @@ def _by_numbers(runs: Runs, first: Mark) -> str:
     if cause := diagnosis.wrong_shape(known.of, value, right):
         return cause
     if value.shape != right.shape:
-        return ""
+        return f"shape: d{known.of} has shape {value.shape} and not {right.shape}"
     reference = runs.references[runs.here]
     parts = reference.parts(known.of)
     paths = {f"{part.via or 'another use'}, {part.name}": part.value for part in parts}

@@ -119,8 +119,8 @@ def likely_cause(
     >>> likely_cause("w", right - 1, right, paths={"mu, dw2": np.ones((2, 2))})
     'missing path: dw lacks the path through mu, dw2'
     """
-    cause = _lost_paths(name, analytic, numeric, paths)
-    if cause := cause or _no_path(name, analytic) or _factor(analytic, numeric, lengths):
+    cause = _no_path(name, analytic) or _factor(analytic, numeric, lengths)
+    if cause := cause or _lost_paths(name, analytic, numeric, paths):
         return cause
     if not entries:
         return ""

@@ -16,12 +16,12 @@ import numpy as np
 
 from tinygraph.algebra.calling import Passes, Written
 from tinygraph.algebra.copying import copied, plain
-from tinygraph.checks.repairs import Scope, edits, size
-from tinygraph.checks.variants import Variants, statement_at
+from tinygraph.checks.repairs import Edit, Scope, edits, size
+from tinygraph.checks.variants import Variants, statements_at
 
-__all__ = ["Mended", "mend"]
+__all__ = ["Bench", "Mended"]
 
-MOST_NAMES, MOST_COUNTS = 24, 4
+MOST_NAMES, MOST_COUNTS, MOST_RUNS = 24, 4, 400
 
 Verdict = Callable[[Written], bool | None]
 
@@ -48,18 +48,8 @@ class Mended(NamedTuple):
     function: Callable[..., Any]
 
 
-def mend(
-    passes: Passes,
-    variants: Variants,
-    line: int,
-    upstream: tuple[Mapping[str, Any], Mapping[str, Any]],
-    is_right: Callable[[Any], bool] | None,
-    verdict: Verdict,
-    *,
-    lengths: bool,
-    until: float,
-) -> Mended | None:
-    """Find the smallest change of one statement after which the backward pass is right.
+class Bench:
+    """A statement of a backward pass, on which changes are tried.
 
     Parameters
     ----------
@@ -76,48 +66,85 @@ def mend(
         no better than the original.
     lengths : bool
         Whether a length may be missing, as the N of a mean.
-    until : float
-        When to give up, by `time.perf_counter`.
     """
-    tree = variants.tree()
-    scope: dict[str, Any] = {}
 
-    def look(variables: dict[str, Any]) -> None:  # as they are there, and not as they will be
-        scope.update(copied(variables, plain))
+    def __init__(
+        self,
+        passes: Passes,
+        variants: Variants,
+        line: int,
+        upstream: tuple[Mapping[str, Any], Mapping[str, Any]],
+        is_right: Callable[[Any], bool] | None,
+        verdict: Verdict,
+        *,
+        lengths: bool,
+    ) -> None:
+        self.passes, self.variants, self.line, self.upstream = passes, variants, line, upstream
+        self.is_right, self.verdict, self.lengths = is_right, verdict, lengths
+        self.tree = variants.tree()
+        self.statement = statements_at(self.tree, line)[0]
+        self.text, self.runs = ast.unparse(self.statement), 0
 
-    watching = variants.compiled(variants.looking(variants.tree(), line), look=look)
-    if _attempt(passes, watching, upstream[0]) is None or not scope:
+    def smallest_change(self, until: float) -> Mended | None:
+        """Find the smallest change that helps.
+
+        Parameters
+        ----------
+        until : float
+            When to give up, by `time.perf_counter`.
+        """
+        variables = self._variables()
+        if not variables:
+            return None
+        scope, names = {**self.variants.fn.__globals__, **variables}, _numbers(variables)
+        if not self.lengths:
+            names = names._replace(counts=[])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what some changes look like
+            before = size(self.statement)
+            costs = [
+                # another number may be right by chance, where it is a length
+                abs(size(changed) - before) + 2 * (kind == "constant")
+                for kind, changed in edits(self.statement, names)
+            ]
+            for cost in sorted(set(costs)):
+                best: Mended | None = None
+                for edit, its in zip(edits(self.statement, names), costs, strict=True):
+                    if self.runs > MOST_RUNS or time.perf_counter() > until:
+                        return best
+                    found = self._tried(edit, cost, scope) if its == cost else None
+                    if found is not None and (best is None or found.rank < best.rank):
+                        best = found
+                    if best is not None and not best.rank[0]:
+                        return best
+                if best is not None:
+                    return best
         return None
-    statement = statement_at(tree, line)
-    outside, others = {**variants.fn.__globals__, **scope}, _numbers(scope, lengths)
-    before, original = size(statement), ast.unparse(statement)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what some changes look like
-        costs = [
-            # another number may be right by chance, where it is a length
-            abs(size(changed) - before) + 2 * (kind == "constant")
-            for kind, changed in edits(statement, others)
-        ]
-        for cost in sorted(set(costs)):
-            best = None
-            for (kind, changed), its in zip(edits(statement, others), costs, strict=True):
-                if time.perf_counter() > until:
-                    return best
-                if its != cost or (is_right and not _gives(changed, outside, is_right)):
-                    continue
-                text = ast.unparse(ast.fix_missing_locations(changed))
-                if text == original:
-                    continue
-                function = _compiled(variants, tree, statement, changed)
-                written = _attempt(passes, function, upstream[1])
-                rest = None if written is None else verdict(written)
-                if rest is not None and (best is None or (rest, cost) < best.rank):
-                    best = Mended(kind, text, line, (rest, cost), function)
-                if best is not None and not best.rank[0]:
-                    return best
-            if best is not None:
-                return best
-    return None
+
+    def _variables(self) -> dict[str, Any]:
+        """Give the variables that the statement found, the last time that it ran."""
+        found: dict[str, Any] = {}
+
+        def look(variables: dict[str, Any]) -> None:  # as they are there, and not as they will be
+            found.update(copied(variables, plain))
+
+        tree = self.variants.looking(self.variants.tree(), self.line)
+        _attempt(self.passes, self.variants.compiled(tree, look=look), self.upstream[0])
+        return found
+
+    def _tried(self, edit: Edit, cost: int, scope: dict[str, Any]) -> Mended | None:
+        """Try a change: on the value of the statement, where that is known, and then on all."""
+        kind, changed = edit
+        if self.is_right is not None and not _gives(changed, scope, self.is_right):
+            return None
+        text = ast.unparse(ast.fix_missing_locations(changed))
+        if text == self.text:
+            return None
+        self.runs += 1
+        function = _compiled(self.variants, self.tree, self.statement, changed)
+        written = _attempt(self.passes, function, self.upstream[1])
+        rest = None if written is None else self.verdict(written)
+        return None if rest is None else Mended(kind, text, self.line, (rest, cost), function)
 
 
 def _compiled(
@@ -126,7 +153,7 @@ def _compiled(
     if new is old:
         return variants.compiled(tree)
     fresh = variants.tree()
-    place = statement_at(fresh, old.lineno)
+    place = statements_at(fresh, old.lineno)[0]
     for part in ast.walk(ast.copy_location(new, old)):
         ast.copy_location(part, old)
     for node in ast.walk(fresh):
@@ -158,7 +185,7 @@ def _gives(statement: ast.stmt, scope: dict[str, Any], is_right: Callable[[Any],
         return False
 
 
-def _numbers(scope: Mapping[str, Any], lengths: bool) -> Scope:
+def _numbers(scope: Mapping[str, Any]) -> Scope:
     """Give the variables that hold numbers, and the entries of dictionaries that do."""
     entries: dict[str, Any] = {}
     for name, value in scope.items():
@@ -166,7 +193,7 @@ def _numbers(scope: Mapping[str, Any], lengths: bool) -> Scope:
         entries |= {f"{name}[{key!r}]": x for key, x in inner.items()} or {name: value}
     names = [name for name, x in entries.items() if _is_number(x)]
     counts = [name for name in names if isinstance(entries[name], int)]
-    return Scope(names[:MOST_NAMES], counts[: MOST_COUNTS * lengths])
+    return Scope(names[:MOST_NAMES], counts[:MOST_COUNTS])
 
 
 def _is_number(x: Any) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.algebra.calling import Function, Passes
+from tinygraph.algebra.proof import prove
 from tinygraph.checks.blaming import Blame, Runs, blame
 from tinygraph.checks.guarding import random_signs
 from tinygraph.checks.line_reports import BackwardReport, GradientVerdict, Line
@@ -28,6 +29,7 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["check"]
 
 RUNS = 3
+MOST_SECONDS = 2.0  # of a proof
 
 
 def check(
@@ -75,6 +77,9 @@ def check(
 
     Notes
     -----
+    A backward pass that is right is also proved, where that takes no more than two seconds; see
+    `tinygraph.algebra.proof.prove`.
+
     Errors are measured in units of the gradient's largest entry, or of the terms that it is the
     sum of where they cancel. Lines of functions that `backward` calls are not looked into.
 
@@ -97,7 +102,10 @@ def check(
     try:
         np.random.seed(seed % 2**32)  # noqa: NPY002
         passes = Passes(forward, backward, args, kwargs, wrt=wrt)
-        return _report(_runs(passes, dout, seed))
+        report = _report(_runs(passes, dout, seed))
+        if not report.passed:
+            return report
+        return replace(report, proof=_proof(forward, backward, args, kwargs, wrt, seed))
     finally:
         np.random.set_state(state)  # noqa: NPY002
 
@@ -106,6 +114,8 @@ def _runs(passes: Passes, dout: Any, seed: int) -> Runs:
     for name, x in (*passes.inputs.items(), *passes.outputs.items()):
         if where := first_nonfinite(x.data):
             raise ValueError(f"check: {name} is {where}; gradients are checked at finite values")
+        if not x.data.size:
+            raise ValueError(f"check: {name} of shape {x.data.shape} is empty; nothing to check")
     upstream = _upstream(passes, dout, seed)
     graph = Graph.joint(list(passes.outputs.values()), values=True)
     references = [Reference(graph, [*one.values()]) for one in upstream]
@@ -222,9 +232,33 @@ def _notes(runs: Runs) -> tuple[str, ...]:
     if written.printed:
         count = written.printed.count("\n") or 1
         notes.append(f"the backward pass prints {count} line{'s' * (count > 1)}, left out here")
-    if not runs.variants.possible:
-        notes.append("what is wrong first is not looked for: no source can be read and changed")
+    order = [k for k in passes.inputs if k in written.gradients]
+    if isinstance(written.result, tuple | list) and order != list(written.gradients):
+        notes.append(f"returned in another order than {', '.join(order)}")
+    if any(runs.wrong) and not runs.variants.possible:
+        notes.append("no change of a line was tried: the function is wrapped, or has no source")
     return tuple(notes)
+
+
+def _proof(
+    forward: Function,
+    backward: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    wrt: str | Sequence[str] | None,
+    seed: int,
+) -> str:
+    """Say of which gradients the algebra proves that they are right, and for which lengths."""
+    try:
+        proof = prove(forward, backward, *args, wrt=wrt, seed=seed, limit_s=MOST_SECONDS, **kwargs)
+    except Exception as error:  # what runs on arrays need not run traced, or at other lengths
+        return f"none, because {str(error).partition(';')[0]}"
+    said: dict[str, list[str]] = {}
+    for name, verdict in proof.gradients.items():
+        said.setdefault(f"{verdict} {proof.extents.get(name, '')}".strip(), []).append(name)
+    text = "; ".join(f"{', '.join(names)}: {verdict}" for verdict, names in said.items())
+    assumed = f"; assuming {', '.join(proof.assumptions)}" if proof.assumptions else ""
+    return text + assumed + (f" ({proof.reason})" if proof.reason else "")
 
 
 def _upstream_names(passes: Passes) -> set[str]:

@@ -154,4 +154,4 @@ def error(value: Any, known: Known, *, exact_shape: bool = False) -> float:
         gap = np.abs(value - right)
     gap = np.where((value == right) | (np.isnan(value) & np.isnan(right)), 0.0, gap)
     worst = float(np.max(gap, initial=0.0))
-    return np.inf if np.isnan(worst) else worst / known.scale
+    return np.inf if np.isnan(worst) else worst and worst / known.scale

@@ -92,7 +92,7 @@ def edits(statement: ast.stmt, scope: Scope) -> Iterator[Edit]:
         for kind, op in _OTHER_OPS.get(type(statement.op), []):
             yield Edit(kind, ast.AugAssign(statement.target, op, value))
         yield Edit("overwritten", ast.Assign([statement.target], value))
-    places = list(_places(statement))
+    places = [*_places(statement), *_keys(statement)]
     for changes in _KINDS:
         for hold, key, old, is_indexed in places:
             if is_indexed and changes is not _variables:
@@ -115,7 +115,16 @@ _OTHER_OPS: dict[type, list[tuple[str, ast.operator]]] = {
 }
 
 
-def _places(statement: ast.stmt) -> Iterator[tuple[Any, Any, ast.expr, bool]]:
+def _keys(statement: ast.stmt) -> Iterator[tuple[Any, Any, ast.expr, bool]]:
+    """Give what is computed in the key of an entry that is assigned, such as a mask."""
+    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+    for target in targets:
+        if isinstance(target, ast.Subscript):
+            yield vars(target), "slice", target.slice, False
+            yield from _places(target.slice)
+
+
+def _places(statement: ast.AST) -> Iterator[tuple[Any, Any, ast.expr, bool]]:
     """Give every expression that is computed, outermost first, with what it is held by.
 
     And whether it is the array of which entries are taken, or an attribute.

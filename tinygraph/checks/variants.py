@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygraph.algebra.watching import Source
 
-__all__ = ["Forced", "Variants", "statement_at"]
+__all__ = ["Forced", "Variants", "statements_at"]
 
 _RIGHT, _LOOK = "__right__", "__look__"
 
@@ -81,7 +81,8 @@ class Variants:
 
     def _is(self, line: int, kinds: tuple[type, ...]) -> bool:
         statement = self.source and self.source.statements.get(line)
-        return isinstance(statement and statement.node, kinds)
+        is_alone = self.source is not None and len(statements_at(self.source.tree, line)) == 1
+        return is_alone and isinstance(statement and statement.node, kinds)
 
     def can_force(self, line: int) -> bool:
         """Whether a statement runs once at most, and in it nothing but an assignment."""
@@ -134,18 +135,15 @@ class Variants:
         return made  # type: ignore[no-any-return]
 
 
-def statement_at(tree: ast.AST, line: int) -> Any:
-    """Find the statement of one piece that begins on a line."""
-    for block in blocks(tree):
-        for node in block:
-            if node.lineno == line and not hasattr(node, "body"):
-                return node
-    raise ValueError(f"no statement begins on line {line}")
+def statements_at(tree: ast.AST, line: int) -> list[Any]:
+    """Find the statements of one piece that begin on a line."""
+    nodes = (node for block in blocks(tree) for node in block)
+    return [node for node in nodes if node.lineno == line and not hasattr(node, "body")]
 
 
 def _insert(tree: ast.AST, line: int, text: str, *, after: bool) -> None:
-    """Put a statement behind or before the one on a line, and on that same line."""
-    old = statement_at(tree, line)
+    """Put a statement behind or before those that begin on a line, and on that same line."""
+    old = statements_at(tree, line)[-1 if after else 0]
     new = ast.parse(text).body[0]
     for part in ast.walk(new):
         if hasattr(part, "lineno"):
