@@ -6,6 +6,7 @@ there. What is the same formula is computed once.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -23,7 +24,7 @@ from tinygraph.engine import ops
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import Primitive
 from tinygraph.graph import Gradient, Graph, Node
-from tinygraph.graph.nodes import NOTHING
+from tinygraph.graph.nodes import NOTHING, Premise
 
 __all__ = ["Emission"]
 
@@ -111,7 +112,14 @@ class Emission:
                 for s in self.graph.steps
             ),
             values=NOTHING,
+            premises=tuple(self._premises()),
         )
+
+    def _premises(self) -> Iterator[Premise]:
+        """Give what was told of nodes that are still there."""
+        for premise in self.graph.premises:
+            with contextlib.suppress(KeyError):
+                yield premise._replace(formula=premise.formula.map(self.moved.__getitem__))
 
     # ------------------------------------------------------------------ formulas
 
