@@ -261,8 +261,9 @@ def test_both_passes_of_a_double_backward_are_proved():
     rng = np.random.default_rng(0)
     sizes = [(6, 4), (6, 4), (6, 4), (4,), (4,)]
     args = [rng.uniform(1, 2, size=size) for size in sizes]
-    proof = prove(forward, backward, *args, wrt=["dout"])
-    assert proof.verdict == "proved"
+    proof = prove(forward, backward, *args)
+    assert proof.gradients == {"ddout": "proved"}
+    assert set(proof.missing) == {"dv", "dxhat", "dgamma", "dstd"}
 
 
 def test_chains_of_products_and_stacks_end_with_an_answer():
@@ -325,7 +326,7 @@ def test_what_is_missing_and_what_has_another_shape():
         return {"dx": passes.batchnorm_closed(dout, cache)[0]}
 
     proof = prove(passes.batchnorm_forward, partial, *batch(6, 4), EPS)
-    assert (proof.verdict, proof.missing) == ("proved", ("dgamma", "dbeta"))
+    assert (proof.verdict, set(proof.missing)) == ("proved", {"dgamma", "dbeta"})
 
     def unsummed(dout, cache):
         dx, dgamma, _ = passes.batchnorm_closed(dout, cache)
@@ -433,7 +434,7 @@ def judge(name, chosen):
 
 @pytest.mark.parametrize("name", MUTABLE)
 def test_a_change_of_one_operator_is_refuted_unless_it_changes_nothing(name):
-    judge(name, lambda all_of_them: random.Random(name).sample(all_of_them, 2))
+    judge(name, lambda all_of_them: random.Random(name).sample(all_of_them, 1))
 
 
 @pytest.mark.slow
