@@ -7,8 +7,9 @@ another box, together with the gradients that come back along it.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, prod
@@ -22,6 +23,7 @@ __all__ = ["MOST_BOXES", "Arrow", "Box", "Boxes", "gather"]
 MOST_BOXES = 500
 
 Key = tuple[Any, ...]
+Scope = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +33,12 @@ class Box:
     Attributes
     ----------
     kind : str
-        ``input``, ``step``, ``primitive``, or ``group`` for several steps or inputs in one.
+        ``input``, ``step``, ``primitive``; ``call`` where one box was asked for; or ``group`` for
+        several steps or inputs in one for want of room.
     nodes : tuple of Nodes
         The last of them is what the box is named after.
     title : str
-        Of a group: what was folded.
+        Of a call: its name; of a group: what was folded.
     scope : tuple of str
         The calls that it stands in, outermost first.
     """
@@ -89,7 +92,9 @@ class Boxes:
     folded: str
 
 
-def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
+def gather(
+    graph: Graph, detail: str, most: int = MOST_BOXES, fold: str | Sequence[str] = ()
+) -> Boxes:
     """Gather the forward nodes of `graph` into boxes.
 
     Parameters
@@ -98,17 +103,25 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
     detail : {"steps", "primitives"}
     most : int, optional
         More boxes than this are folded: by function, outermost last, then by runs of steps.
+    fold : "calls" or sequence of str, optional
+        The calls that are one box each: all, or those of these functions.
 
     Returns
     -------
     Boxes
+
+    Raises
+    ------
+    ValueError
+        If a function that `fold` names was not called.
     """
     forward = [n for n in graph.nodes if n.role in ("input", "forward")]
     scopes = {step.number: step.result.scope for step in graph.steps}
-    for fold, note in _foldings(forward, detail, scopes, most):  # noqa: B007
+    asked = _depths(scopes, fold)
+    for gathering, note in _foldings(forward, detail, scopes, asked, most):  # noqa: B007
         groups: dict[Key, list[Node]] = defaultdict(list)
         for node in forward:
-            groups[fold(node)].append(node)
+            groups[gathering(node)].append(node)
         if len(groups) <= most:
             break
     boxes = tuple(_box(key, group, scopes) for key, group in groups.items())
@@ -134,19 +147,44 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
     return Boxes(boxes, tuple(roads.values()), note.format(len(graph.steps), len(boxes)))
 
 
+def _depths(scopes: Mapping[int, Scope], fold: str | Sequence[str]) -> dict[int, int]:
+    """Give the depth of the outermost call that is asked to be one box, by the step's number.
+
+    A later call of the same function carries a number behind its name.
+    """
+    named = {step: [re.split(r" #|\[", call)[0] for call in s] for step, s in scopes.items()}
+    called = dict.fromkeys(name for names in named.values() for name in names)
+    wanted = set(called) if fold == "calls" else set(fold)
+    for name in sorted(wanted - set(called)):
+        known = ", ".join(called) or "none"
+        raise ValueError(f"draw: fold names {name!r}, but the functions called are: {known}")
+    found = {}
+    for step, names in named.items():
+        if depth := next((k for k, name in enumerate(names, 1) if name in wanted), 0):
+            found[step] = depth
+    return found
+
+
 def _foldings(
-    nodes: list[Node], detail: str, scopes: Mapping[int, tuple[str, ...]], most: int
+    nodes: list[Node],
+    detail: str,
+    scopes: Mapping[int, Scope],
+    asked: Mapping[int, int],
+    most: int,
 ) -> Iterator[tuple[Callable[[Node], Key], str]]:
     """Give ever coarser ways of gathering, with what to say of them."""
 
     def one(node: Node) -> Key:
         if node.role == "input":
             return "input", node.index
+        if depth := asked.get(node.step):
+            return "call", *scopes[node.step][:depth]
         return ("primitive", node.index) if detail == "primitives" else ("step", node.step)
 
     def by_call(depth: int, node: Node) -> Key:
         scope = scopes.get(node.step, ())
-        return ("call", *scope[:depth]) if len(scope) >= depth else one(node)
+        is_asked = asked.get(node.step, depth + 1) <= depth
+        return one(node) if is_asked or len(scope) < depth else ("calls", *scope[:depth])
 
     inputs = sum(node.role == "input" for node in nodes)
     forward = [node for node in nodes if node.role != "input"]
@@ -167,10 +205,12 @@ def _foldings(
     yield by_run, "{} steps, folded in order into {} boxes"
 
 
-def _box(key: Key, group: list[Node], scopes: Mapping[int, tuple[str, ...]]) -> Box:
+def _box(key: Key, group: list[Node], scopes: Mapping[int, Scope]) -> Box:
     kind, nodes = key[0], tuple(group)
     steps = sorted({node.step for node in group})
     if kind == "call":
+        return Box("call", nodes, key[-1], key[1:-1])
+    if kind == "calls":
         return Box(
             "group", nodes, f"{key[-1]}: {len(steps)} step{'s' * (len(steps) > 1)}", key[1:-1]
         )

@@ -94,11 +94,15 @@ def frame_names(sheet: Sheet) -> dict[str, Scope]:
 
 
 def legend(sheet: Sheet) -> str:
-    """Write note and legend as the label of the whole."""
+    """Write note, legend and rules as the label of the whole."""
     rows = [[sheet.note]] if sheet.note else []
     rows += list(sheet.legend_rows(LEGEND_WIDTH))
     gap = 3 * "&#160;"
-    return _table((gap.join(map(_html, row)), row_width(row), height(row[:1])) for row in rows)
+    cells = [(gap.join(map(_html, row)), row_width(row), height(row[:1])) for row in rows]
+    rules = list(sheet.rule_rows(LEGEND_WIDTH))
+    widest = max((rule.width for rule in rules), default=0)
+    cells += [(f'{_html(rule)}<br align="left"/>', widest, rule.height) for rule in rules]
+    return _table(cells) if cells else ""
 
 
 def _contents(

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,11 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         ------
         RenderingError
             If nothing that can render is installed, or Graphviz refuses.
+        ValueError
+            If `dpi` is not a positive number.
         """
+        if not 0 < dpi < inf:
+            raise ValueError(f"dpi is {dpi!r}, but must be a positive number of pixels to an inch")
         format, engine = format or self.format, engine or self.engine
         if args or options or self._by_program(renderer, engine):
             if renderer not in (None, "dot"):

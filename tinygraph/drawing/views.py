@@ -35,6 +35,7 @@ def draw(
     detail: str = "steps",
     step: int | None = None,
     values: bool = False,
+    fold: str | Sequence[str] = (),
     direction: str | None = None,
     width: float | None = None,
     legend: bool = True,
@@ -59,6 +60,9 @@ def draw(
     values : bool, optional
         Write value and gradient into each box: small arrays whole, larger ones as min, mean, max
         and norm. A gradient that does not exist yet is ``–``.
+    fold : "calls" or sequence of str, optional
+        Functions whose calls are shown as one box each, with a formula of its own, in the circuit
+        and the forward view: ``fold=["sigmoid"]``; ``"calls"`` for all that the traced one calls.
     direction : {"LR", "TB", "RL", "BT", "auto"}, optional
         Where values flow to. ``auto``: to the right where that is legible at `width`, else down.
     width : float, optional
@@ -112,10 +116,11 @@ def draw(
         else:
             graph = Graph.capture(out, values=values, variables=variables)
     _check_step(graph, view, detail, step)
+    _check_fold(fold, view, step)
 
     def sheet(direction: str) -> Sheet:
         canvas = Canvas(graph, direction, values)
-        _draw_view(canvas, view, detail, step)
+        _draw_view(canvas, view, detail, step, fold)
         return canvas.sheet if legend else replace(canvas.sheet, legend=[])
 
     if width is None and direction != "auto":
@@ -142,17 +147,28 @@ def _check_step(graph: Graph, view: str, detail: str, step: int | None) -> None:
         )
 
 
+def _check_fold(fold: str | Sequence[str], view: str, step: int | None) -> None:
+    if isinstance(fold, str) and fold != "calls":
+        raise ValueError(f"draw: fold is {fold!r}, but must be a list, fold=[{fold!r}], or 'calls'")
+    if fold and (view not in ("circuit", "forward") or step is not None):
+        shown = f"view {view!r}" if step is None else f"step {step}"
+        raise ValueError(f"draw: {shown} shows no calls; fold is for the circuit and forward views")
+
+
 # --------------------------------------------------------------------------- views
 
 
-def _draw_view(canvas: Canvas, view: str, detail: str, step: int | None) -> None:
+def _draw_view(
+    canvas: Canvas, view: str, detail: str, step: int | None, fold: str | Sequence[str]
+) -> None:
     graph = canvas.graph
     if step == 0:
         _draw_arrivals(canvas)
     elif step is not None:
         _draw_step(canvas, step)
     elif view in ("circuit", "forward"):
-        _draw_circuit(canvas, detail, gradients=view == "circuit" and bool(graph.all_gradients))
+        gradients = view == "circuit" and bool(graph.all_gradients)
+        _draw_circuit(canvas, detail, gradients=gradients, fold=fold)
     elif sum(node.role != "constant" for node in graph.nodes) > MOST_BOXES:
         canvas.note = f"too large for the {view} view, so this is the circuit"
         _draw_circuit(canvas, detail, gradients=True)
@@ -162,9 +178,12 @@ def _draw_view(canvas: Canvas, view: str, detail: str, step: int | None) -> None
         _draw_backward(canvas, detail)
 
 
-def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
+def _draw_circuit(
+    canvas: Canvas, detail: str, *, gradients: bool, fold: str | Sequence[str] = ()
+) -> None:
     """Draw the forward pass, and beside every use of a value the gradient that comes back."""
-    graph, boxes = canvas.graph, gather(canvas.graph, detail)
+    graph, boxes = canvas.graph, gather(canvas.graph, detail, fold=fold)
+    read = {arrow.value.index for arrow in boxes.arrows} | {out.index for out in graph.outputs}
     canvas.note = "; ".join(filter(None, (canvas.note, boxes.folded)))
     keys: dict[int, str] = {}
     for box in boxes.boxes:
@@ -172,6 +191,9 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
         keys.update(dict.fromkeys((node.index for node in box.nodes), key))
         if box.kind == "group":
             canvas.put_group(key, box.title, box.result, box.scope)
+        elif box.kind == "call":
+            results = [node for node in box.nodes if node.index in read]
+            canvas.put_call(key, box.title, box.nodes, results, gradients, box.scope)
         elif box.kind == "input":
             canvas.put_value(box.result, gradients)
         elif box.kind == "step":
@@ -188,6 +210,7 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
             for g in arrow.gradients
             if gradients
         ]
+        strokes = canvas.ranged(strokes)
         tail, head = keys[value.index], keys[arrow.head.result.index]
         step = arrow.head.step
         canvas.road(tail, head, value, strokes, step=step, named=named, main=arrow.main)
