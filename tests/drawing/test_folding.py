@@ -7,7 +7,7 @@ from helpers import upstream
 from svg import texts
 
 from tinygraph import Graph, draw, trace
-from tinygraph.drawing.boxes import gather
+from tinygraph.drawing.boxes import FARTHEST, gather
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(5, 4))
@@ -148,3 +148,54 @@ def test_mistakes_are_named(options, message):
 def test_where_nothing_is_called_there_is_no_name():
     with pytest.raises(ValueError, match="the functions called are: none"):
         draw(make("residual"), fold=["sigmoid"])
+
+
+# --- roads that are long ------------------------------------------------------------------------
+
+
+def loop(n):
+    """What every step of a loop reads has a road to each of them: n²/2 ranks in all."""
+
+    def g(x, w):
+        y = x
+        for _ in range(n):
+            y = y * w + x
+        return y
+
+    return trace(g)(X, X)
+
+
+@pytest.mark.parametrize("n", [1, 5, 20])
+def test_ranks_that_roads_pass(n):
+    # x and w stand before the first step; then each step is one further away from both
+    boxes = gather(Graph.joint(loop(n)), "steps")
+    assert boxes.distance == 2 * sum(range(1, n + 1)) + n - 1
+
+
+def test_long_roads_have_no_labels_and_names_stand_in_the_boxes():
+    near, far = draw(loop(20)).sheet, draw(loop(45)).sheet
+    assert any(road.lines for road in near.roads)
+    assert not any(road.lines for road in far.roads)
+    boxes = [block.lines[0].text for block in far.blocks.values() if block.number]
+    assert len(boxes) == 45
+    assert all(" = " in text and text.endswith("· w + x") for text in boxes)
+    assert "names stand in the boxes; derive writes the gradients out" in far.note.text
+    assert all(stroke.title for road in far.roads for stroke in road.strokes)
+
+
+@pytest.mark.parametrize("detail", ["steps", "primitives"])
+def test_longer_loops_are_folded(detail):
+    boxes = gather(Graph.joint(loop(150)), detail)
+    assert boxes.distance <= FARTHEST
+    assert "150 steps, folded in order into" in boxes.folded
+    assert len(boxes.boxes) > 20
+
+
+def test_a_long_chain_is_not_folded():
+    def g(x):
+        for _ in range(300):
+            x = np.tanh(x)
+        return x
+
+    boxes = gather(Graph.joint(trace(g)(X)), "steps")
+    assert (boxes.distance, boxes.folded, len(boxes.boxes)) == (300, "", 301)

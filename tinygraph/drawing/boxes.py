@@ -21,6 +21,10 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["MOST_BOXES", "Arrow", "Box", "Boxes", "gather"]
 
 MOST_BOXES = 500
+FARTHEST = 9000
+"""Ranks that all arrows may pass, for which Graphviz takes a few seconds; see `Boxes.distance`."""
+FEWEST = 60
+"""Boxes that are never folded for the sake of long arrows."""
 
 Key = tuple[Any, ...]
 Scope = tuple[str, ...]
@@ -91,6 +95,22 @@ class Boxes:
     arrows: tuple[Arrow, ...]
     folded: str
 
+    @property
+    def distance(self) -> int:
+        """How many ranks all arrows pass, where every box stands as near as it can.
+
+        An input stands right before the first that reads it.
+        """
+        rank: dict[Box, int] = {}
+        for arrow in sorted(self.arrows, key=lambda a: a.head.result.index):
+            rank[arrow.head] = max(rank.get(arrow.head, 0), rank.get(arrow.tail, 0) + 1)
+        first: dict[Box, int] = {}
+        for arrow in self.arrows:
+            first[arrow.tail] = min(first.get(arrow.tail, rank[arrow.head]), rank[arrow.head])
+        start = {box: first[box] - 1 for box in first if box not in rank}
+        rank |= start
+        return sum(rank[a.head] - rank[a.tail] for a in self.arrows)
+
 
 def gather(
     graph: Graph, detail: str, most: int = MOST_BOXES, fold: str | Sequence[str] = ()
@@ -102,7 +122,8 @@ def gather(
     graph : Graph
     detail : {"steps", "primitives"}
     most : int, optional
-        More boxes than this are folded: by function, outermost last, then by runs of steps.
+        More boxes than this are folded: by function, outermost last, then by runs of steps. So
+        are those of many long arrows, such as of a parameter that every step of a loop reads.
     fold : "calls" or sequence of str, optional
         The calls that are one box each: all, or those of these functions.
 
@@ -118,13 +139,21 @@ def gather(
     forward = [n for n in graph.nodes if n.role in ("input", "forward")]
     scopes = {step.number: step.result.scope for step in graph.steps}
     asked = _depths(scopes, fold)
-    for gathering, note in _foldings(forward, detail, scopes, asked, most):  # noqa: B007
+    for gathering, note in _foldings(forward, detail, scopes, asked, most):
         groups: dict[Key, list[Node]] = defaultdict(list)
         for node in forward:
             groups[gathering(node)].append(node)
-        if len(groups) <= most:
+        if len(groups) > most:
+            continue
+        boxes = tuple(_box(key, group, scopes) for key, group in groups.items())
+        folded = note.format(len(graph.steps), len(boxes))
+        found = Boxes(boxes, _arrows(graph, forward, boxes), folded)
+        if found.distance <= FARTHEST or len(boxes) <= FEWEST:
             break
-    boxes = tuple(_box(key, group, scopes) for key, group in groups.items())
+    return found
+
+
+def _arrows(graph: Graph, forward: Sequence[Node], boxes: Sequence[Box]) -> tuple[Arrow, ...]:
     of = {node.index: box for box in boxes for node in box.nodes}
     gradients: dict[tuple[int, int], list[Gradient]] = defaultdict(list)
     for g in graph.all_gradients:
@@ -144,7 +173,7 @@ def gather(
                 arrow = replace(arrow, gradients=(*arrow.gradients, *back[:1]))
             roads[place] = replace(arrow, main=arrow.main or (x.index, node.index) in main)
             del back[:1]
-    return Boxes(boxes, tuple(roads.values()), note.format(len(graph.steps), len(boxes)))
+    return tuple(roads.values())
 
 
 def _depths(scopes: Mapping[int, Scope], fold: str | Sequence[str]) -> dict[int, int]:
@@ -192,9 +221,10 @@ def _foldings(
         places = {node.index: k for k, node in enumerate(forward)}
     else:
         places = {node.index: node.step - 1 for node in forward}
-    run = ceil(2 * (max(places.values(), default=0) + 1) / most)
+    longest = max(places.values(), default=0) + 1
+    run = ceil(2 * longest / most)
 
-    def by_run(node: Node) -> Key:
+    def by_run(run: int, node: Node) -> Key:
         if node.role == "input":
             return one(node) if inputs <= most // 2 else ("inputs",)
         return "run", places[node.index] // run
@@ -202,7 +232,9 @@ def _foldings(
     yield one, ""
     for depth in range(max(map(len, scopes.values()), default=0), 0, -1):
         yield partial(by_call, depth), "{} steps, folded by function into {} boxes"
-    yield by_run, "{} steps, folded in order into {} boxes"
+    while run < 2 * longest:
+        yield partial(by_run, run), "{} steps, folded in order into {} boxes"
+        run *= 2
 
 
 def _box(key: Key, group: list[Node], scopes: Mapping[int, Scope]) -> Box:

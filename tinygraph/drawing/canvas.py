@@ -137,9 +137,12 @@ class Canvas:
         lines = [*self._title(node), *self._sum_of_paths(node, gradients), *self._numbers(node)]
         self._put(self.key(node), node, lines, INPUT if node.role == "input" else ELSEWHERE)
 
-    def put_step(self, node: Node, gradients: bool = False, scope: Scope = ()) -> None:
+    def put_step(
+        self, node: Node, gradients: bool = False, scope: Scope = (), *, named: bool = False
+    ) -> None:
         """Put a whole step: its number and its formula."""
-        formula = self.fitted(self.notation.formula(node), node.name, INSIDE)
+        text = self.notation.formula(node)
+        formula = self.fitted(f"{node.name} = {text}" if named else text, node.name, INSIDE)
         lines = [_line(text) for text in formula]
         lines += [*self._sum_of_paths(node, gradients), *self._numbers(node)]
         self._put(self.key(node), node, lines, STEP, scope, str(node.step))
@@ -256,6 +259,10 @@ class Canvas:
             lines += _shape(g.node, RED)
         ident = self.ident("g-", g.name or str(g.node.index))
         return Stroke(ident, "gradient", tuple(lines), printable(written), g.step)
+
+    def bare(self, strokes: list[Stroke]) -> list[Stroke]:
+        """Take the labels off strokes."""
+        return [replace(stroke, lines=()) for stroke in strokes]
 
     def ranged(self, strokes: list[Stroke]) -> list[Stroke]:
         """Where many gradients come back along one road, label the first with all of them."""

@@ -66,6 +66,7 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         Picture
         """
         look = GRAPH | {"rankdir": sheet.direction, "ranksep": f"{sheet.gap:g}"}
+        look |= {"nslimit": "2"} if sheet.is_far else {}
         picture = cls(
             "tinygraph",
             comment="made by tinygraph",

@@ -178,6 +178,8 @@ class Sheet:
         Above the legend.
     rules : list of str
         What is too long to stand in the picture: numbered, below the legend.
+    is_far : bool
+        Whether its roads are so long that Graphviz shall not look for the best layout.
     width : float, optional
         That it is shown in at most, in points; what is wider is made smaller.
     """
@@ -190,6 +192,7 @@ class Sheet:
     note: Line | None = None
     rules: list[str] = field(default_factory=list)
     width: float | None = None
+    is_far: bool = False
 
     @property
     def gap(self) -> float:
