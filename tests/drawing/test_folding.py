@@ -7,7 +7,7 @@ from helpers import upstream
 from svg import texts
 
 from tinygraph import Graph, draw, trace
-from tinygraph.drawing.boxes import FARTHEST, gather
+from tinygraph.drawing.boxes import LONG, MOST_BOXES, gather
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(5, 4))
@@ -169,26 +169,34 @@ def loop(n):
 def test_ranks_that_roads_pass(n):
     # x and w stand before the first step; then each step is one further away from both
     boxes = gather(Graph.joint(loop(n)), "steps")
-    assert boxes.distance == 2 * sum(range(1, n + 1)) + n - 1
+    assert sum(boxes.spans()) == 2 * sum(range(1, n + 1)) + n - 1
+    assert not any(arrow.far for arrow in boxes.arrows)
 
 
-def test_long_roads_have_no_labels_and_names_stand_in_the_boxes():
-    near, far = draw(loop(20)).sheet, draw(loop(45)).sheet
-    assert any(road.lines for road in near.roads)
-    assert not any(road.lines for road in far.roads)
-    boxes = [block.lines[0].text for block in far.blocks.values() if block.number]
-    assert len(boxes) == 45
-    assert all(" = " in text and text.endswith("· w + x") for text in boxes)
-    assert "names stand in the boxes; derive writes the gradients out" in far.note.text
-    assert all(stroke.title for road in far.roads for stroke in road.strokes)
+@pytest.mark.parametrize("detail", ["steps", "primitives"])
+def test_what_is_read_far_away_is_shown_again_there(detail):
+    graph = Graph.joint(loop(60))
+    boxes = gather(graph, detail)
+    assert boxes.folded == ""
+    pairs = zip(boxes.arrows, boxes.spans(), strict=True)
+    assert all(arrow.far == (span > LONG) for arrow, span in pairs)
+    sheet = draw(graph, detail=detail).sheet
+    again = [key for key in sheet.blocks if "_for_" in key]
+    assert len(again) == sum(arrow.far for arrow in boxes.arrows) > 100
+    assert {sheet.blocks[key].lines[0].text for key in again} == {"x", "w"}
+    idents = [block.ident for block in sheet.blocks.values()]
+    assert len(idents) == len(set(idents))
+    assert sheet.note.text == "w, x: shown again beside what reads it" or "x, w" in sheet.note.text
+    drawn = [s.title for road in sheet.roads for s in road.strokes if s.kind == "gradient"]
+    assert len(drawn) == 1 + sum(len(arrow.gradients) for arrow in boxes.arrows)
 
 
 @pytest.mark.parametrize("detail", ["steps", "primitives"])
 def test_longer_loops_are_folded(detail):
-    boxes = gather(Graph.joint(loop(150)), detail)
-    assert boxes.distance <= FARTHEST
-    assert "150 steps, folded in order into" in boxes.folded
-    assert len(boxes.boxes) > 20
+    boxes = gather(Graph.joint(loop(300)), detail)
+    assert len(boxes.boxes) + sum(arrow.far for arrow in boxes.arrows) <= MOST_BOXES
+    assert "300 steps, folded in order into" in boxes.folded
+    assert len(boxes.boxes) > 50
 
 
 def test_a_long_chain_is_not_folded():
@@ -198,4 +206,4 @@ def test_a_long_chain_is_not_folded():
         return x
 
     boxes = gather(Graph.joint(trace(g)(X)), "steps")
-    assert (boxes.distance, boxes.folded, len(boxes.boxes)) == (300, "", 301)
+    assert (sum(boxes.spans()), boxes.folded, len(boxes.boxes)) == (300, "", 301)

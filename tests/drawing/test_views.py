@@ -92,6 +92,7 @@ class Shown:
                 self.boxes[ident].look |= {"fillcolor": paint[0], "fontcolor": paint[-1]}
             elif kind == "frame":
                 members = {idents[k] for k in objects[ident]["nodes"]}
+                members -= {key for key in members if key.startswith("title_")}
                 self.frames[ident] = Box(ident, [], *rectangle(group), members=members)
             elif kind == "title":
                 self.frames[ident.removesuffix("-title")].lines = lines

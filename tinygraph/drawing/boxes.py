@@ -21,10 +21,8 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["MOST_BOXES", "Arrow", "Box", "Boxes", "gather"]
 
 MOST_BOXES = 500
-FARTHEST = 9000
-"""Ranks that all arrows may pass, for which Graphviz takes a few seconds; see `Boxes.distance`."""
-FEWEST = 60
-"""Boxes that are never folded for the sake of long arrows."""
+FARTHEST, LONG = 600, 6
+"""Ranks that all arrows pass, and that one does: for more, Graphviz would take seconds."""
 
 Key = tuple[Any, ...]
 Scope = tuple[str, ...]
@@ -69,7 +67,9 @@ class Arrow:
 
     A box that reads it twice gives two gradients back.
 
-    The main line is the way from each output back through the largest operand.
+    The main line is the way from each output back through the largest operand. Where there are
+    many long arrows, such as of a parameter that every step of a loop reads, each of them is `far`:
+    its value is shown again beside the reader.
     """
 
     tail: Box
@@ -77,6 +77,7 @@ class Arrow:
     value: Node
     gradients: tuple[Gradient, ...]
     main: bool
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,9 +96,8 @@ class Boxes:
     arrows: tuple[Arrow, ...]
     folded: str
 
-    @property
-    def distance(self) -> int:
-        """How many ranks all arrows pass, where every box stands as near as it can.
+    def spans(self) -> list[int]:
+        """Give how many ranks each arrow passes, where every box stands as near as it can.
 
         An input stands right before the first that reads it.
         """
@@ -106,10 +106,21 @@ class Boxes:
             rank[arrow.head] = max(rank.get(arrow.head, 0), rank.get(arrow.tail, 0) + 1)
         first: dict[Box, int] = {}
         for arrow in self.arrows:
-            first[arrow.tail] = min(first.get(arrow.tail, rank[arrow.head]), rank[arrow.head])
-        start = {box: first[box] - 1 for box in first if box not in rank}
-        rank |= start
-        return sum(rank[a.head] - rank[a.tail] for a in self.arrows)
+            if arrow.tail not in rank:
+                at = rank[arrow.head] - 1
+                first[arrow.tail] = min(first.get(arrow.tail, at), at)
+        rank |= first
+        return [rank[arrow.head] - rank[arrow.tail] for arrow in self.arrows]
+
+    def shortened(self) -> Boxes:
+        """Where arrows are too long in all, take those that are long for `far`."""
+        spans = self.spans()
+        if sum(spans) <= FARTHEST:
+            return self
+        arrows = (
+            replace(arrow, far=span > LONG) for arrow, span in zip(self.arrows, spans, strict=True)
+        )
+        return replace(self, arrows=tuple(arrows))
 
 
 def gather(
@@ -122,8 +133,7 @@ def gather(
     graph : Graph
     detail : {"steps", "primitives"}
     most : int, optional
-        More boxes than this are folded: by function, outermost last, then by runs of steps. So
-        are those of many long arrows, such as of a parameter that every step of a loop reads.
+        More boxes than this are folded: by function, outermost last, then by runs of steps.
     fold : "calls" or sequence of str, optional
         The calls that are one box each: all, or those of these functions.
 
@@ -147,8 +157,8 @@ def gather(
             continue
         boxes = tuple(_box(key, group, scopes) for key, group in groups.items())
         folded = note.format(len(graph.steps), len(boxes))
-        found = Boxes(boxes, _arrows(graph, forward, boxes), folded)
-        if found.distance <= FARTHEST or len(boxes) <= FEWEST:
+        found = Boxes(boxes, _arrows(graph, forward, boxes), folded).shortened()
+        if len(boxes) + sum(arrow.far for arrow in found.arrows) <= most:
             break
     return found
 

@@ -33,6 +33,7 @@ GROUP = Look(radius=0, deep=True)
 BACKWARD = Look(fill="#fdeaea", border=RED, radius=0)
 ADDED = Look(fill="#fdeaea", border=RED, radius=0, rings=2)
 SUM = Look("ellipse", "#fdeaea", RED, rings=2)
+AGAIN = Look("ellipse", "white", BLUE)
 READ = Look(fill="white", border=GREY, radius=3, dash="dotted")
 
 LONGEST_NAME, STUB = 40, 24
@@ -137,12 +138,9 @@ class Canvas:
         lines = [*self._title(node), *self._sum_of_paths(node, gradients), *self._numbers(node)]
         self._put(self.key(node), node, lines, INPUT if node.role == "input" else ELSEWHERE)
 
-    def put_step(
-        self, node: Node, gradients: bool = False, scope: Scope = (), *, named: bool = False
-    ) -> None:
+    def put_step(self, node: Node, gradients: bool = False, scope: Scope = ()) -> None:
         """Put a whole step: its number and its formula."""
-        text = self.notation.formula(node)
-        formula = self.fitted(f"{node.name} = {text}" if named else text, node.name, INSIDE)
+        formula = self.fitted(self.notation.formula(node), node.name, INSIDE)
         lines = [_line(text) for text in formula]
         lines += [*self._sum_of_paths(node, gradients), *self._numbers(node)]
         self._put(self.key(node), node, lines, STEP, scope, str(node.step))
@@ -182,6 +180,12 @@ class Canvas:
         key = f"{self.key(node)}_for_{reader.index}"
         self._put(key, node, lines, READ, self.frames(reader))
         self._road(key, self.key(reader), [self._read(node, reader)])
+
+    def put_again(self, node: Node, reader: Node) -> str:
+        """Put a value once more, beside the box that reads it; give the key of that."""
+        key = f"{self.key(node)}_for_{reader.index}"
+        self._put(key, node, [_line(self.called(node.name))], AGAIN)
+        return key
 
     def put_group(self, key: str, title: str, node: Node, scope: Scope) -> None:
         """Put several steps or inputs as one box."""
@@ -259,10 +263,6 @@ class Canvas:
             lines += _shape(g.node, RED)
         ident = self.ident("g-", g.name or str(g.node.index))
         return Stroke(ident, "gradient", tuple(lines), printable(written), g.step)
-
-    def bare(self, strokes: list[Stroke]) -> list[Stroke]:
-        """Take the labels off strokes."""
-        return [replace(stroke, lines=()) for stroke in strokes]
 
     def ranged(self, strokes: list[Stroke]) -> list[Stroke]:
         """Where many gradients come back along one road, label the first with all of them."""
@@ -361,7 +361,9 @@ class Canvas:
             title = _line(scope[k - 1] if is_step else self.called(scope[k - 1]), GREY, size=12)
             step = node.step if is_step else 0
             self.sheet.frames.setdefault(scope[:k], Frame(title, step))
-        ident = key.split("_", 1)[0] + (f"-for-{key.rsplit('_', 1)[1]}" if look is READ else "")
+        ident = key.split("_", 1)[0]
+        if look in (READ, AGAIN):
+            ident += f"-for-{key.rsplit('_', 1)[1]}"
         self.sheet.blocks[key] = Block(key, ident, tuple(lines), look, number, scope, node.step)
 
     # ------------------------------------------------------------------ below the picture

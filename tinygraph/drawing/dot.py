@@ -11,7 +11,7 @@ import html
 from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
 
-from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, row_width
+from tinygraph.drawing.sheet import TITLE, Block, Look, Road, Scope, Sheet, row_width
 from tinygraph.drawing.typography import GREY, INK, LIGHT, RED, Line, height
 
 __all__ = ["COLORS", "EDGE", "FRAME", "GRAPH", "NODE", "body", "frame_names", "legend"]
@@ -117,7 +117,7 @@ def _contents(
         yield f"{indent}{block.key}{_attributes(_block(block))}\n"
     for frame in inner.get(scope, ()):
         yield f"{indent}subgraph {names[frame]} {{\n"
-        yield f"{indent}\tgraph{_attributes(_frame(sheet.frames[frame]))}\n"
+        yield from _heading(sheet, frame, names[frame], f"{indent}\t")
         yield from _contents(sheet, frame, held, inner, names)
         yield f"{indent}}}\n"
 
@@ -153,9 +153,25 @@ def _block(block: Block) -> dict[str, str]:
     return written
 
 
-def _frame(frame: Frame) -> dict[str, str]:
-    title = frame.title
-    return FRAME | {"label": _table([(_html(title), title.width, title.height)])}
+def _heading(sheet: Sheet, scope: Scope, name: str, indent: str) -> Iterator[str]:
+    """Write how a frame looks, and its title.
+
+    In an upright picture, roads come in from above, so the title stands beside the first block,
+    as one that they go around.
+    """
+    title = sheet.frames[scope].title
+    size = ceil(title.width), ceil(title.height)
+    if not sheet.upright:
+        label = _table([(_html(title), *size)])
+        yield f"{indent}graph{_attributes(FRAME | {'label': label})}\n"
+        return
+    look = {"label": f"<{_html(title)}>", "shape": "plaintext", "style": ""}
+    look |= {"width": f"{size[0] / 72:.6g}", "height": f"{size[1] / 72:.6g}"}
+    blocks = sheet.blocks.values()
+    first = next(block.key for block in blocks if block.scope[: len(scope)] == scope)
+    yield f"{indent}graph{_attributes(FRAME | {'label': ''})}\n"
+    yield f"{indent}{TITLE}{name}{_attributes(look)}\n"
+    yield f"{indent}{{rank=same; {TITLE}{name} -> {first} [style=invis]}}\n"
 
 
 def _road(road: Road, upright: bool) -> str:

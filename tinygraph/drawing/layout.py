@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from tinygraph.drawing.sheet import TITLE
+
 __all__ = ["Places", "Point", "RenderingError", "draw_by_graphviz", "place"]
 
 Point = tuple[float, float]
@@ -92,16 +94,22 @@ def place(source: str, format: str = "json") -> Places:
         return float(x), height - float(y)
 
     blocks: dict[str, Point] = {}
-    frames = {}
+    boxes, titles = {}, {}
     for item in found.get("objects", ()):
+        name = item["name"]
         if "bb" in item:
             left, bottom, right, top = map(float, item["bb"].split(","))
-            box = left, height - top, right, height - bottom
-            frames[item["name"]] = box, point(item["lp"])
+            boxes[name] = left, height - top, right, height - bottom
+            titles[name] = point(item.get("lp", f"{left},{top}"))
         elif "pos" in item:
-            blocks[item["name"]] = point(item["pos"])
+            blocks[name] = point(item["pos"])
+    frames = {
+        name: (box, blocks.pop(f"{TITLE}{name}", titles[name])) for name, box in boxes.items()
+    }
     roads, labels = {}, {}
     for item in found.get("edges", ()):
+        if item.get("style") == "invis":
+            continue
         name = item.get("id", "")
         roads[name] = tuple(map(point, item.get("pos", "").split()))
         if "lp" in item:

@@ -66,7 +66,6 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         Picture
         """
         look = GRAPH | {"rankdir": sheet.direction, "ranksep": f"{sheet.gap:g}"}
-        look |= {"nslimit": "2"} if sheet.is_far else {}
         picture = cls(
             "tinygraph",
             comment="made by tinygraph",

@@ -20,6 +20,7 @@ __all__ = [
     "LEGEND_GAP",
     "NUMBER",
     "RING",
+    "TITLE",
     "Block",
     "Frame",
     "Look",
@@ -32,6 +33,7 @@ __all__ = [
 
 Scope = tuple[str, ...]
 
+TITLE = "title_"  # what the name of a frame's title begins with, where it is a node of its own
 NUMBER = 12  # size of a step's number
 CORNER, PAD, RING = 3, 6, 3.5
 TRACKS = 4.6  # between two strokes of one road
@@ -178,8 +180,6 @@ class Sheet:
         Above the legend.
     rules : list of str
         What is too long to stand in the picture: numbered, below the legend.
-    is_far : bool
-        Whether its roads are so long that Graphviz shall not look for the best layout.
     width : float, optional
         That it is shown in at most, in points; what is wider is made smaller.
     """
@@ -192,7 +192,6 @@ class Sheet:
     note: Line | None = None
     rules: list[str] = field(default_factory=list)
     width: float | None = None
-    is_far: bool = False
 
     @property
     def gap(self) -> float:

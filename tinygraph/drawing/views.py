@@ -25,10 +25,6 @@ __all__ = ["draw"]
 
 VIEWS = ("circuit", "forward", "backward", "joint")
 DETAILS = ("steps", "primitives")
-LABELLED = 800
-"""Ranks that roads may pass with labels on them, for which Graphviz then takes up to a second."""
-
-IN_BOXES = "roads are long, so names stand in the boxes; derive writes the gradients out"
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 
 
@@ -188,9 +184,9 @@ def _draw_circuit(
     """Draw the forward pass, and beside every use of a value the gradient that comes back."""
     graph, boxes = canvas.graph, gather(canvas.graph, detail, fold=fold)
     read = {arrow.value.index for arrow in boxes.arrows} | {out.index for out in graph.outputs}
-    is_far = boxes.distance > LABELLED
-    canvas.note = "; ".join(filter(None, (canvas.note, boxes.folded, IN_BOXES * is_far)))
-    canvas.sheet.is_far = is_far
+    again = dict.fromkeys(canvas.called(a.value.name) for a in boxes.arrows if a.far)
+    shown_again = f"{', '.join(again)}: shown again beside what reads it" if again else ""
+    canvas.note = "; ".join(filter(None, (canvas.note, boxes.folded, shown_again)))
     keys: dict[int, str] = {}
     for box in boxes.boxes:
         key = canvas.key(box.result, "group" if box.kind == "group" else "n")
@@ -203,28 +199,28 @@ def _draw_circuit(
         elif box.kind == "input":
             canvas.put_value(box.result, gradients)
         elif box.kind == "step":
-            canvas.put_step(box.result, gradients, box.scope, named=is_far)
+            canvas.put_step(box.result, gradients, box.scope)
         else:
             canvas.put_primitive(box.result)
     labelled: set[int] = set()
     for arrow in sorted(boxes.arrows, key=lambda a: not a.main):
         value = arrow.value
-        named = detail == "steps" and value.index not in labelled and not is_far
+        named = detail == "steps" and value.index not in labelled
         labelled.add(value.index)
         strokes = [
             canvas.gradient(g, rule=g.kind == "whole" and value.role == "input" and named)
             for g in arrow.gradients
             if gradients
         ]
-        strokes = canvas.bare(strokes) if is_far else canvas.ranged(strokes)
-        tail, head = keys[value.index], keys[arrow.head.result.index]
+        strokes = canvas.ranged(strokes)
+        head = keys[arrow.head.result.index]
+        tail = keys[value.index] if not arrow.far else canvas.put_again(value, arrow.head.result)
         step = arrow.head.step
         canvas.road(tail, head, value, strokes, step=step, named=named, main=arrow.main)
     differentiated = {g.consumer.index for g in graph.all_gradients if g.consumer is not None}
     for out in graph.outputs:
         back = gradients and (out.index in differentiated or out.role == "input")
-        arriving = [canvas.arriving(out)] if back else []
-        canvas.put_output(out, keys[out.index], canvas.bare(arriving) if is_far else arriving)
+        canvas.put_output(out, keys[out.index], [canvas.arriving(out)] if back else ())
     canvas.legend(
         "input", "step" if detail == "steps" else "primitive", "value", *["gradient"] * gradients
     )
