@@ -23,7 +23,7 @@ from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.equations import named_constants
 from tinygraph.writing.formulas import Notation, number_text, shape_text
 
-__all__ = ["Canvas"]
+__all__ = ["BANDS", "Canvas"]
 
 STEP = Look()
 INPUT = Look("ellipse", "#dcebfa", BLUE)
@@ -36,6 +36,7 @@ SUM = Look("ellipse", "#fdeaea", RED, rings=2)
 AGAIN = Look("ellipse", "white", BLUE)
 READ = Look(fill="white", border=GREY, radius=3, dash="dotted")
 
+BANDS = ("forward", "backward")  # of the joint view, from top to bottom
 LONGEST_NAME, STUB = 40, 24
 MOST_LINES = 4
 # In points: how wide a line is beside a road, and in a box; first of what has terms to break at.
@@ -74,6 +75,7 @@ class Canvas:
         self.note = ""
         self.sheet = Sheet(direction)
         self.idents: dict[str, int] = {}
+        self.has_bands = False
 
     # ------------------------------------------------------------------ what things are called
 
@@ -92,14 +94,21 @@ class Canvas:
         return f"{text}   {shape_text(gradient.node.shape)}" if shape else text
 
     def frames(self, node: Node) -> Scope:
-        """Give the frames around a primitive: the calls, then its step with number and formula."""
+        """Give the frames around a primitive: the calls, then its step with number and formula.
+
+        Where the passes lie in two bands, theirs comes first, and the formula stands in one.
+        """
+        is_forward = node.role in ("forward", "input")
+        band = (BANDS[not is_forward],) if self.has_bands else ()
         if not node.step:
-            return ()
+            return band
         result = self.results[node.step]
+        if self.has_bands and not is_forward:
+            return (*band, *result.scope, f"{node.step}   gradients")
         formula = f"{result.name} = {self.notation.formula(result)}"
         if width(formula) > INSIDE[1]:
             formula = f"{stub(result.name)} {self.listed(formula)}"
-        return (*result.scope, f"{node.step}   {formula}")
+        return (*band, *result.scope, f"{node.step}   {formula}")
 
     def called(self, name: str | None) -> str:
         """Give a name; of one that is very long the beginning, and the number of the whole."""
@@ -133,10 +142,11 @@ class Canvas:
 
     # ------------------------------------------------------------------ boxes
 
-    def put_value(self, node: Node, gradients: bool = False) -> None:
+    def put_value(self, node: Node, gradients: bool = False, scope: Scope = ()) -> None:
         """Put an input, or a value that is computed outside the picture."""
+        look = INPUT if node.role == "input" else ELSEWHERE
         lines = [*self._title(node), *self._sum_of_paths(node, gradients), *self._numbers(node)]
-        self._put(self.key(node), node, lines, INPUT if node.role == "input" else ELSEWHERE)
+        self._put(self.key(node), node, lines, look, scope)
 
     def put_step(self, node: Node, gradients: bool = False, scope: Scope = ()) -> None:
         """Put a whole step: its number and its formula."""
@@ -148,7 +158,7 @@ class Canvas:
     def put_primitive(self, node: Node) -> None:
         """Put one primitive of either pass into the frame of its step."""
         if node.role == "input":
-            return self.put_value(node)
+            return self.put_value(node, scope=self.frames(node) if self.has_bands else ())
         frames = self.frames(node)
         if node.role == "upstream":
             return self._put(self.key(node), node, self._title(node, RED), OUTPUT, frames)
@@ -177,13 +187,17 @@ class Canvas:
         """Put a forward value beside the rule that reads it."""
         text = self.called(node.name) or self.notation.formula(node)
         lines = [_line(part, GREY, size=12) for part in self.fitted(text, "value", INSIDE)]
-        key = f"{self.key(node)}_for_{reader.index}"
+        key = self.read_key(node, reader)
         self._put(key, node, lines, READ, self.frames(reader))
         self._road(key, self.key(reader), [self._read(node, reader)])
 
+    def read_key(self, node: Node, reader: Node) -> str:
+        """Give the id of the box that shows a value beside what reads it."""
+        return f"{self.key(node)}_for_{reader.index}"
+
     def put_again(self, node: Node, reader: Node) -> str:
         """Put a value once more, beside the box that reads it; give the key of that."""
-        key = f"{self.key(node)}_for_{reader.index}"
+        key = self.read_key(node, reader)
         self._put(key, node, [_line(self.called(node.name))], AGAIN)
         return key
 
@@ -360,7 +374,8 @@ class Canvas:
             is_step = k == len(scope) and scope[k - 1][:1].isdigit()
             title = _line(scope[k - 1] if is_step else self.called(scope[k - 1]), GREY, size=12)
             step = node.step if is_step else 0
-            self.sheet.frames.setdefault(scope[:k], Frame(title, step))
+            is_shown = k > 1 or not self.has_bands
+            self.sheet.frames.setdefault(scope[:k], Frame(title, step, is_shown))
         ident = key.split("_", 1)[0]
         if look in (READ, AGAIN):
             ident += f"-for-{key.rsplit('_', 1)[1]}"

@@ -79,7 +79,10 @@ def body(sheet: Sheet) -> list[str]:
         inner.setdefault(scope[:-1], []).append(scope)
     names = {scope: name for name, scope in frame_names(sheet).items()}
     lines = list(_contents(sheet, (), held, inner, names))
-    return lines + [_road(road, sheet.upright) for road in sheet.roads]
+    lines += [_road(road, sheet.upright) for road in sheet.roads]
+    for tail, head, ranks in sheet.order:
+        lines.append(f"\t{tail} -> {head} [minlen={ranks} style=invis weight={1 - ranks}]\n")
+    return lines
 
 
 def frame_names(sheet: Sheet) -> dict[str, Scope]:
@@ -159,11 +162,16 @@ def _heading(sheet: Sheet, scope: Scope, name: str, indent: str) -> Iterator[str
     In an upright picture, roads come in from above, so the title stands beside the first block,
     as one that they go around.
     """
-    title = sheet.frames[scope].title
+    frame = sheet.frames[scope]
+    if not frame.shown:
+        yield f'{indent}graph [label="" peripheries=0]\n'
+        return
+    title = frame.title
     size = ceil(title.width), ceil(title.height)
     if not sheet.upright:
-        label = _table([(_html(title), *size)])
-        yield f"{indent}graph{_attributes(FRAME | {'label': label})}\n"
+        look = {"label": _table([(_html(title), *size)])}
+        look |= {"labelloc": "b"} if sheet.is_mirrored else {}
+        yield f"{indent}graph{_attributes(FRAME | look)}\n"
         return
     look = {"label": f"<{_html(title)}>", "shape": "plaintext", "style": ""}
     look |= {"width": f"{size[0] / 72:.6g}", "height": f"{size[1] / 72:.6g}"}

@@ -21,7 +21,7 @@ from typing import Any
 
 from tinygraph.drawing.sheet import TITLE
 
-__all__ = ["Places", "Point", "RenderingError", "draw_by_graphviz", "place"]
+__all__ = ["Places", "Point", "RenderingError", "draw_by_graphviz", "mirrored", "place"]
 
 Point = tuple[float, float]
 
@@ -65,6 +65,34 @@ class Places:
     roads: dict[str, tuple[Point, ...]]
     labels: dict[str, Point]
     frames: dict[str, tuple[tuple[float, float, float, float], Point]]
+
+
+def mirrored(places: Places, upright: bool) -> Places:
+    """Turn a layout upside down; one that flows up or down, left to right.
+
+    Parameters
+    ----------
+    places : Places
+    upright : bool
+
+    Returns
+    -------
+    Places
+    """
+
+    def turn(p: Point) -> Point:
+        return (-p[0], p[1]) if upright else (p[0], -p[1])
+
+    def box(corners: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        left, top, right, bottom = corners
+        return (-right, top, -left, bottom) if upright else (left, -bottom, right, -top)
+
+    return Places(
+        {key: turn(p) for key, p in places.blocks.items()},
+        {key: tuple(map(turn, road)) for key, road in places.roads.items()},
+        {key: turn(p) for key, p in places.labels.items()},
+        {key: (box(corners), turn(p)) for key, (corners, p) in places.frames.items()},
+    )
 
 
 def place(source: str, format: str = "json") -> Places:

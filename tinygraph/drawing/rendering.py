@@ -19,7 +19,7 @@ from typing import Any
 import graphviz
 
 from tinygraph.drawing.dot import EDGE, GRAPH, NODE, body, legend
-from tinygraph.drawing.layout import RenderingError, draw_by_graphviz, place
+from tinygraph.drawing.layout import RenderingError, draw_by_graphviz, mirrored, place
 from tinygraph.drawing.pdf import write_pdf
 from tinygraph.drawing.png import write_png
 from tinygraph.drawing.scene import PAPER, Scene, draw_scene
@@ -265,6 +265,8 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         roads = {road.ident for road in self.sheet.roads}
         if set(places.blocks) != set(self.sheet.blocks) or set(places.roads) != roads:
             return None
+        if self.sheet.is_mirrored:
+            places = mirrored(places, self.sheet.upright)
         return draw_scene(self.sheet, places)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> Any:

@@ -229,7 +229,7 @@ def _block(block: Block, middle: Point) -> Group:
 
 def _frames(sheet: Sheet, places: Places) -> Iterator[Group]:
     for name, scope in frame_names(sheet).items():
-        if name not in places.frames:
+        if name not in places.frames or not sheet.frames[scope].shown:
             continue
         (left, top, right, bottom), _ = places.frames[name]
         frame = sheet.frames[scope]
@@ -239,7 +239,7 @@ def _frames(sheet: Sheet, places: Places) -> Iterator[Group]:
 
 def _titles(sheet: Sheet, places: Places) -> Iterator[Group]:
     for name, scope in frame_names(sheet).items():
-        if name in places.frames:
+        if name in places.frames and sheet.frames[scope].shown:
             frame, (_, middle) = sheet.frames[scope], places.frames[name]
             marks = tuple(_on_paper(_centred((frame.title,), middle)))
             yield Group(f"{name}-title", f"title step{frame.step}", marks)

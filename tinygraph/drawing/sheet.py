@@ -157,10 +157,14 @@ class Road:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame with its title; its key is the path of frames around it and itself."""
+    """A frame with its title; its key is the path of frames around it and itself.
+
+    One that is not `shown` only keeps its blocks together.
+    """
 
     title: Line
     step: int = 0
+    shown: bool = True
 
 
 @dataclass
@@ -180,6 +184,12 @@ class Sheet:
         Above the legend.
     rules : list of str
         What is too long to stand in the picture: numbered, below the legend.
+    order : list of triples
+        A block, one that stands at least so many ranks behind it, and that number.
+    above : str
+        The outermost frame that shall lie above all others, or to the left of them.
+    is_mirrored : bool
+        Whether it is laid out upside down, and shown the right way up.
     width : float, optional
         That it is shown in at most, in points; what is wider is made smaller.
     """
@@ -191,6 +201,9 @@ class Sheet:
     legend: list[Line] = field(default_factory=list)
     note: Line | None = None
     rules: list[str] = field(default_factory=list)
+    order: list[tuple[str, str, int]] = field(default_factory=list)
+    above: str = ""
+    is_mirrored: bool = False
     width: float | None = None
 
     @property

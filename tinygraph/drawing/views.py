@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from tinygraph.drawing.boxes import MOST_BOXES, gather
-from tinygraph.drawing.canvas import Canvas
-from tinygraph.drawing.fitting import PAGE, fitting
+from tinygraph.drawing.canvas import BANDS, Canvas
+from tinygraph.drawing.fitting import PAGE, fitting, the_right_way_up
 from tinygraph.drawing.rendering import Picture
 from tinygraph.drawing.sheet import Sheet
 from tinygraph.graph.nodes import Gradient, Node
@@ -25,6 +25,7 @@ __all__ = ["draw"]
 
 VIEWS = ("circuit", "forward", "backward", "joint")
 DETAILS = ("steps", "primitives")
+FARTHEST_JOINT = 2500  # ranks that the arrows of all primitives pass
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 
 
@@ -124,7 +125,7 @@ def draw(
         return canvas.sheet if legend else replace(canvas.sheet, legend=[])
 
     if width is None and direction != "auto":
-        return Picture.of(sheet(direction or "LR"))
+        return Picture.of(the_right_way_up(sheet(direction or "LR")))
     tried = ("LR", "TB") if direction in (None, "auto") else (direction,)
     return fitting(sheet, tried, width or PAGE)
 
@@ -169,13 +170,19 @@ def _draw_view(
     elif view in ("circuit", "forward"):
         gradients = view == "circuit" and bool(graph.all_gradients)
         _draw_circuit(canvas, detail, gradients=gradients, fold=fold)
-    elif sum(node.role != "constant" for node in graph.nodes) > MOST_BOXES:
+    elif _is_too_large(graph, view):
         canvas.note = f"too large for the {view} view, so this is the circuit"
         _draw_circuit(canvas, detail, gradients=True)
     elif view == "joint":
         _draw_joint(canvas)
     else:
         _draw_backward(canvas, detail)
+
+
+def _is_too_large(graph: Graph, view: str) -> bool:
+    if sum(node.role != "constant" for node in graph.nodes) > MOST_BOXES:
+        return True
+    return view == "joint" and sum(gather(graph, "primitives").spans()) > FARTHEST_JOINT
 
 
 def _draw_circuit(
@@ -227,18 +234,57 @@ def _draw_circuit(
 
 
 def _draw_joint(canvas: Canvas) -> None:
-    """Draw every primitive of both passes; a frame holds a step's part of each."""
-    graph = canvas.graph
+    """Draw every primitive of both passes: forward above, backward below, a column to a step."""
+    graph, sheet = canvas.graph, canvas.sheet
+    canvas.has_bands = True
     nodes = [node for node in graph.nodes if node.role != "constant"]
     for node in nodes:
         canvas.put_primitive(node)
     for node in nodes:
-        for x in node.inputs:
-            if x.role != "constant":
+        for x in dict.fromkeys(node.inputs):
+            if _is_forward(x) and not _is_forward(node):
+                canvas.put_read(x, node)
+            elif x.role != "constant":
                 canvas.dependency(x, node)
     for out in graph.outputs:
         canvas.put_output(out, canvas.key(out))
+    sheet.above = BANDS[0]
+    sheet.order = _columns(canvas, nodes)
     canvas.legend("input", "primitive", "value", "gradient", "sum", "read")
+
+
+def _is_forward(node: Node) -> bool:
+    return node.role in ("forward", "input")
+
+
+def _columns(canvas: Canvas, nodes: Sequence[Node]) -> list[tuple[str, str, int]]:
+    """Say what stands behind what, so that both parts of a step lie in one column.
+
+    What the backward pass computes in a step begins where its forward part does, and ends before
+    the steps that read its result.
+    """
+    ahead: dict[int, list[Node]] = {}  # by step, what it computes on the way forward,
+    back: dict[int, list[Node]] = {}  # and on the way back
+    readers: dict[int, dict[int, Node]] = {}  # of a step's result, the first of each step
+    for node in nodes:
+        (ahead if _is_forward(node) else back).setdefault(node.step, []).append(node)
+        for x in node.inputs:
+            if _is_forward(node) and x.step != node.step:
+                readers.setdefault(x.step, {}).setdefault(node.step, node)
+    order = []
+    for number in sorted(ahead.keys() & back.keys() - {0}):
+        start, inside = canvas.key(ahead[number][0]), back[number]
+        behind = {x for node in inside for x in node.inputs}
+        for node in inside:
+            reads = [x for x in dict.fromkeys(node.inputs) if _is_forward(x)]
+            begin = [canvas.read_key(x, node) for x in reads]
+            if not begin and node not in behind:
+                begin = [canvas.key(node)]
+            order += [(start, key, 0) for key in begin]
+            if not any(x in inside for x in node.inputs):
+                ends = readers.get(number, {}).values()
+                order += [(canvas.key(node), canvas.key(reader), 1) for reader in ends]
+    return order
 
 
 def _draw_backward(canvas: Canvas, detail: str) -> None:
