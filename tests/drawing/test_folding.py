@@ -165,7 +165,7 @@ def loop(n):
     return trace(g)(X, X)
 
 
-@pytest.mark.parametrize("n", [1, 5, 20])
+@pytest.mark.parametrize("n", [1, 3, 6])
 def test_ranks_that_roads_pass(n):
     # x and w stand before the first step; then each step is one further away from both
     boxes = gather(Graph.joint(loop(n)), "steps")

@@ -21,8 +21,9 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["MOST_BOXES", "Arrow", "Box", "Boxes", "gather"]
 
 MOST_BOXES = 500
-FARTHEST, LONG = 600, 6
-"""Ranks that all arrows pass, and that one does: for more, Graphviz would take seconds."""
+LONG = 3
+"""Ranks that an arrow passes; where all do so on average, roads hide the picture, and Graphviz
+takes seconds to minutes to lay them out."""
 
 Key = tuple[Any, ...]
 Scope = tuple[str, ...]
@@ -113,9 +114,9 @@ class Boxes:
         return [rank[arrow.head] - rank[arrow.tail] for arrow in self.arrows]
 
     def shortened(self) -> Boxes:
-        """Where arrows are too long in all, take those that are long for `far`."""
+        """Where arrows are long on average, take those that are for `far`."""
         spans = self.spans()
-        if sum(spans) <= FARTHEST:
+        if sum(spans) <= LONG * len(spans):
             return self
         arrows = (
             replace(arrow, far=span > LONG) for arrow, span in zip(self.arrows, spans, strict=True)

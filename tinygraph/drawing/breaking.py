@@ -33,7 +33,7 @@ def broken(text: str, widest: float, loosely: float | None = None) -> list[str]:
     Examples
     --------
     >>> broken("dW = xᵀ @ (dh · (1 − h²)) + dV", 100)
-    ['dW =', 'xᵀ', '@ (dh · (1 − h²))', '+ dV']
+    ['dW =', 'xᵀ @ (dh · (1 − h²))', '+ dV']
     """
     breaks = list(_breaks(text))
     level = min((level for _, level in breaks), default=None)

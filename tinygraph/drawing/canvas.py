@@ -8,13 +8,11 @@ readers lose nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from tinygraph.drawing.breaking import broken
+from tinygraph.drawing.numbers import value_rows
 from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, Stroke
 from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable, width
 from tinygraph.engine.primitive import JointRules
@@ -346,7 +344,7 @@ class Canvas:
         if not self.values or node.index not in self.graph.values:
             return []
         self.has_numbers = True
-        return [_line(row, size=12) for row in _value_rows(*self.graph.values[node.index])]
+        return [_line(row, size=12) for row in value_rows(*self.graph.values[node.index])]
 
     def _symbol(self, node: Node) -> str:
         """Write a primitive with the constants that it takes: ``1/N ·``, ``+ eps``, ``^3``."""
@@ -384,26 +382,31 @@ class Canvas:
     # ------------------------------------------------------------------ below the picture
 
     def legend(self, *entries: str) -> None:
-        """Say below the picture what its marks mean."""
+        """Say below the picture what those of its marks mean that are seen."""
+        sheet, blocks = self.sheet, self.sheet.blocks.values()
+        looks = {block.look for block in blocks}
+        kinds = {stroke.kind for road in sheet.roads for stroke in road.strokes}
         marks = {
-            "input": Line("○ input", BLUE),
-            "step": Line("▭ step"),
-            "primitive": Line("▭ primitive"),
-            "value": Line("→ value"),
-            "gradient": Line("⇠ gradient", RED),
-            "sum": Line("◎ gradients add up", RED),
-            "read": Line("→ value that a rule reads", LIGHT),
+            "input": (Line("○ input", BLUE), INPUT in looks),
+            "step": (Line("▭ step"), STEP in looks),
+            "primitive": (Line("▭ primitive"), STEP in looks),
+            "value": (Line("→ value"), "value" in kinds),
+            "gradient": (Line("⇠ gradient", RED), "gradient" in kinds),
+            "sum": (Line("◎ gradients add up", RED), bool({SUM, ADDED} & looks)),
+            "read": (Line("→ value that a rule reads", LIGHT), "read" in kinds),
         }
-        has_inputs = any(block.look is INPUT for block in self.sheet.blocks.values())
-        legend = [marks[entry] for entry in entries if entry != "input" or has_inputs]
-        words = ["numbers: value | gradient"] * self.has_numbers
-        if self.notation.batch:
-            words.append(f"N = {self.notation.batch}")
-        constants = named_constants(self.graph, self.notation)
-        words += [f"{name} = {numbers}" for name, numbers in constants.items()]
-        words += [f"{sign}: {meaning}" for sign, meaning in self.notation.sums().items()]
-        self.sheet.legend = legend + [_line(text, GREY) for text in words]
-        self.sheet.note = _line(self.note, GREY) if self.note else None
+        legend = [mark for entry in entries for mark, is_seen in [marks[entry]] if is_seen]
+        explained = ["numbers: value | gradient"] * self.has_numbers
+        written = [line.text for thing in (*blocks, *sheet.roads) for line in thing.lines]
+        written += [frame.title.text for frame in sheet.frames.values()] + sheet.rules
+        text = "\n".join(written)
+        values = {"N": str(self.notation.batch)} if self.notation.batch else {}
+        values |= named_constants(self.graph, self.notation)
+        explained += [f"{name} = {value}" for name, value in values.items() if _has(text, name)]
+        sums = self.notation.sums().items()
+        explained += [f"{sign}: {meaning}" for sign, meaning in sums if _has(text, sign)]
+        sheet.legend = legend + [_line(text, GREY) for text in explained]
+        sheet.note = _line(self.note, GREY) if self.note else None
 
 
 # --------------------------------------------------------------------------- text
@@ -417,6 +420,10 @@ def stub(name: str | None) -> str:
 
 def _fits(lines: list[str], room: tuple[float, float]) -> bool:
     return len(lines) <= MOST_LINES and all(width(line) <= room[1] for line in lines)
+
+
+def _has(text: str, word: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(printable(word))}(?!\w)", text) is not None
 
 
 def _line(text: str, color: str = INK, *, bold: bool = False, size: int = 13) -> Line:
@@ -434,32 +441,6 @@ def _terms(graph: Graph) -> dict[int, int]:
         is_sum = node.role == "accumulate"
         terms[node.index] = sum(terms[x.index] for x in node.inputs) if is_sum else 1
     return terms
-
-
-def _value_rows(value: Any, grad: Any) -> Iterable[str]:
-    """Write small arrays entry by entry, larger ones as min, mean, max and norm."""
-    if np.size(value) <= 6:
-        left = [_number(v) for v in np.ravel(value)]
-        right = ["–"] * len(left) if grad is None else [_number(g) for g in np.ravel(grad)]
-        return [f"{v} | {g}" for v, g in zip(left, right, strict=True)]
-    measures: dict[str, Any] = {"min": np.min, "mean": np.mean, "max": np.max, "norm": _norm}
-    with np.errstate(all="ignore"):
-        return [
-            f"{what} {_number(f(value))} | {'–' if grad is None else _number(f(grad))}"
-            for what, f in measures.items()
-        ]
-
-
-def _norm(a: Any) -> Any:
-    sizes = np.abs(a).astype(np.float64)
-    largest = np.max(sizes)  # taken out, so that no square overflows
-    if not 0 < largest < np.inf:
-        return largest
-    return largest * np.sqrt(np.sum((sizes / largest) ** 2))
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def _new_shapes(graph: Graph) -> set[int]:
