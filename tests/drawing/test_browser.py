@@ -1,6 +1,8 @@
 """Pictures as a browser shows them: measured there, with the picture's own font and without it."""
 
+import base64
 import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,29 @@ def test_lettering_of_the_main_picture_on_a_page(page):
     )
     assert min(sizes) >= 10
     assert page.evaluate("() => document.querySelector('svg').getBoundingClientRect().width") <= 838
+
+
+@pytest.mark.parametrize("way", ["inline", "image"])
+def test_a_picture_in_a_notebook_is_as_wide_as_its_cell(page, way):
+    """As a notebook shows it, and as an export to HTML keeps it: in the page, or as an image."""
+    picture = draw(make("staged"))
+    svg = picture._repr_mimebundle_()["image/svg+xml"]
+    if way == "image":
+        code = base64.b64encode(svg.encode()).decode()
+        svg = f'<img style="max-width:100%" src="data:image/svg+xml;base64,{code}">'
+    page.set_viewport_size({"width": 1000, "height": 600})
+    page.set_content(f"<!doctype html><div style='width:500px;overflow:hidden'>{svg}{svg}</div>")
+    page.evaluate("() => Promise.all([...document.images].map(i => i.decode()))")
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll('svg, img')].map(e => {
+            const box = e.getBoundingClientRect();
+            return [box.left, box.right, box.height];
+        })"""
+    )
+    root = ET.fromstring(picture.pipe("svg"))
+    width, height = (float(root.get(side).removesuffix("pt")) for side in ("width", "height"))
+    assert len(boxes) == 2
+    for left, right, high in boxes:
+        assert right - left == pytest.approx(500, abs=1)
+        assert right <= 510
+        assert high == pytest.approx(500 * height / width, rel=0.02)

@@ -145,6 +145,12 @@ def test_mistakes_are_named(options, message):
         draw(traced(), **options)
 
 
+@pytest.mark.parametrize("fold", [None, 3, [3], [None], {"outer": 1}])
+def test_only_names_are_folded(fold):
+    with pytest.raises(TypeError, match=r"must be a list of names, or 'calls'"):
+        draw(traced(), fold=fold)
+
+
 def test_where_nothing_is_called_there_is_no_name():
     with pytest.raises(ValueError, match="the functions called are: none"):
         draw(make("residual"), fold=["sigmoid"])

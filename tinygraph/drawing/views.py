@@ -51,8 +51,10 @@ def draw(
     view : {"circuit", "forward", "backward", "joint"}, optional
         ``forward``: values alone. ``circuit``: values, and gradients by name beside them.
         ``backward``: the gradient graph, what the backward pass computes from what. ``joint``:
-        every primitive of both passes. What has more than 500 boxes is folded, or for these two
-        drawn as the circuit, and the picture says so.
+        every primitive of both passes, forward above and backward below, with the values that a
+        rule reads beside it. What has more than 500 boxes is folded, or for these two drawn as the
+        circuit, and the picture says so. A formula that is too long for its place stands below the
+        picture, numbered.
     detail : {"steps", "primitives"}, optional
         One box per assignment, labelled with its formula; or every primitive, those of a step
         inside a frame with its number and name. ``joint`` always shows primitives.
@@ -85,10 +87,10 @@ def draw(
     Raises
     ------
     TypeError
-        If `out` is neither Tensor nor Graph.
+        If `out` is neither Tensor nor Graph, or `fold` holds other things than names.
     ValueError
-        If an option is none of its choices, there is no such step, or values are asked of a Graph
-        that was captured without them.
+        If an option is none of its choices, there is no such step, no function of a name in `fold`
+        was called, or values are asked of a Graph that was captured without them.
 
     Examples
     --------
@@ -151,6 +153,8 @@ def _check_step(graph: Graph, view: str, detail: str, step: int | None) -> None:
 def _check_fold(fold: str | Sequence[str], view: str, step: int | None) -> None:
     if isinstance(fold, str) and fold != "calls":
         raise ValueError(f"draw: fold is {fold!r}, but must be a list, fold=[{fold!r}], or 'calls'")
+    if not isinstance(fold, str | Sequence) or not all(isinstance(name, str) for name in fold):
+        raise TypeError(f"draw: fold is {fold!r}, but must be a list of names, or 'calls'")
     if fold and (view not in ("circuit", "forward") or step is not None):
         shown = f"view {view!r}" if step is None else f"step {step}"
         raise ValueError(f"draw: {shown} shows no calls; fold is for the circuit and forward views")
