@@ -215,7 +215,7 @@ class Canvas:
     ) -> None:
         """Put a call as one box: its name, and what it computes if that is one value."""
         first, last = min(node.step for node in nodes), nodes[-1].step
-        steps = last - first + 1
+        steps = len({node.step for node in nodes})
         formula = self._opened(nodes) if len(results) == 1 else ""
         lines = broken(formula, INSIDE[1], INSIDE[0])
         if not formula or not _fits(lines, INSIDE) or self.notation.language.ellipsis in formula:
