@@ -209,7 +209,12 @@ def _add_draw(commands: Any) -> None:
     add("--no-legend", action="store_true", help="do not explain the marks below the picture")
     add("--dpi", type=_dpi, metavar="N", help="pixels to an inch, of a .png (default 96)")
     add("--transparent", action="store_true", help="no paper behind a .svg or .png")
-    add("--format", choices=FORMATS, help="instead of the suffix")
+    add(
+        "--format",
+        choices=FORMATS,
+        help="instead of the suffix; json is Graphviz's own, of the picture, and not what "
+        "Graph.to_json writes of the graph",
+    )
 
 
 def _add_derive(commands: Any) -> None:

@@ -23,13 +23,26 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import exactly
+from tinygraph.engine.lengths import extent, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Vertex
 
-__all__ = ["SCALARS", "reachable", "sweep", "unbroadcast"]
+__all__ = [
+    "DISCRETE",
+    "SCALARS",
+    "is_discrete",
+    "itself",
+    "leaves",
+    "reachable",
+    "sweep",
+    "unbroadcast",
+]
 
 SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
 """Types of which two numbers are alike in shape and dtype; what is missing costs only time."""
+
+DISCRETE = "biu"
+"""Kinds of dtype that no gradient flows through."""
 
 Observer = Callable[[Any, Any, Any], None]
 
@@ -80,12 +93,26 @@ def reachable(outputs: Iterable[Any], enter: Callable[[Any], bool] | None = None
     return [found[index] for index in sorted(found)]
 
 
+def leaves(outputs: Iterable[Any]) -> list[Any]:
+    """Give the leaves that `outputs` depend on and that a gradient can be taken for.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> w, x = Tensor(3.0, name="w"), Tensor(4.0, name="x")
+    >>> leaves([w * x])
+    [Tensor(w, 3.0, shape=(), dtype=float64), Tensor(x, 4.0, shape=(), dtype=float64)]
+    """
+    return [node for node in reachable(outputs) if node.op is None and not is_discrete(node)]
+
+
 def sweep(
     nodes: Sequence[Any],
     seeds: Iterable[tuple[Any, Any]],
     *,
     wrt: Collection[Any] | None = None,
     read: Callable[[Any], Any],
+    take: Callable[[Any], Any] = plain,
     observe: Observer | None = None,
 ) -> dict[int, Any]:
     """Carry gradients from some outputs back to everything that they were computed from.
@@ -101,6 +128,8 @@ def sweep(
         kept; by default everything is, and all are.
     read : callable
         What the rules are given for a node: its array, or the node itself.
+    take : callable, optional
+        What they are given for a constant: by default a number without its formula.
     observe : callable, optional
         Told of every contribution, ``observe(node, consumer, gradient)``, where the consumer is
         None for a seed, and of every finished sum of more than one, ``observe(node, node, sum)``.
@@ -149,9 +178,14 @@ def sweep(
         # The rules are its last readers, unless it is asked for.
         g = gradients[index] if wanted is None or index in wanted else gradients.pop(index)
         out = read(node)
-        operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
+        operands = [
+            read(x) if isinstance(x, Operand) else x if type(x) is float else take(x)
+            for x in inputs
+        ]
         for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
             if rule is None or not isinstance(x, Operand):
+                continue
+            if type(operand) not in SCALARS and is_discrete(operand):
                 continue
             if visited is not None and x._index not in visited:
                 continue
@@ -163,11 +197,31 @@ def sweep(
     return gradients
 
 
+def itself(x: Any) -> Any:
+    """Give what is read unread, which writes the backward pass down instead of computing it."""
+    return x
+
+
+def is_discrete(node: Any) -> bool:
+    """Whether a node is a mask, an index or a count, through which no gradient flows.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> is_discrete(Tensor([1.0, 2.0])), is_discrete(Tensor([1.0, 2.0]).astype(bool))
+    (False, True)
+    """
+    return node.dtype.kind in DISCRETE
+
+
 def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
-    """Give the indices of all nodes that depend on a wanted one, the wanted ones included."""
+    """Give the indices of all nodes through which a gradient reaches a wanted one, and of these."""
     found = set(wanted)
     for node in nodes:
-        for x in node._recorded[1]:
+        op, inputs, _ = node._recorded
+        if op is not None and op.stops:
+            inputs = [x for x, rule in zip(inputs, op.rules, strict=False) if rule is not None]
+        for x in inputs:
             if isinstance(x, Operand) and x._index in found:
                 found.add(node._index)
                 break
@@ -204,25 +258,26 @@ def unbroadcast(g: Any, x: Any) -> Any:
     if type(g) is type(x) and type(g) in SCALARS:
         return g
     g = _shaped(g)
-    if g.shape != x.shape:
-        g = _summed(g, x.shape)
+    if extent(g) != extent(x):
+        g = _summed(g, x.shape, extent(x))
     dtype = g.dtype
     if dtype != x.dtype and dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
         return g.astype(x.dtype)
     return exactly(g) if dtype.hasobject and type(g) is np.ndarray else g
 
 
-def _summed(g: Any, shape: tuple[int, ...]) -> Any:
-    """Add up along the axes that `shape` lacks or has with length 1."""
+def _summed(g: Any, lengths: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+    """Add up along the axes that `shape` lacks or has with length 1; `lengths` are the same."""
     new = g.ndim - len(shape)
     axis = tuple(range(new))
-    if g.shape[new:] == shape:
+    before = extent(g)
+    if before[new:] == shape:
         return _shaped(ops.sum(g, axis=axis, keepdims=False))
-    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != g.shape[k + new])
+    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != before[k + new])
     total = _shaped(ops.sum(g, axis=axis, keepdims=not new))
-    if total.size != math.prod(shape):
-        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {g.shape}")
-    return total if total.shape == shape else np.reshape(total, shape)
+    if math.prod(extent(total)) != math.prod(shape):
+        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {before}")
+    return total if extent(total) == shape else np.reshape(total, lengths)
 
 
 def _shaped(g: Any) -> Any:

@@ -18,8 +18,9 @@ second derivatives are silently wrong.
 
 **No rule mentions broadcasting.** `autodiff` sums each gradient back to the shape of its input.
 
-A row with no rules (a comparison, a sign) is constant almost everywhere: on Tensors its result is
-a plain array, which no gradient flows through.
+A row with no rules (a comparison, a sign) is constant almost everywhere, and no gradient flows
+through it. On Tensors its result is a plain array, except inside `trace`, where it is recorded: a
+mask that was computed from an input is another one at another input.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Tracer:
     """What operations are recorded on and not just computed: a Tensor, a symbol of a snapshot."""
 
     __slots__ = ()
+
+    extent: Any  # the length of each axis, as an int
 
     def record(
         self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
@@ -139,6 +142,8 @@ class Primitive:
     ----------
     rules : iterable
         The rules in the order of the inputs; empty where no gradient flows at all.
+    stops : bool
+        Whether there is an input that no gradient flows to.
     written, binds : dict
         The templates that were given and how tightly they bind, by language.
     home : str
@@ -179,6 +184,7 @@ class Primitive:
         "name",
         "of",
         "rules",
+        "stops",
         "symbol",
         "written",
     )
@@ -200,6 +206,7 @@ class Primitive:
         self.name, self.symbol, self.forward = name, symbol, forward
         together = len(rules) == 1 and isinstance(rules[0], VariadicRules | JointRules)
         self.rules: Iterable[Any] = rules[0] if together else rules  # type: ignore[assignment]
+        self.stops = not rules or None in rules
         self.of = (of,) if callable(of) else tuple(of)
         self.elementwise, self.additive = elementwise, additive
         given = {"text": text, "latex": latex, "numpy": numpy}

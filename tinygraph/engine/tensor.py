@@ -15,6 +15,7 @@ was computed from the old one raises.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +27,23 @@ import numpy as np
 
 from tinygraph.engine import arrays
 from tinygraph.engine.arrays import held, locked
-from tinygraph.engine.autodiff import SCALARS, reachable, sweep
+from tinygraph.engine.autodiff import SCALARS, is_discrete, itself, reachable, sweep
 from tinygraph.engine.functions import describe
+from tinygraph.engine.lengths import WEAK, Formula, measured, plain, plainly, told
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
 from tinygraph.engine.recording import Mode, current, entered
 
-__all__ = ["LEAF", "UNRECORDED", "Recorded", "Tensor", "grad", "made", "seen_now"]
+__all__ = [
+    "LEAF",
+    "UNRECORDED",
+    "Recorded",
+    "Tensor",
+    "grad",
+    "made",
+    "peek",
+    "seen_now",
+]
 
 Recorded = tuple[Primitive | None, tuple[Any, ...], Mapping[str, Any]]
 
@@ -134,7 +145,7 @@ class Tensor(Operand):
         -------
         Tensor
             The result, connected to its inputs; or a plain array, if no gradient flows through
-            `op`.
+            `op`, except inside `trace`, where a mask is part of the graph as well.
 
         Raises
         ------
@@ -150,17 +161,23 @@ class Tensor(Operand):
                 operands.append(x._data)
             elif type(x) is float or type(x) is int:
                 operands.append(x)
+            elif type(x) in WEAK:
+                operands.append(x.number)
             else:
                 inputs = arrays.constants(inputs)
-                operands = [x._data if isinstance(x, Tensor) else x for x in inputs]
+                operands = [x._data if isinstance(x, Tensor) else plain(x) for x in inputs]
                 break
+        here = current() if entered.get() else None
+        given = params
         if params:
-            params = arrays.settled(params)
+            given = params = arrays.settled(params)
+            if here is not None and here.tracing:
+                given = {key: plainly(x) for key, x in params.items()}
         try:
-            value = op.forward(*operands, **params)
+            value = op.forward(*operands, **given)
         except (ValueError, TypeError) as error:
             raise _explained(error, op, inputs) from None
-        if not op.rules:
+        if not op.rules and not (here is not None and here.tracing):
             return value
         if type(value) not in SCALARS:
             value = held(value)
@@ -169,8 +186,8 @@ class Tensor(Operand):
         out._grad = out.name = None
         out._index = out._version = index
         out._recorded = op, tuple(inputs), params
-        if entered.get():
-            _obey(current(), out, op, inputs)
+        if here is not None:
+            _obey(here, out, op, inputs)
         return out
 
     # ------------------------------------------------------------------ what it is made of
@@ -201,6 +218,8 @@ class Tensor(Operand):
     def data(self) -> Any:
         """The value: a read-only array, or a NumPy scalar for shape ()."""
         data = self._data
+        if entered.get():
+            told(Formula("value", (self,)), data)
         return data.view() if type(data) is np.ndarray else data
 
     @data.setter
@@ -251,9 +270,17 @@ class Tensor(Operand):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
+        """Length of each axis; inside `trace`, ints that remember which axis they count."""
         shape: tuple[int, ...] = self._data.shape
+        if entered.get() and current().tracing:
+            return measured(self, shape)  # type: ignore[return-value]
         return shape
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Length of each axis as an int, here and everywhere."""
+        extent: tuple[int, ...] = self._data.shape
+        return extent
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -269,13 +296,17 @@ class Tensor(Operand):
         ValueError
             If there is not exactly one entry.
         """
+        told(Formula("value", (self,)), self._data)
+        return self._only_entry()
+
+    def _only_entry(self) -> Any:
         if self._data.size != 1:
             raise ValueError(f"item: {describe(self)} has {self._data.size} entries, not one")
         return self._data.item()
 
     def detach(self) -> Tensor:
         """Give the same value as a new leaf, through which no gradient flows back."""
-        return Tensor(self._data, name=self.name)
+        return Tensor(self.data, name=self.name)
 
     def __float__(self) -> float:
         return float(self._as_number("float"))
@@ -288,7 +319,7 @@ class Tensor(Operand):
 
     def _as_number(self, kind: str) -> Any:
         """Give the only entry where no gradient can be lost; `item` does so everywhere."""
-        if current().recording:
+        if current().recording and not is_discrete(self):
             raise TypeError(
                 f"{self!r} cannot become a {kind} unasked, because its gradient would be lost; "
                 "use .item() for a number, or .data, on purpose; to keep the gradient, np.exp(t) "
@@ -297,15 +328,21 @@ class Tensor(Operand):
         return self.item()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        if current().recording:
+        """Give an array where no gradient is lost with it: of masks and indices, for one."""
+        if current().recording and not is_discrete(self):
             return super().__array__(dtype, copy)
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        truth = bool(self._data)
+        told(Formula("truth", (Formula("value", (self,)),)), truth)
+        return truth
+
+    def __index__(self) -> int:
+        return operator.index(self.data)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else str(self)
+        return format(self._only_entry(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
         name = f"{self.name}, " if self.name else ""
@@ -356,6 +393,27 @@ class Tensor(Operand):
 
 
 _set_grad = vars(Tensor)["_grad"].__set__
+
+
+class _OfArray:
+    """An attribute of arrays that masks and indices have, and no tensor that has a gradient.
+
+    One for each name costs nothing where there is none; `__getattr__` would slow every attribute.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, x: Any, owner: type | None = None) -> Any:
+        if x is None or not is_discrete(x):
+            raise AttributeError(f"a Tensor has no attribute {self.name!r}", name=self.name, obj=x)
+        return getattr(x.data, self.name)
+
+
+for _name in set(dir(np.ndarray)) - set(dir(Tensor)):
+    if not _name.startswith("_"):
+        setattr(Tensor, _name, _attribute := _OfArray())
+        _attribute.__set_name__(Tensor, _name)
 
 
 def grad(
@@ -415,7 +473,9 @@ def grad(
     if create_graph:
         given = isinstance(dout, Tensor)
         seed = dout.astype(seed.dtype) if given else Tensor(seed, name=f"d{out.name or 'out'}")
-        gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=lambda node: node, observe=observe)
+        gradients = sweep(
+            nodes, [(out, seed)], wrt=inputs, read=itself, take=itself, observe=observe
+        )
         seen_now([out])  # which says so if the rules read data of two points
         return [gradients[x._index] if x._index in gradients else Tensor(_zeros(x)) for x in inputs]
     gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=data.__getitem__, observe=observe)
@@ -447,6 +507,11 @@ def made(
     out._data, out._recorded, out._grad, out.name = data, recorded, grad, name
     out._index = out._version = _next_index()
     return out
+
+
+def peek(x: Tensor) -> Any:
+    """Read the value for what does not come back into the graph, such as a message or a check."""
+    return x._data
 
 
 def _obey(mode: Mode, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None:
@@ -488,6 +553,11 @@ def _seed(out: Tensor, dout: Any) -> Any:
         raise ValueError(
             f"backward: {describe(out)} was computed under no_grad, so nothing was recorded to "
             "differentiate; compute it outside, or use .detach() for a constant"
+        )
+    if is_discrete(out):
+        raise ValueError(
+            f"backward: {describe(out)} is of {out.dtype}: no gradient flows through what is "
+            "discrete"
         )
     if dout is None:
         if out.shape != ():

@@ -12,6 +12,7 @@ the scope of the name.
 
 from __future__ import annotations
 
+import collections
 import fractions
 import functools
 import inspect
@@ -29,9 +30,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.arrays import held
+from tinygraph.engine.autodiff import DISCRETE, is_discrete
+from tinygraph.engine.lengths import shape_of
+from tinygraph.engine.recording import changed, current, entered
+from tinygraph.engine.sources import Sources, names_of_lengths
+from tinygraph.engine.tensor import LEAF, Tensor, made
 
-__all__ = ["Origin", "framed", "is_engine", "trace"]
+__all__ = ["Origin", "discrete", "drawn", "framed", "is_engine", "trace"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,18 +57,22 @@ class Origin:
     constants : dict
         Names of the local variables that were operands, by the tensor's or an unnamed
         ancestor's index and the position of the operand.
+    sources : Sources or None
+        The numbers that stand in the code that was traced.
     """
 
     scope: Scope = ()
     constants: dict[tuple[int, int], str] = field(default_factory=dict)
+    sources: Sources | None = None
 
 
 def trace(fn: Callable[P, R]) -> Callable[P, R]:
     """Wrap `fn` so that the graph it builds carries the names of its variables.
 
-    Arrays of floats (or complex numbers, or Fractions) that are passed to it become Tensors named
-    after its parameters; everything else, such as ``eps=1e-5`` or integer labels, is passed on
-    as it is. A Tensor that has a name keeps it. What is returned without a name is called ``out``.
+    Arrays that are passed to it become Tensors named after its parameters: of floats (or complex
+    numbers, or Fractions), and of integers and bools, such as labels and masks, through which no
+    gradient flows. Everything else, such as ``eps=1e-5``, is passed on as it is. A Tensor that has
+    a name keeps it. What is returned without a name is called ``out``.
 
     Parameters
     ----------
@@ -82,6 +92,13 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 
     Notes
     -----
+    Inside, the lengths in ``x.shape`` are ints that remember which axis they count, and so is a
+    variable bound to ``len(x)``; what is computed from them, such as ``1 / N``, is known to be so.
+    Masks (``x > 0``) and indices (``np.argmax(x)``) are recorded as well. Of a snapshot of the
+    result, `Graph.run` is therefore right at other numbers and lengths, or says what it cannot
+    know: what is read by ``.data``, or becomes a plain number or a branch, is taken down, and must
+    be the same again. What is only written out, as in a message, is not taken down.
+
     Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
     coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function
     computes the same values, faster and unnamed.
@@ -106,13 +123,15 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         tensors = [_as_tensor(x) for x in args]
         named = {key: _as_tensor(x) for key, x in kwargs.items()}
         before = sys.gettrace()
-        sys.settrace(_Namer().call)
-        try:
-            result = fn(*tensors, **named)
-        finally:
-            sys.settrace(before)
+        namer = _Namer()
+        with changed(tracing=namer.sources.notes):
+            sys.settrace(namer.call)
+            try:
+                result = fn(*tensors, **named)
+            finally:
+                sys.settrace(before)
         _check_traced(fn, [*tensors, *named.values()], result)
-        _name_results(result)
+        _name_results(result, Origin(sources=namer.sources))
         return result
 
     return traced
@@ -160,9 +179,29 @@ def _numbered(scope: Scope, calls: dict[Scope, int]) -> Scope:
     return (*scope[:-1], f"{scope[-1]}[{number}]") if number else scope
 
 
+def discrete(array: Any, name: str | None = None) -> Tensor:
+    """Make a leaf of labels, indices or a mask, which keep their dtype and have no gradient.
+
+    Examples
+    --------
+    >>> discrete(np.array([2, 0, 1]), "labels")
+    Tensor(labels, shape=(3,), dtype=int64)
+    """
+    return made(Tensor, held(np.array(array)), LEAF, name)
+
+
+def drawn(array: Any) -> Any:
+    """Let what was drawn at random be an input of a traced graph, named after its variable."""
+    return discrete(array) if entered.get() and current().tracing else array
+
+
 def _as_tensor(x: Any) -> Any:
-    numbers = isinstance(x, np.ndarray) and (
-        x.dtype.kind in "fc" or (x.dtype.hasobject and all(isinstance(v, Number) for v in x.flat))
+    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
+        return x
+    if x.dtype.kind in DISCRETE:
+        return discrete(x)
+    numbers = x.dtype.kind in "fc" or (
+        x.dtype.hasobject and all(isinstance(v, Number) for v in x.flat)
     )
     return Tensor(x) if numbers else x
 
@@ -170,11 +209,11 @@ def _as_tensor(x: Any) -> Any:
 def _check_traced(fn: Callable[..., Any], args: Sequence[Any], result: Any) -> None:
     """Raise where numbers went in as they were, so that numbers and no graph came out."""
     parts = result if isinstance(result, tuple | list) else [result]
-    if any(isinstance(x, Tensor) for x in (*args, *parts)):
+    if any(isinstance(x, Tensor) and not is_discrete(x) for x in (*args, *parts)):
         return
     for x in args:
-        if isinstance(x, np.ndarray | list | Number) and _is_numeric(x) and _is_numeric(result):
-            what = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+        if isinstance(x, Tensor | list | Number) and _is_numeric(x) and _is_numeric(result):
+            what = f"an array of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
             name = getattr(fn, "__name__", "fn")
             raise TypeError(
                 f"trace: nothing was traced: {name} was given {what} and returned plain numbers; "
@@ -189,13 +228,13 @@ def _is_numeric(x: Any) -> bool:
         return False
 
 
-def _name_results(result: Any) -> None:
+def _name_results(result: Any, origin: Origin) -> None:
     if isinstance(result, Tensor):
-        _give_name(result, "out", Origin())
+        _give_name(result, "out", origin)
     elif isinstance(result, tuple | list):
         for k, one in enumerate(result):
             if isinstance(one, Tensor):
-                _give_name(one, f"out{k + 1}", Origin())
+                _give_name(one, f"out{k + 1}", origin)
 
 
 def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
@@ -208,6 +247,7 @@ def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
 _NOBODYS = (
     os.path.join(os.path.dirname(__file__), ""),
     os.path.join(os.path.dirname(np.__file__), ""),
+    collections.__file__,
     fractions.__file__,
     weakref.__file__,
     "<frozen abc",
@@ -229,11 +269,13 @@ class _Namer:
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
         self.seen: dict[int, tuple[Any, int]] = {}  # long containers, and how far they were read
+        self.sources = Sources()
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         if is_engine(frame):
             return None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
+            self.sources.meet(frame, is_outermost=not self.scopes)
             self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
         self._name_locals(frame)
         return self.line
@@ -261,7 +303,14 @@ class _Namer:
                 continue
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
                 constants = _constants_among(tensor, variables)
-                _give_name(tensor, label, Origin(self.scopes.get(frame, ()), constants))
+                _give_name(
+                    tensor, label, Origin(self.scopes.get(frame, ()), constants, self.sources)
+                )
+        for name, of in names_of_lengths(frame.f_code).items():
+            x, n = variables.get(of), variables.get(name)
+            if type(x) is Tensor and type(n) is int and n in x.extent[:1]:
+                length = variables[name] = shape_of(x)[0]  # which Python's own len cannot give
+                self.sources.notes.take_back(length.formula)
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool

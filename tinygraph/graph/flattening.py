@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tinygraph.engine.arrays import relocked
-from tinygraph.graph.nodes import Gradient, Node, Step
+from tinygraph.graph.nodes import Gradient, Node, Premise, Step
 
 __all__ = ["flat", "parts"]
 
@@ -35,6 +35,7 @@ def flat(graph: Any) -> dict[str, Any]:
         "outputs": [node.index for node in graph.outputs],
         "all_gradients": [_row(g) for g in graph.all_gradients],
         "steps": [_row(step) for step in graph.steps],
+        "premises": [list(premise) for premise in graph.premises],
         "values": dict(graph.values),
     }
 
@@ -45,8 +46,9 @@ def _row(thing: Node | Gradient | Step) -> dict[str, Any]:
         row[name] = None if row[name] is None else row[name].index
     for name in row.keys() & NODES:
         row[name] = [node.index for node in row[name]]
-    if "params" in row:
-        row["params"] = dict(row["params"])
+    for name, value in row.items():
+        if isinstance(value, MappingProxyType):  # which cannot be pickled
+            row[name] = dict(value)
     return row
 
 
@@ -61,7 +63,13 @@ def parts(form: Mapping[str, Any]) -> dict[str, Any]:
     nodes: list[Node] = []
     for row in form["nodes"]:
         params = MappingProxyType({key: relocked(x) for key, x in row["params"].items()})
-        changed = {"index": len(nodes), "params": params, "value": relocked(row["value"])}
+        origin = row["origin"]
+        changed = {
+            "index": len(nodes),
+            "params": params,
+            "value": relocked(row["value"]),
+            "origin": MappingProxyType(origin) if isinstance(origin, dict) else origin,
+        }
         nodes.append(Node(**_linked(row, nodes) | changed))
     return {
         "nodes": tuple(nodes),
@@ -69,6 +77,7 @@ def parts(form: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": _several(nodes, form["outputs"]),
         "all_gradients": tuple(Gradient(**_linked(row, nodes)) for row in form["all_gradients"]),
         "steps": tuple(Step(**_linked(row, nodes)) for row in form["steps"]),
+        "premises": tuple([Premise(f, relocked(answer)) for f, answer in form["premises"]]),
         "values": MappingProxyType({k: relocked(pair) for k, pair in form["values"].items()}),
     }
 

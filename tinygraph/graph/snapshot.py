@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.autodiff import is_discrete, leaves
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
-from tinygraph.graph.evaluation import evaluate, number
+from tinygraph.graph.evaluation import check_premises, evaluate, evaluate_at, number
 from tinygraph.graph.flattening import flat, parts
 from tinygraph.graph.interchange import parts_of, text_of
-from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
+from tinygraph.graph.nodes import NOTHING, Gradient, Node, Premise, Step, length_of_sum
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
 
@@ -68,6 +68,7 @@ class Graph:
     outputs: tuple[Node, ...]
     all_gradients: tuple[Gradient, ...]
     steps: tuple[Step, ...]
+    premises: tuple[Premise, ...]
     values: Mapping[int, tuple[Any, Any]]
 
     @classmethod
@@ -159,7 +160,7 @@ class Graph:
         if wrt is None:
             several = outputs if isinstance(outputs, list | tuple) else [outputs]
             tensors = [x for x in several if isinstance(x, Operand)]
-            wrt = [node for node in reachable(tensors) if node.op is None]
+            wrt = leaves(tensors)
         return cls.capture(outputs, wrt, values=values, variables=variables)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -346,8 +347,12 @@ class Graph:
         Parameters
         ----------
         **inputs : array_like
-            One per input, by name, of the shape that the input had: a graph holds lengths such as
-            the 1/N of a mean as constants.
+            One per input, by name. An input may have other lengths than when it was captured,
+            if the graph knows of each of its numbers that it was computed from lengths that were
+            seen to be such (``x.shape``, a variable bound to ``len(x)``, NumPy's own mean), or
+            that it stands in the traced code. Labels, masks and what dropout drew are inputs too.
+            Branches that the code took, the number of turns of its loops, and what it read by
+            ``.data`` are part of the graph: what they depended on must be as it was.
 
         Returns
         -------
@@ -357,7 +362,13 @@ class Graph:
         Raises
         ------
         ValueError
-            If an input is missing, there is no input of that name, or one has another shape.
+            If an input is missing, there is no input of that name, or one has another number of
+            axes; or at other lengths, if a constant may stand for a length, which is named, an
+            entry is picked along an axis that has changed, or lengths do not fit; or if the code
+            was told something of its inputs (``if n > 3``, ``float(n)``, ``x.data``) that is not
+            true of these.
+        TypeError
+            If an input of integers or bools is given as floats.
 
         Examples
         --------
@@ -373,17 +384,33 @@ class Graph:
             raise ValueError(f"run: missing inputs: {missing}; unknown inputs: {unknown}")
         values: dict[int, Any] = {}
         for node in self.inputs:
-            value = np.asarray(inputs[str(node.name)], dtype=node.dtype)
-            if value.shape != node.shape:
+            value = _as_input(inputs[str(node.name)], node)
+            if value.ndim != len(node.shape):
                 raise ValueError(
                     f"run: {node.name} has shape {value.shape}, but was captured with "
-                    f"{node.shape}; capture the graph again for another shape"
+                    f"{node.shape}; capture the graph again for another number of axes"
                 )
             values[node.index] = value[()] if value.dtype.kind != "O" else value
-        evaluate(self.nodes, values)
+        if all(values[node.index].shape == node.shape for node in self.inputs):
+            evaluate(self.nodes, values)
+            asked = [one for one in self.premises if not one.formula.is_of_lengths]
+        else:
+            outputs = {g.node.index: g.of for g in self.all_gradients if g.kind == "upstream"}
+            evaluate_at(self.nodes, values, outputs)
+            asked = list(self.premises)
+        check_premises(asked, self.nodes, values)
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
 
 
 def _restored(form: dict[str, Any]) -> Graph:
     return Graph(**parts(form))
+
+
+def _as_input(given: Any, node: Node) -> Any:
+    """Give an array of the dtype of an input; labels and masks are not made of floats."""
+    array = np.asarray(given)
+    dtype = np.dtype(node.dtype)
+    if is_discrete(node) and array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"run: {node.name} is of {dtype}, but was given {array.dtype}")
+    return np.asarray(array, dtype=dtype)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.lengths import Formula
 from tinygraph.graph.nodes import Node
 from tinygraph.writing.languages import NUMPY, Printer, Written
 from tinygraph.writing.literals import array_text, dtype_text, key_parts, literal
@@ -54,6 +55,22 @@ def scatter(x, key, shape):
     out = np.zeros(shape, dtype=x.dtype)
     np.add.at(out, key, x)  # out[key] += x would forget all but one of a repeated index
     return out
+''',
+    "select": '''\
+def select(x, *keys, key, places):
+    """Index x by a key of which some parts are computed, and must be what they were."""
+    for place, computed in zip(places, keys):
+        if not np.array_equal(key[place], computed):
+            raise ValueError("a computed mask picks other entries than it was written for")
+    return x[key]
+''',
+    "unchanged": '''\
+def unchanged(value, then):
+    """Refuse what the function that this was written from read, and built on, if it is another."""
+    value, then = np.asarray(value), np.asarray(then)
+    same = value.shape == then.shape
+    if not same or not np.all((value == then) | ((value != value) & (then != then))):
+        raise ValueError("another value was read when this was written, and is a part of it")
 ''',
     "exact_sqrt": '''\
 @np.vectorize(otypes=[object])
@@ -133,8 +150,6 @@ class Writer(Printer):
         Where temporaries and constants get their names.
     kept : set of int
         Unnamed nodes, by index, that become temporaries wherever they are met.
-    lengths : set of int
-        Numbers n whose 1/n is written ``1 / n``.
 
     Attributes
     ----------
@@ -152,9 +167,9 @@ class Writer(Printer):
         The variables that have been read.
     """
 
-    def __init__(self, names: Names, kept: Set[int], lengths: Set[int]) -> None:
+    def __init__(self, names: Names, kept: Set[int]) -> None:
         super().__init__(NUMPY)
-        self.names, self.kept, self.lengths = names, kept, lengths
+        self.names, self.kept = names, kept
         self.statements: list[Statement] = []
         self.variables: dict[int, str] = {}
         self.alias: dict[int, str] = {}
@@ -172,6 +187,21 @@ class Writer(Printer):
                 self._store(one, name, written.text)
             else:
                 self._inlined[one.index] = written
+
+    def premise(self, formula: Formula, answer: Any, nodes: tuple[Node, ...]) -> str:
+        """Write a check that a value of which the traced code was told is the same."""
+        node = formula
+        while isinstance(node, Formula):
+            node = node.args[0]
+        node = nodes[node]
+        if node.index not in self.variables:
+            self.step = node.step
+            self.assign(node, self.names.number("t"))
+        text = self.read(node)
+        if formula.op == "truth":
+            return f"unchanged(bool({text}), {answer})"
+        then = np.asarray(answer)
+        return f"unchanged({text}, {self._array(then, node).text})"
 
     def _store(self, node: Node, name: str, text: str) -> None:
         self.statements.append(Statement(self.step, name, text))
@@ -249,6 +279,9 @@ class Writer(Printer):
 
     def _key(self, key: Any, node: Node) -> str:
         parts = [p if isinstance(p, str) else self._array(p, node).text for p in key_parts(key)]
+        for k, part in enumerate(key if isinstance(key, tuple) else ()):
+            if isinstance(part, str):  # which counts the operands
+                parts[k] = self.operand(node.inputs[int(part)], node).text
         is_single = isinstance(key, tuple) and len(key) == 1
         return ", ".join(parts) + "," * is_single
 
@@ -260,7 +293,7 @@ class Writer(Printer):
             return self._array(value, consumer, node.name)
         if not isinstance(value, Fraction) or (dtype is not None and dtype.hasobject):
             text = literal(value)
-        elif value.numerator == 1 and value.denominator in self.lengths:
+        elif isinstance(node.origin, Formula) and value.numerator == 1 != value.denominator:
             one = "1" if dtype is None else f"{dtype_text(dtype)}(1)"
             return Written(f"{one} / {value.denominator}", "product")
         elif dtype is not None:
