@@ -73,6 +73,7 @@ class Canvas:
         self.note = ""
         self.sheet = Sheet(direction)
         self.idents: dict[str, int] = {}
+        self.signs: dict[str, str] = {}  # in formulas of calls, and what they mean
         self.has_bands = False
 
     # ------------------------------------------------------------------ what things are called
@@ -232,7 +233,10 @@ class Canvas:
         for node in nodes:
             inputs = tuple(opened.get(x.index, x) for x in node.inputs)
             opened[node.index] = replace(node, inputs=inputs, name=None)
-        return Notation(self.graph).formula(opened[nodes[-1].index])
+        notation = Notation(self.graph)  # of its own, which knows these nodes by no name
+        formula = notation.formula(opened[nodes[-1].index])
+        self.signs |= notation.sums()
+        return formula
 
     def put_output(self, node: Node, source: str, gradients: Sequence[Stroke] = ()) -> None:
         """Put the end of the main line, and the road to it."""
@@ -403,8 +407,8 @@ class Canvas:
         values = {"N": str(self.notation.batch)} if self.notation.batch else {}
         values |= named_constants(self.graph, self.notation)
         explained += [f"{name} = {value}" for name, value in values.items() if _has(text, name)]
-        sums = self.notation.sums().items()
-        explained += [f"{sign}: {meaning}" for sign, meaning in sums if _has(text, sign)]
+        signs = (self.signs | self.notation.sums()).items()
+        explained += [f"{s}: {meaning}" for s, meaning in signs if _has(text, s.partition("(")[0])]
         sheet.legend = legend + [_line(text, GREY) for text in explained]
         sheet.note = _line(self.note, GREY) if self.note else None
 
