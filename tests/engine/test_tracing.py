@@ -77,7 +77,7 @@ def test_reassignment_keeps_every_value_apart():
 
     out = trace(f)(X)
     assert names(out) == ["x", "x", "x", "y"]
-    assert graph_names(out) == ["x", "x[1]", "x[2]", "y"]
+    assert graph_names(out) == ["x", "x′", "x″", "y"]
 
 
 def test_loops_number_their_names():
@@ -89,7 +89,7 @@ def test_loops_number_their_names():
 
     out = trace(f)(X)
     assert names(out) == ["x", None, "h", None, "h", None, "h"]
-    assert graph_names(out) == ["x", None, "h[0]", None, "h[1]", None, "h[2]"]
+    assert graph_names(out) == ["x", None, "h", None, "h′", None, "h″"]
 
 
 def test_loops_on_one_line_and_while_loops():
@@ -364,16 +364,16 @@ def test_nested_calls_are_scopes():
         ("x", ()),
         ("mu", ("block", "normalize")),
         ("xmu", ("block", "normalize")),
-        ("centred", ("block",)),
+        ("centred", ("block", "normalize")),
         ("scaled", ("block",)),
-        ("mu", ("block[1]", "normalize")),
-        ("xmu", ("block[1]", "normalize")),
-        ("centred", ("block[1]",)),
-        ("scaled", ("block[1]",)),
+        ("mu", ("block #2", "normalize")),
+        ("xmu", ("block #2", "normalize")),
+        ("centred", ("block #2", "normalize")),
+        ("scaled", ("block #2",)),
     ]
-    assert [n.scope for n in Graph.capture(out).nodes if n.name in ("mu[0]", "mu[1]")] == [
+    assert [n.scope for n in Graph.capture(out).nodes if n.name in ("mu", "mu′")] == [
         ("block", "normalize"),
-        ("block[1]", "normalize"),
+        ("block #2", "normalize"),
     ]
 
 
@@ -387,13 +387,23 @@ def test_recursion():
     assert [y.origin.scope for y in ys] == [(), ("halve",), ("halve", "halve")]
 
 
-def test_a_value_that_is_named_only_by_the_callee():
+def test_an_argument_is_named_by_the_callee_and_belongs_to_the_caller():
     def callee(z):
         return z * 2
 
-    out = trace(lambda x: callee(x + 1))(X)
-    assert names(out) == ["x", "z", "out"]
-    assert scopes(out)["z"] == ("callee",)
+    def caller(x):
+        scale = 0.75
+        return callee(scale * x) + 1
+
+    out = trace(lambda x: caller(x))(X)
+    graph = Graph.capture(out)
+    assert [(n.name, n.scope) for n in graph.nodes if n.name and n.role != "constant"] == [
+        ("x", ()),
+        ("z", ("caller",)),
+        ("callee_out", ("caller", "callee")),
+        ("out", ("caller",)),
+    ]
+    assert graph["z"].inputs[0].name == "scale"
 
 
 def test_a_generator_is_one_call():
@@ -457,7 +467,12 @@ def test_objects_that_are_called_give_their_class_as_scope():
 
     out = trace(net)(X)
     found = [(node.name, node.origin.scope) for node in reachable([out]) if node.op]
-    assert found == [("h", ("Layer",)), ("a", ()), ("h", ("Layer[1]",)), ("b", ())]
+    assert found == [
+        ("h", ("Layer",)),
+        ("a", ("Layer",)),
+        ("h", ("Layer #2",)),
+        ("b", ("Layer #2",)),
+    ]
 
 
 def test_decorated_functions_and_partials():

@@ -47,14 +47,17 @@ class Origin:
     ----------
     scope : tuple of str
         The calls that led there, outermost first and without the traced function itself; a
-        repeated call carries its number, as in ``("block", "norm[1]")``.
+        repeated call carries its number, as in ``("block", "norm #2")``.
     constants : dict
         Names of the local variables that were operands, by the tensor's or an unnamed
         ancestor's index and the position of the operand.
+    label : str or None
+        What it is called where no variable holds it: ``norm_out`` of what ``norm`` returns.
     """
 
     scope: Scope = ()
     constants: dict[tuple[int, int], str] = field(default_factory=dict)
+    label: str | None = None
 
 
 def trace(fn: Callable[P, R]) -> Callable[P, R]:
@@ -148,16 +151,16 @@ def framed(call: Callable[P, R]) -> Callable[P, R]:
         finally:
             _frame.reset(token)
         if isinstance(result, Tensor) and result.op and not hasattr(result, "origin"):
-            result.origin = Origin(scope)
+            result.origin = Origin(scope, label=f"{type(args[0]).__name__}_out")
         return result
 
     return wrapped
 
 
 def _numbered(scope: Scope, calls: dict[Scope, int]) -> Scope:
-    """Count the calls of one name from one place: ``norm``, ``norm[1]``, ``norm[2]``."""
-    number = calls[scope] = calls.get(scope, -1) + 1
-    return (*scope[:-1], f"{scope[-1]}[{number}]") if number else scope
+    """Count the calls of one name from one place: ``norm``, ``norm #2``, ``norm #3``."""
+    number = calls[scope] = calls.get(scope, 0) + 1
+    return (*scope[:-1], f"{scope[-1]} #{number}") if number > 1 else scope
 
 
 def _as_tensor(x: Any) -> Any:
@@ -190,18 +193,23 @@ def _is_numeric(x: Any) -> bool:
 
 
 def _name_results(result: Any) -> None:
-    if isinstance(result, Tensor):
-        _give_name(result, "out", Origin())
-    elif isinstance(result, tuple | list):
-        for k, one in enumerate(result):
-            if isinstance(one, Tensor):
-                _give_name(one, f"out{k + 1}", Origin())
+    for number, one in _results(result):
+        if isinstance(one, Tensor):
+            _give_name(one, f"out{number}", Origin())
+
+
+def _results(result: Any) -> list[tuple[str, Any]]:
+    """Give what is returned, with a number where it is several."""
+    if isinstance(result, tuple | list):
+        return [(str(k + 1), one) for k, one in enumerate(result)]
+    return [("", result)]
 
 
 def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
     if tensor.name is None:
         tensor.name = name
-        tensor.origin = origin
+        if not hasattr(tensor, "origin"):  # else it was returned by a call, whose step it is
+            tensor.origin = origin
 
 
 # Code of these does arithmetic on behalf of the user's; its variables are not the user's.
@@ -233,35 +241,55 @@ class _Namer:
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         if is_engine(frame):
             return None
+        caller = None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
-            self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
-        self._name_locals(frame)
+            caller = self._caller(frame)
+            self.scopes[frame] = self._scope_of(frame, caller) if self.scopes else ()
+        self._name_locals(frame, computed_in=caller)  # arguments are the caller's work
         return self.line
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
         if event in ("line", "return"):
             self._name_locals(frame, containers=event == "return")
         if event == "return" and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+            self._note_results(frame, arg)
             self.scopes.pop(frame, None)
         return self.line
 
-    def _scope_of(self, frame: FrameType) -> Scope:
+    def _caller(self, frame: FrameType) -> FrameType | None:
         caller = frame.f_back
         while caller is not None and caller not in self.scopes:
             caller = caller.f_back
+        return caller
+
+    def _scope_of(self, frame: FrameType, caller: FrameType | None) -> Scope:
         outer = self.scopes[caller] if caller is not None else ()
         if frame.f_code.co_name.startswith("<"):  # a comprehension or a lambda: no call by name
             return outer
         return _numbered((*outer, _label(frame)), self.calls)
 
-    def _name_locals(self, frame: FrameType, containers: bool = False) -> None:
+    def _note_results(self, frame: FrameType, result: Any) -> None:
+        """Let what a call returns without a name be a step of it, whoever names it later."""
+        if frame.f_code.co_name.startswith("<"):
+            return
+        scope = self.scopes.get(frame, ())
+        label = f"{scope[-1].partition(' #')[0]}_out" if scope else None
+        for number, one in _results(result):
+            if type(one) is Tensor and one.op and one.name is None and not hasattr(one, "origin"):
+                constants = _constants_among(one, frame.f_locals)
+                one.origin = Origin(scope, constants, label and f"{label}{number}")
+
+    def _name_locals(
+        self, frame: FrameType, containers: bool = False, computed_in: FrameType | None = None
+    ) -> None:
         variables = frame.f_locals
         for name, value in tuple(variables.items()):
             if name.startswith("."):
                 continue
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
-                constants = _constants_among(tensor, variables)
-                _give_name(tensor, label, Origin(self.scopes.get(frame, ()), constants))
+                place = computed_in or frame
+                constants = _constants_among(tensor, place.f_locals if computed_in else variables)
+                _give_name(tensor, label, Origin(self.scopes.get(place, ()), constants))
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool
@@ -314,7 +342,8 @@ def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], st
         node = stack.pop()
         for position, x in enumerate(node.inputs):
             if type(x) is Tensor:
-                if x.name is None and x.index not in seen:
+                is_open = x.name is None and not hasattr(x, "origin")
+                if is_open and x.index not in seen:
                     seen.add(x.index)
                     stack.append(x)
             elif type(x) in (float, Fraction, np.ndarray):

@@ -1,7 +1,7 @@
 """The snapshot that every tool reads: an immutable graph of both passes.
 
 In the order in which to read it: `nodes` (what it consists of), `evaluation` (what they compute),
-`symbols`, `naming` and `capturing` (how it is taken), `flattening` (its flat form), `interchange`
+`symbols`, `marks`, `naming` and `capturing` (how it is taken), `flattening` (its flat form), `interchange`
 (that form as JSON), `snapshot` (`Graph` itself).
 """
 

@@ -24,7 +24,8 @@ from tinygraph.engine.autodiff import reachable, sweep
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS
 from tinygraph.graph.evaluation import evaluate
-from tinygraph.graph.naming import name_all, number_steps, scopes_of, steps_of, unique
+from tinygraph.graph.marks import free, parts
+from tinygraph.graph.naming import name_all, number_steps, scopes_of, steps_of
 from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
 from tinygraph.graph.symbols import Symbol
 
@@ -92,8 +93,10 @@ class Capture:
         self.of: dict[int, Symbol] = {}
         self.tensors = reachable(outputs)
         self.places: dict[int, int] = {}
+        ends = {out.index for out in outputs}
         for tensor in self.tensors:
             origin = getattr(tensor, "origin", None)
+            fallback = getattr(origin, "label", None) if tensor.index not in ends else None
             self.of[tensor.index] = Symbol(
                 self.symbols,
                 tensor.op,
@@ -102,7 +105,7 @@ class Capture:
                 tensor.shape,
                 tensor.dtype,
                 "forward" if tensor.op else "input",
-                tensor.name or names.get(tensor.index) or (origin and "out"),  # of a layer
+                tensor.name or names.get(tensor.index) or fallback,
                 origin,
             )
         self.forward = tuple(self.symbols)
@@ -153,28 +156,46 @@ class Capture:
         self.contributions.append(_Contribution(node, consumer, g, operand, term))
 
     def _name_gradients(self) -> None:
-        paths = self.arrived
-        taken = {s.name for s in self.forward if s.name is not None}
-        seeded = {a.node.index for a in self.contributions if a.consumer is None}
+        labels = self._gradient_labels()
         for a in self.contributions:
-            k, name, ending = a.node.index, a.node.name, ""
+            k = a.node.index
+            label, total_label, *several = labels.get(k, ("",) * (self.arrived[k] + 2))
             if a.is_sum:
-                # "dout" is the upstream gradient, also where `out` is used again later on
-                kind, ending = "sum", "_sum" if k in seeded else ""
+                kind, label = "sum", total_label
                 total = a.g
-                for _ in range(paths[k] - 1):
+                for _ in range(self.arrived[k] - 1):
                     total.role, total.step = "accumulate", a.step
                     total = total.inputs[0]
+            elif a.consumer is None:
+                kind, label = "upstream", several[a.term] if a.term else label
+            elif self.arrived[k] > 1:
+                kind, label = "part", several[a.term or 0]
             else:
-                if a.consumer is None:
-                    kind = "upstream"
-                elif paths[k] > 1:
-                    kind, ending = "part", str((a.term or 0) + 1)
-                else:
-                    kind = "whole"
-            label = unique(f"d{name}{ending}", taken) if name else ""
+                kind = "whole"
             self.gradients.append((label, kind, a))
             a.g.name = a.g.name or label or None
+
+    def _gradient_labels(self) -> dict[int, list[str]]:
+        """Give the names of a gradient, of its sum and its parts, by what it is the gradient of.
+
+        ``dout`` is the upstream gradient, also where ``out`` is used again later on.
+        """
+        seeded = {a.node.index for a in self.contributions if a.consumer is None}
+        named = {a.node.index: str(a.node.name) for a in self.contributions if a.node.name}
+        taken = {s.name for s in self.forward if s.name is not None}
+        wholes = {}
+        for k, name in named.items():
+            whole = f"∂{name}" if f"d{name}" in taken else f"d{name}"
+            wholes[k] = free(whole, taken)
+            taken.add(wholes[k])
+        labels, misread = {}, taken | {f"{sign}{name}" for sign in "d∂" for name in named.values()}
+        for k, whole in wholes.items():
+            several = parts(whole, self.arrived[k], misread) if self.arrived[k] > 1 else []
+            total = free(f"{whole}_sum", taken) if k in seeded else whole
+            labels[k] = [whole, total, *several]
+            taken.update(labels[k])
+            misread.update(labels[k])
+        return labels
 
     def freeze(self) -> Parts:
         """Make everything immutable."""

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from tinygraph.graph.marks import part_of, unmarked
+
 __all__ = ["axes", "exact_name", "gradient", "name", "number", "operator"]
 
 LETTERS = "αβγδϵεζηθϑικλμνξπρσςτυφϕχψωΓΔΘΛΞΠΣΥΦΨΩ"
@@ -26,6 +28,8 @@ ACCENTS = {
 SIGNS = {c: c for c in map(chr, range(33, 127)) if c not in '"&`'}  # those mathtext does not know
 SIGNS |= {c: rf"\{c}" for c in "{}$%_"}
 SIGNS |= {"\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "#": r"\# ", " ": r"\ "}
+PRIMES = {2: "'", 3: "''"}
+SIGNS_OF_GRADIENTS = {"∂": r"\partial "}
 
 LETTER = rf"[A-Za-z{''.join(GREEK)}]|{'|'.join(GREEK.values())}"
 
@@ -33,11 +37,21 @@ LETTER = rf"[A-Za-z{''.join(GREEK)}]|{'|'.join(GREEK.values())}"
 def name(name: str) -> str:
     r"""Write a variable: a letter in italics, a word upright, with hat and index where it has them.
 
+    The mark of a version stays above, in braces, so that a power can follow.
+
     Examples
     --------
-    >>> print(*map(name, ("mu", "xhat", "h[0]", "w_out", "sqrtvar", "γ", "eps")))
-    \mu \hat{x} h_{0} w_{\mathrm{out}} \mathrm{sqrtvar} \gamma \varepsilon
+    >>> print(*map(name, ("mu", "xhat", "h[0]", "w_out", "sqrtvar", "γ", "eps", "S′", "S⁽⁴⁾")))
+    \mu \hat{x} h_{0} w_{\mathrm{out}} \mathrm{sqrtvar} \gamma \varepsilon {S'} {S^{(4)}}
     """
+    base, number = unmarked(name)
+    written = _base(base)
+    if number == 1:
+        return written
+    return f"{{{written}{PRIMES.get(number) or f'^{{({number})}}'}}}"
+
+
+def _base(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     indexed = re.fullmatch(r"(.*[^\W\d_])(?:_?([0-9]+)|\[([0-9]+)\])", name)
     base, index = (indexed[1], indexed[2] or indexed[3]) if indexed else (name, "")
@@ -89,19 +103,26 @@ def operator(name: str) -> str:
     return exact_name(name).replace(r"\mathrm", r"\operatorname", 1)
 
 
-def gradient(of: str, part: str) -> str:
+def gradient(sign: str, of: str, part: str) -> str:
     r"""Write the gradient of a written variable, or one part of it.
+
+    A part whose number is lowered in the name has it in brackets, because an index has none.
 
     Examples
     --------
-    >>> print(gradient(r"\mu", ""), gradient("x", "1"), gradient("h_{0}", "2"))
-    d\mu dx_{1} dh_{0,2}
+    >>> print(gradient("d", r"\mu", ""), gradient("d", "x", "1"), gradient("∂", "h_{0}", "₂"))
+    d\mu dx_{1} \partial h_{0,(2)}
     """
+    sign = SIGNS_OF_GRADIENTS.get(sign, sign)
     if not part:
-        return f"d{of}"
-    part = part if part.isdecimal() else exact_name(part.strip("_"))
-    indexed = re.fullmatch(r"(.*)_\{(.*)\}", of)
-    return f"d{indexed[1]}_{{{indexed[2]},{part}}}" if indexed else f"d{of}_{{{part}}}"
+        return f"{sign}{of}"
+    _, number = part_of(f"{of}{part}")
+    if number:
+        part = f"({number})"
+    elif not part.isdecimal():
+        part = exact_name(part.strip("_"))
+    indexed = re.fullmatch(r"([^{].*)_\{(.*)\}", of)
+    return f"{sign}{indexed[1]}_{{{indexed[2]},{part}}}" if indexed else f"{sign}{of}_{{{part}}}"
 
 
 def number(number: str) -> str:

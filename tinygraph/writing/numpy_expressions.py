@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import Node
 from tinygraph.writing.languages import NUMPY, Printer, Written
 from tinygraph.writing.literals import array_text, dtype_text, key_parts, literal
@@ -79,8 +80,8 @@ class Names:
     Examples
     --------
     >>> names = Names(["np"])
-    >>> [names.give(name) for name in ("γ", "np", "lambda", "h[0]", "h_0", "2·x", "🙂")]
-    ['γ', 'np_', 'lambda_', 'h_0', 'h_0_2', 'v2·x', 'v']
+    >>> [names.give(name) for name in ("γ", "np", "lambda", "h[0]", "h_0", "S′", "2·x", "🙂")]
+    ['γ', 'np_', 'lambda_', 'h_0', 'h_0_2', 'S_2', 'v2·x', 'v']
     """
 
     def __init__(self, reserved: Iterable[str]) -> None:
@@ -90,7 +91,7 @@ class Names:
 
     def give(self, name: str) -> str:
         """Turn any name into a free identifier; one that is such stays as it is."""
-        name = unicodedata.normalize("NFKC", name)  # as Python's parser does
+        name = unicodedata.normalize("NFKC", in_letters(name))  # as Python's parser does
         if not name.isidentifier():
             # what may stand inside an identifier need not be able to begin it
             kept = "".join(c if f"_{c}".isidentifier() else "_" for c in name)
