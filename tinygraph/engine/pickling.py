@@ -93,7 +93,7 @@ def _made(data: Any, recorded: Recorded, marks: tuple[Any, ...]) -> Tensor:
     if origin is not None:
         scope, constants, label = origin
         names = {((tensor if x is None else x).index, place): name for x, place, name in constants}
-        tensor.origin = Origin(scope, names, label)
+        tensor.origin = Origin(scope, names, label=label)
     return tensor
 
 

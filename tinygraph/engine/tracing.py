@@ -12,6 +12,7 @@ the scope of the name.
 
 from __future__ import annotations
 
+import collections
 import fractions
 import functools
 import inspect
@@ -29,6 +30,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tinygraph.engine.lengths import shape_of
+from tinygraph.engine.recording import changed
+from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["Origin", "framed", "is_engine", "trace"]
@@ -51,12 +55,15 @@ class Origin:
     constants : dict
         Names of the local variables that were operands, by the tensor's or an unnamed
         ancestor's index and the position of the operand.
+    sources : Sources or None
+        The numbers that stand in the code that was traced.
     label : str or None
         What it is called where no variable holds it: ``norm_out`` of what ``norm`` returns.
     """
 
     scope: Scope = ()
     constants: dict[tuple[int, int], str] = field(default_factory=dict)
+    sources: Sources | None = None
     label: str | None = None
 
 
@@ -85,6 +92,13 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 
     Notes
     -----
+    Inside, the lengths in ``x.shape`` are ints that remember which axis they count, and so is a
+    variable bound to ``len(x)``; what is computed from them, such as ``1 / N``, is known to be so.
+    Masks (``x > 0``) and indices (``np.argmax(x)``) are recorded as well. Of a snapshot of the
+    result, `Graph.run` is therefore right at other numbers and lengths, or says what it cannot
+    know. What it cannot see are values read by ``.data`` or given to functions of NumPy that are
+    not recorded, such as ``np.unique(mask)``: they are constants of the graph.
+
     Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
     coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function
     computes the same values, faster and unnamed.
@@ -109,13 +123,15 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         tensors = [_as_tensor(x) for x in args]
         named = {key: _as_tensor(x) for key, x in kwargs.items()}
         before = sys.gettrace()
-        sys.settrace(_Namer().call)
-        try:
-            result = fn(*tensors, **named)
-        finally:
-            sys.settrace(before)
+        namer = _Namer()
+        with changed(tracing=True):
+            sys.settrace(namer.call)
+            try:
+                result = fn(*tensors, **named)
+            finally:
+                sys.settrace(before)
         _check_traced(fn, [*tensors, *named.values()], result)
-        _name_results(result)
+        _name_results(result, Origin(sources=namer.sources))
         return result
 
     return traced
@@ -192,10 +208,10 @@ def _is_numeric(x: Any) -> bool:
         return False
 
 
-def _name_results(result: Any) -> None:
+def _name_results(result: Any, origin: Origin) -> None:
     for number, one in _results(result):
         if isinstance(one, Tensor):
-            _give_name(one, f"out{number}", Origin())
+            _give_name(one, f"out{number}", origin)
 
 
 def _results(result: Any) -> list[tuple[str, Any]]:
@@ -216,6 +232,7 @@ def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
 _NOBODYS = (
     os.path.join(os.path.dirname(__file__), ""),
     os.path.join(os.path.dirname(np.__file__), ""),
+    collections.__file__,
     fractions.__file__,
     weakref.__file__,
     "<frozen abc",
@@ -237,6 +254,7 @@ class _Namer:
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
         self.seen: dict[int, tuple[Any, int]] = {}  # long containers, and how far they were read
+        self.sources = Sources()
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         if is_engine(frame):
@@ -244,6 +262,7 @@ class _Namer:
         caller = None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
             caller = self._caller(frame)
+            self.sources.meet(frame, is_outermost=not self.scopes)
             self.scopes[frame] = self._scope_of(frame, caller) if self.scopes else ()
         self._name_locals(frame, computed_in=caller)  # arguments are the caller's work
         return self.line
@@ -277,7 +296,7 @@ class _Namer:
         for number, one in _results(result):
             if type(one) is Tensor and one.op and one.name is None and not hasattr(one, "origin"):
                 constants = _constants_among(one, frame.f_locals)
-                one.origin = Origin(scope, constants, label and f"{label}{number}")
+                one.origin = Origin(scope, constants, self.sources, label and f"{label}{number}")
 
     def _name_locals(
         self, frame: FrameType, containers: bool = False, computed_in: FrameType | None = None
@@ -289,7 +308,12 @@ class _Namer:
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
                 place = computed_in or frame
                 constants = _constants_among(tensor, place.f_locals if computed_in else variables)
-                _give_name(tensor, label, Origin(self.scopes.get(place, ()), constants))
+                scope = self.scopes.get(place, ())
+                _give_name(tensor, label, Origin(scope, constants, self.sources))
+        for name, of in names_of_lengths(frame.f_code).items():
+            x, n = variables.get(of), variables.get(name)
+            if type(x) is Tensor and type(n) is int and x.shape and n == len(x):
+                variables[name] = shape_of(x)[0]  # which Python's own len cannot give
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool
