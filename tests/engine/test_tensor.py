@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import pickle
+import re
 import threading
 import weakref
 from fractions import Fraction
@@ -290,7 +291,7 @@ def test_formatting():
     x = Tensor(2.71828, name="e")
     assert f"{x:.3f}" == "2.718"
     assert f"{x:8.1e}|" == " 2.7e+00|"
-    assert f"{x}" == str(x) == repr(x)
+    assert f"{x}" == str(x) == "Tensor(2.71828, name='e', shape=())"
     with pytest.raises(ValueError, match="has 2 entries"):
         f"{Tensor([1.0, 2.0]):.3f}"
 
@@ -299,6 +300,32 @@ def test_repr():
     assert repr(Tensor(2.0)) == "Tensor(2.0, shape=(), dtype=float64)"
     assert repr(Tensor([1.0, 2.0], name="x")) == "Tensor(x, shape=(2,), dtype=float64)"
     assert repr(Tensor(2.0) * 3) == "Tensor(6.0, shape=(), dtype=float64, op=mul)"
+
+
+def test_printing_shows_the_numbers(capsys):
+    print(Tensor([[1.0, 2.5], [-3.0, 4.0]], name="W"))
+    print(Tensor([1.0, 2.0]) * 2)
+    print(Tensor(np.float32([0.1]), name="b"))
+    print(Tensor([Fraction(1, 3)], name="f"))
+    assert capsys.readouterr().out.splitlines() == [
+        "Tensor([[ 1. ,  2.5],",
+        "        [-3. ,  4. ]], name='W', shape=(2, 2))",
+        "Tensor([2., 4.], shape=(2,))",
+        "Tensor([0.1], name='b', shape=(1,), dtype=float32)",
+        "Tensor([Fraction(1, 3)], name='f', shape=(1,))",
+    ]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3), (2, 3, 4), (1500,), (40, 0)], ids=str)
+@pytest.mark.parametrize("dtype", ["float16", "float64", "longdouble", "complex128"])
+def test_printed_numbers_are_those_of_an_arrays_repr(shape, dtype):
+    array = np.asarray(np.random.default_rng(3).normal(size=shape).astype(dtype))
+    numbers, _, rest = str(Tensor(array, name="x")).partition(", name='x', ")
+    ends = r"(,\s+shape=\([^)]*\))?(,\s+dtype=\w+)?\)$"
+    expected = re.sub(ends, "", repr(array)).replace("array(", "Tensor(")
+    assert numbers.split() == expected.split()
+    usual = dtype in ("float64", "complex128")
+    assert rest == f"shape={shape})" if usual else f"shape={shape}, dtype={array.dtype})"
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (1000,), (64, 64), (8, 16, 32, 32)], ids=str)

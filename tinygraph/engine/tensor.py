@@ -330,6 +330,15 @@ class Tensor(Operand):
         op = f", op={self.op}" if self.op else ""
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
 
+    def __str__(self) -> str:
+        """Show the numbers as an array's repr does; a message has room for `__repr__` only."""
+        name = f", name={self.name!r}" if self.name else ""
+        usual = self.dtype.hasobject or self.dtype in (np.dtype(float), np.dtype(complex))
+        dtype = "" if usual else f", dtype={self.dtype}"
+        end = f"{name}, shape={self.shape}{dtype})"
+        numbers = np.array2string(np.asarray(self._data), separator=", ", prefix="Tensor(")
+        return f"Tensor({numbers}{end}"
+
     # ------------------------------------------------------------------ differentiation
 
     def backward(self, dout: Any = None) -> None:
