@@ -976,3 +976,50 @@ def test_a_recorded_upstream_gradient_takes_the_dtype_of_the_output():
     x = Tensor(np.float32([1, 2]), name="x")
     (g,) = grad(x * 1.0, [x], Tensor([0.5, 0.25]), create_graph=True)
     assert g.dtype == np.float32
+
+
+# --- what is handed out says what to write ------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", ["+", "-", "*", "/", "//", "%", "**", "@"])
+@pytest.mark.parametrize("what", ["data", "grad"])
+def test_changing_an_array_in_place_says_what_to_write(what, sign):
+    w = Tensor([1.0, 2.0], name="w")
+    (w * w).backward([3.0, 4.0])
+    before = getattr(w, what).copy()
+    wanted = re.escape(f"instead of w.{what} {sign}= v write w.{what} = w.{what} {sign} v")
+    with pytest.raises(ValueError, match=wanted):
+        exec(f"w.{what} {sign}= np.ones(2)", {"w": w, "np": np})
+    assert same_bits(getattr(w, what), before)
+    advised = f"w.{what} = w.{what} {sign} v"
+    if sign != "@":
+        exec(advised, {"w": w, "v": np.full(2, 0.6)})
+        assert not same_bits(getattr(w, what), before)
+
+
+def test_assigning_an_entry_says_what_to_write():
+    w = Tensor([1.0, 2.0], name="w")
+    with pytest.raises(ValueError, match=r"a = w\.data\.copy\(\); a\[…\] = …; w\.data = a"):
+        w.data[0] = 5.0
+    space = {"w": w}
+    exec("a = w.data.copy(); a[0] = 5.0; w.data = a", space)
+    assert w.data.tolist() == [5.0, 2.0]
+    with pytest.raises(ValueError, match="is an array of a graph"):
+        w.data[:] += 1
+
+
+def test_what_is_handed_out_is_an_array_like_any_other():
+    x = np.random.default_rng(4).normal(size=(3, 2))
+    data = Tensor(x, name="x").data
+    assert isinstance(data, np.ndarray)
+    assert (repr(data), str(data)) == (repr(x), str(x))
+    plain = (data * 2, np.exp(data), data @ x.T, data.copy(), np.sum(data, axis=0), data > 0)
+    copies = (pickle.loads(pickle.dumps(data)), np.array(data), np.concatenate([data, data]))
+    for array in (*plain, *copies):
+        assert type(array) is np.ndarray
+    assert type(data.sum()) is np.float64
+    unlocked = copy.deepcopy(data)
+    unlocked -= 1
+    unlocked[0] = 7.0
+    assert same_bits(unlocked[1:], x[1:] - 1)
+    assert same_bits(data, x)

@@ -26,7 +26,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from tinygraph.engine import arrays
-from tinygraph.engine.arrays import held, locked
+from tinygraph.engine.arrays import Shown, held, locked
 from tinygraph.engine.autodiff import SCALARS, is_discrete, reachable, sweep
 from tinygraph.engine.functions import describe
 from tinygraph.engine.lengths import WEAK, measured, plain
@@ -206,7 +206,7 @@ class Tensor(Operand):
     def data(self) -> Any:
         """The value: a read-only array, or a NumPy scalar for shape ()."""
         data = self._data
-        return data.view() if type(data) is np.ndarray else data
+        return self._shown(data, "data") if type(data) is np.ndarray else data
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -229,7 +229,7 @@ class Tensor(Operand):
     def grad(self) -> Any:
         """The gradient that `backward` left here, of the shape and dtype of `data`, or None."""
         g = self._grad
-        return g.view() if type(g) is np.ndarray else g
+        return self._shown(g, "grad") if type(g) is np.ndarray else g
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -239,6 +239,11 @@ class Tensor(Operand):
             value = arrays.leaf(value, f"d{self.name or ''}", exact=self.dtype.hasobject)
             value = self._fitting(value, "grad")
         self._grad = value
+
+    def _shown(self, array: Any, what: str) -> Any:
+        shown = array.view().view(Shown)  # whose base is then not the object that this holds
+        shown.what = f"{self.name or 't'}.{what}"
+        return shown
 
     def _fitting(self, value: Any, what: str) -> Any:
         """Check an array that is to be data or grad of this, and give it this dtype."""
