@@ -140,7 +140,7 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 _frame: ContextVar[tuple[Scope, dict[Scope, int]]] = ContextVar("tinygraph.frame")
 
 
-def framed(call: Callable[P, R]) -> Callable[P, R]:
+def framed(call: Callable[P, R], *, enter: Callable[[Any], None]) -> Callable[P, R]:
     """Let the result of a method know which calls it came through, for pictures without `trace`.
 
     `trace` sees that for itself, and the variables as well; this is for ``draw(model(x))``.
@@ -149,6 +149,8 @@ def framed(call: Callable[P, R]) -> Callable[P, R]:
     ----------
     call : callable
         A method, whose call is named after the class of its object.
+    enter : callable
+        Is given the object first, where its call is not made by another such method.
 
     Returns
     -------
@@ -157,17 +159,24 @@ def framed(call: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(call)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        if isinstance(getattr(sys.gettrace(), "__self__", None), _Namer):  # `trace` sees it
-            return call(*args, **kwargs)
         outer, calls = _frame.get(((), {}))
+        tracer = sys.gettrace()
+        is_traced = isinstance(getattr(tracer, "__self__", None), _Namer)
+        if not outer:
+            if is_traced:
+                sys.settrace(None)  # what it does is no part of the graph
+            enter(args[0])
+            if is_traced:
+                sys.settrace(tracer)
         scope = _numbered((*outer, type(args[0]).__name__), calls)
         token = _frame.set((scope, calls))
         try:
             result = call(*args, **kwargs)
         finally:
             _frame.reset(token)
-        if isinstance(result, Tensor) and result.op and not hasattr(result, "origin"):
-            result.origin = Origin(scope, label=f"{type(args[0]).__name__}_out")
+        if not is_traced and isinstance(result, Tensor) and result.op:
+            if not hasattr(result, "origin"):
+                result.origin = Origin(scope, label=f"{type(args[0]).__name__}_out")
         return result
 
     return wrapped
