@@ -174,9 +174,9 @@ def framed(call: Callable[P, R], *, enter: Callable[[Any], None]) -> Callable[P,
             result = call(*args, **kwargs)
         finally:
             _frame.reset(token)
-        if not is_traced and isinstance(result, Tensor) and result.op:
-            if not hasattr(result, "origin"):
-                result.origin = Origin(scope, label=f"{type(args[0]).__name__}_out")
+        is_result = isinstance(result, Tensor) and result.op and not hasattr(result, "origin")
+        if is_result and not is_traced:
+            result.origin = Origin(scope, label=f"{type(args[0]).__name__}_out")
         return result
 
     return wrapped
