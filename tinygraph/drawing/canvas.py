@@ -235,7 +235,9 @@ class Canvas:
         if not gradients or total is None:
             return []
         lines = [f"{self.terms[total.node.index]} paths add up"]
-        if total.name and (node.role == "input" or total.name[1:] != node.name):
+        if total.name and (
+            node.role == "input" or total.name not in (f"d{node.name}", f"d{node.name}_grad")
+        ):
             lines = _broken(_short(self.rule(total), LONGEST_FORMULA), WIDEST_SUM) + lines
         return [_line(line, RED) for line in lines]
 

@@ -187,16 +187,15 @@ class Capture:
         taken = {s.name for s in self.forward if s.name is not None}
         wholes = {}
         for k, name in named.items():
-            whole = f"∂{name}" if f"d{name}" in taken else f"d{name}"
-            wholes[k] = free(whole, taken)
+            whole = f"d{name}"
+            wholes[k] = whole if whole not in taken else free(f"{whole}_grad", taken)
             taken.add(wholes[k])
-        labels, misread = {}, taken | {f"{sign}{name}" for sign in "d∂" for name in named.values()}
+        labels = {}
         for k, whole in wholes.items():
-            several = parts(whole, self.arrived[k], misread) if self.arrived[k] > 1 else []
+            several = parts(whole, self.arrived[k], taken) if self.arrived[k] > 1 else []
             total = free(f"{whole}_sum", taken) if k in seeded else whole
             labels[k] = [whole, total, *several]
             taken.update(labels[k])
-            misread.update(labels[k])
         return labels
 
     def freeze(self) -> Parts:

@@ -4,9 +4,9 @@ A variable that is assigned again is followed by a mark that looks neither like 
 part of a gradient: ``S``, ``S′``, ``S″``, and from the fourth value on its number, ``S⁽⁴⁾``. The
 parts of the gradient of ``x`` are ``dx1`` and ``dx2``; they are ``dx₁`` and ``dx₂`` where the name
 ends in a digit or a mark, or where something else is called ``dx1``. Where the user calls something
-``dx``, the gradient of ``x`` is ``∂x``. All numbers count from 1.
+``dx``, the gradient of ``x`` is ``dx_grad``. All numbers count from 1.
 
-In letters that Python takes, ``S″`` is ``S_3``, ``dx₂`` is ``dx_part2`` and ``∂x`` is ``grad_x``.
+In letters that Python takes, ``S″`` is ``S_3``, and ``dx₂`` is ``dx_part2``.
 """
 
 from __future__ import annotations
@@ -78,16 +78,15 @@ def parts(total: str, n: int, taken: Container[str]) -> list[str]:
 
 
 def in_letters(name: str) -> str:
-    """Write marks, parts and signs in letters, digits and underscores; leave the rest.
+    """Write marks and parts in letters, digits and underscores; leave the rest.
 
     Examples
     --------
-    >>> print(*map(in_letters, ("S", "S′", "S⁽⁴⁾", "dS′₁", "dx1", "∂x₂", "layers.0.weight")))
-    S S_2 S_4 dS_2_part1 dx1 grad_x_part2 layers.0.weight
+    >>> print(*map(in_letters, ("S", "S′", "S⁽⁴⁾", "dS′₁", "dx1", "dx₂", "layers.0.weight")))
+    S S_2 S_4 dS_2_part1 dx1 dx_part2 layers.0.weight
     """
     name, part = part_of(name)
     name, number = unmarked(name)
-    name = f"grad_{name[1:]}" if name.startswith("∂") else name
     return name + (f"_{number}" if number > 1 else "") + (f"_part{part}" if part else "")
 
 

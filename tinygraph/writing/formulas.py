@@ -293,7 +293,7 @@ def _names(graph: Graph, language: Formulary) -> dict[str, str]:
     names = _distinct({k: v for k, v in names.items() if k not in gradients}, language)
     for g in graph.gradients:
         of = str(g.of.name)
-        names[g.name] = language.gradient(g.name[0], names[of], g.name[len(of) + 1 :])
+        names[g.name] = language.gradient(names[of], g.name[len(of) + 1 :])
     return _distinct(names, language)
 
 

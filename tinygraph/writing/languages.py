@@ -140,8 +140,7 @@ class Formulary(Language):
     operator : callable
         How the name of an operation is written in a call.
     gradient : callable
-        How the gradient of a written variable is written, given the sign that stands in front, "d"
-        or "∂", and what its own name ends in.
+        How the gradient of a written variable is written, given also what its own name ends in.
     axes : callable
         How the axes are written that a sum runs along.
     ellipsis : str
@@ -160,7 +159,7 @@ class Formulary(Language):
     number: Callable[[str], str]
     exact_name: Callable[[str], str]
     operator: Callable[[str], str]
-    gradient: Callable[[str, str, str], str]
+    gradient: Callable[[str, str], str]
     axes: Callable[[Iterable[int]], str]
     ellipsis: str
     call: str
@@ -180,7 +179,7 @@ TEXT = Formulary(
     number=str,
     exact_name=str,
     operator=str,
-    gradient="{}{}{}".format,
+    gradient="d{}{}".format,
     axes=lambda axes: "".join("₀₁₂₃₄₅₆₇₈₉"[int(c)] for c in "".join(map(str, axes))),
     ellipsis="…",
     scaled_sum="1/{n} Σ{axes} {0:product}",

@@ -29,7 +29,6 @@ SIGNS = {c: c for c in map(chr, range(33, 127)) if c not in '"&`'}  # those math
 SIGNS |= {c: rf"\{c}" for c in "{}$%_"}
 SIGNS |= {"\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "#": r"\# ", " ": r"\ "}
 PRIMES = {2: "'", 3: "''"}
-SIGNS_OF_GRADIENTS = {"∂": r"\partial "}
 
 LETTER = rf"[A-Za-z{''.join(GREEK)}]|{'|'.join(GREEK.values())}"
 
@@ -103,26 +102,25 @@ def operator(name: str) -> str:
     return exact_name(name).replace(r"\mathrm", r"\operatorname", 1)
 
 
-def gradient(sign: str, of: str, part: str) -> str:
+def gradient(of: str, part: str) -> str:
     r"""Write the gradient of a written variable, or one part of it.
 
     A part whose number is lowered in the name has it in brackets, because an index has none.
 
     Examples
     --------
-    >>> print(gradient("d", r"\mu", ""), gradient("d", "x", "1"), gradient("∂", "h_{0}", "₂"))
-    d\mu dx_{1} \partial h_{0,(2)}
+    >>> print(gradient(r"\mu", ""), gradient("x", "1"), gradient("h_{0}", "₂"))
+    d\mu dx_{1} dh_{0,(2)}
     """
-    sign = SIGNS_OF_GRADIENTS.get(sign, sign)
     if not part:
-        return f"{sign}{of}"
+        return f"d{of}"
     _, number = part_of(f"{of}{part}")
     if number:
         part = f"({number})"
     elif not part.isdecimal():
         part = exact_name(part.strip("_"))
     indexed = re.fullmatch(r"([^{].*)_\{(.*)\}", of)
-    return f"{sign}{indexed[1]}_{{{indexed[2]},{part}}}" if indexed else f"{sign}{of}_{{{part}}}"
+    return f"d{indexed[1]}_{{{indexed[2]},{part}}}" if indexed else f"d{of}_{{{part}}}"
 
 
 def number(number: str) -> str:
