@@ -235,9 +235,7 @@ class Canvas:
         if not gradients or total is None:
             return []
         lines = [f"{self.terms[total.node.index]} paths add up"]
-        if total.name and (
-            node.role == "input" or total.name not in (f"d{node.name}", f"d{node.name}_grad")
-        ):
+        if total.name and (node.role == "input" or node.index in self.upstream):
             lines = _broken(_short(self.rule(total), LONGEST_FORMULA), WIDEST_SUM) + lines
         return [_line(line, RED) for line in lines]
 

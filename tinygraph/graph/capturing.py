@@ -269,7 +269,7 @@ class Capture:
     def values(self, made: Parts) -> Mapping[int, tuple[Any, Any]]:
         """Give data and gradient by the index of the frozen node, the backward pass evaluated."""
         held = {
-            self.places[self.of[tensor.index].index]: (tensor.data, tensor.grad)
+            self.places[self.of[tensor.index].index]: (_plainly(tensor.data), _plainly(tensor.grad))
             for tensor in self.tensors
         }
         known = {k: value for k, (value, _) in held.items()}
@@ -287,6 +287,10 @@ class Capture:
             backward = [n for n in made.nodes if n.role in ("upstream", "backward", "accumulate")]
             held |= {node.index: (locked(known[node.index]), None) for node in backward}
         return MappingProxyType(held)
+
+
+def _plainly(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, np.ndarray) else value
 
 
 def _one(dtype: np.dtype[Any]) -> Any:
