@@ -27,7 +27,16 @@ from tinygraph.engine.lengths import plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Vertex
 
-__all__ = ["SCALARS", "is_discrete", "itself", "reachable", "sweep", "unbroadcast"]
+__all__ = [
+    "DISCRETE",
+    "SCALARS",
+    "is_discrete",
+    "itself",
+    "leaves",
+    "reachable",
+    "sweep",
+    "unbroadcast",
+]
 
 SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
 """Types of which two numbers are alike in shape and dtype; what is missing costs only time."""
@@ -82,6 +91,19 @@ def reachable(outputs: Iterable[Any], enter: Callable[[Any], bool] | None = None
                     found[index] = x
                     stack.append(x)
     return [found[index] for index in sorted(found)]
+
+
+def leaves(outputs: Iterable[Any]) -> list[Any]:
+    """Give the leaves that `outputs` depend on and that a gradient can be taken for.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> w, x = Tensor(3.0, name="w"), Tensor(4.0, name="x")
+    >>> leaves([w * x])
+    [Tensor(w, 3.0, shape=(), dtype=float64), Tensor(x, 4.0, shape=(), dtype=float64)]
+    """
+    return [node for node in reachable(outputs) if node.op is None and not is_discrete(node)]
 
 
 def sweep(
@@ -163,7 +185,7 @@ def sweep(
         for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
             if rule is None or not isinstance(x, Operand):
                 continue
-            if type(operand) not in SCALARS and operand.dtype.kind in DISCRETE:
+            if type(operand) not in SCALARS and is_discrete(operand):
                 continue
             if visited is not None and x._index not in visited:
                 continue

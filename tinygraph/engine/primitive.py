@@ -65,6 +65,8 @@ class Tracer:
 
     __slots__ = ()
 
+    extent: Any  # the length of each axis, as an int
+
     def record(
         self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
     ) -> Any:

@@ -34,7 +34,17 @@ from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
 from tinygraph.engine.recording import Mode, current, entered
 
-__all__ = ["LEAF", "UNRECORDED", "Recorded", "Tensor", "grad", "made", "seen_now"]
+__all__ = [
+    "LEAF",
+    "UNRECORDED",
+    "Recorded",
+    "Tensor",
+    "discrete",
+    "drawn",
+    "grad",
+    "made",
+    "seen_now",
+]
 
 Recorded = tuple[Primitive | None, tuple[Any, ...], Mapping[str, Any]]
 
@@ -267,7 +277,7 @@ class Tensor(Operand):
         return shape
 
     @property
-    def extent(self) -> tuple[int, ...]:
+    def extent(self) -> tuple[int, ...]:  # type: ignore[override]
         """Length of each axis as an int, here and everywhere."""
         extent: tuple[int, ...] = self._data.shape
         return extent
@@ -500,6 +510,22 @@ def made(
     out._data, out._recorded, out._grad, out.name = data, recorded, grad, name
     out._index = out._version = _next_index()
     return out
+
+
+def discrete(array: Any, name: str | None = None) -> Tensor:
+    """Make a leaf of labels, indices or a mask, which keep their dtype and have no gradient.
+
+    Examples
+    --------
+    >>> discrete(np.array([2, 0, 1]), "labels")
+    Tensor(labels, shape=(3,), dtype=int64)
+    """
+    return made(Tensor, held(np.array(array)), LEAF, name)
+
+
+def drawn(array: Any) -> Any:
+    """Let what was drawn at random be an input of a traced graph, named after its variable."""
+    return discrete(array) if entered.get() and current().tracing else array
 
 
 def _obey(mode: Mode, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None:
