@@ -75,7 +75,7 @@ def test_a_number_that_equals_one_over_n_is_not_called_so():
         (lambda x: -1 / x.shape[0] * np.sum(x, axis=0), "(-1) / N · Σ x"),
         (lambda x: -(1 / x.shape[0]) * np.sum(x, axis=0), "−1/N · Σ x"),
         (lambda x: 0.5 / x.shape[0] * np.sum(x**2), "0.5 / N · Σ x²"),
-        (lambda x: x * (x.shape[0] ** 0.5), "N^0.5 · x"),
+        (lambda x: x * (x.shape[0] ** 0.5), "√N · x"),
         (lambda x: x * (x.shape[0] // 2), "3 · x"),
     ],
 )
@@ -103,7 +103,7 @@ def test_n_and_d_are_two_lengths_where_they_are_equal():
         N, D = x.shape
         return np.sum(x / D, axis=0) / N
 
-    assert formulas(rows, array(4, 4)) == ["1/N Σ x / 4"]
+    assert formulas(rows, array(4, 4)) == ["1/N Σ x / D"]
 
 
 def test_len_is_recognised_where_it_is_bound_to_a_name():
@@ -125,7 +125,7 @@ def test_len_is_recognised_where_it_is_bound_to_a_name():
 
     x = array(7, 3)
     assert formulas(one, x) == ["1/N Σ x"]
-    assert formulas(two, x) == ["1/N Σ 3 · x"]
+    assert formulas(two, x) == ["1/N Σ d · x"]
     assert formulas(unbound, x) == formulas(not_only, x) == ["(Σ x) / 7"]
 
 

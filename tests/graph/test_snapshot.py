@@ -198,8 +198,10 @@ def test_every_gradient_is_that_of_the_staged_derivation():
 def test_constants_are_exact_and_named():
     out, _ = traced()
     constants = [node for node in Graph.capture(out).nodes if node.role == "constant"]
-    assert [(node.name, node.value) for node in constants if node.name] == [("eps", Fraction(EPS))]
-    assert [node.value for node in constants] == [Fraction(1, 7), Fraction(1, 7), Fraction(EPS)]
+    assert [(node.name, node.value) for node in constants] == [
+        *[("1/N", Fraction(1, 7))] * 2,
+        ("eps", Fraction(EPS)),
+    ]
     assert all(node.dtype is None and node.shape == () for node in constants)
 
 

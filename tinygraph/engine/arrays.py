@@ -33,8 +33,10 @@ __all__ = [
     "locked",
     "numbers",
     "owner",
+    "printed",
     "relocked",
     "settled",
+    "shown",
 ]
 
 
@@ -153,6 +155,24 @@ class Shown(np.ndarray):
 
     def __reduce__(self) -> Any:
         return np.asarray(self).__reduce__()
+
+
+def shown(value: Any, what: str) -> Any:
+    """Give a view of an array, which is called so; a scalar as it is."""
+    if type(value) is not np.ndarray:
+        return value
+    view = value.view().view(Shown)  # whose base is then not the object that the graph holds
+    view.what = what
+    return view
+
+
+def printed(value: Any, name: str | None) -> str:
+    """Write the numbers of a tensor as an array's repr does, and the dtype where that would."""
+    numbers = np.array2string(np.asarray(value), separator=", ", prefix="Tensor(")
+    called = f", name={name!r}" if name else ""
+    usual = value.dtype.hasobject or value.dtype in (np.dtype(float), np.dtype(complex))
+    dtype = "" if usual else f", dtype={value.dtype}"
+    return f"Tensor({numbers}{called}, shape={value.shape}{dtype})"
 
 
 def _refusing(sign: str, name: str) -> Any:

@@ -26,7 +26,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from tinygraph.engine import arrays
-from tinygraph.engine.arrays import Shown, held, locked
+from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.autodiff import SCALARS, is_discrete, itself, reachable, sweep
 from tinygraph.engine.functions import describe
 from tinygraph.engine.lengths import WEAK, measured, plain
@@ -214,8 +214,7 @@ class Tensor(Operand):
     @property
     def data(self) -> Any:
         """The value: a read-only array, or a NumPy scalar for shape ()."""
-        data = self._data
-        return self._shown(data, "data") if type(data) is np.ndarray else data
+        return arrays.shown(self._data, f"{self.name or 't'}.data")
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -237,8 +236,7 @@ class Tensor(Operand):
     @property
     def grad(self) -> Any:
         """The gradient that `backward` left here, of the shape and dtype of `data`, or None."""
-        g = self._grad
-        return self._shown(g, "grad") if type(g) is np.ndarray else g
+        return arrays.shown(self._grad, f"{self.name or 't'}.grad")
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -248,11 +246,6 @@ class Tensor(Operand):
             value = arrays.leaf(value, f"d{self.name or ''}", exact=self.dtype.hasobject)
             value = self._fitting(value, "grad")
         self._grad = value
-
-    def _shown(self, array: Any, what: str) -> Any:
-        shown = array.view().view(Shown)  # whose base is then not the object that this holds
-        shown.what = f"{self.name or 't'}.{what}"
-        return shown
 
     def _fitting(self, value: Any, what: str) -> Any:
         """Check an array that is to be data or grad of this, and give it this dtype."""
@@ -345,13 +338,7 @@ class Tensor(Operand):
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
 
     def __str__(self) -> str:
-        """Show the numbers as an array's repr does; a message has room for `__repr__` only."""
-        name = f", name={self.name!r}" if self.name else ""
-        usual = self.dtype.hasobject or self.dtype in (np.dtype(float), np.dtype(complex))
-        dtype = "" if usual else f", dtype={self.dtype}"
-        end = f"{name}, shape={self.shape}{dtype})"
-        numbers = np.array2string(np.asarray(self._data), separator=", ", prefix="Tensor(")
-        return f"Tensor({numbers}{end}"
+        return arrays.printed(self._data, self.name)  # a message has room for `__repr__` only
 
     # ------------------------------------------------------------------ differentiation
 

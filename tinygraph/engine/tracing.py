@@ -22,7 +22,6 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import islice
 from numbers import Number
 from types import FrameType
@@ -31,6 +30,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from tinygraph.engine.autodiff import DISCRETE, is_discrete
+from tinygraph.engine.constants import Called, constants_among
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources, names_of_lengths
@@ -54,8 +54,8 @@ class Origin:
         The calls that led there, outermost first and without the traced function itself; a
         repeated call carries its number, as in ``("block", "norm #2")``.
     constants : dict
-        Names of the local variables that were operands, by the tensor's or an unnamed
-        ancestor's index and the position of the operand.
+        What operands that are numbers are called, by the tensor's or an unnamed ancestor's index
+        and the position of the operand.
     sources : Sources or None
         The numbers that stand in the code that was traced.
     label : str or None
@@ -63,7 +63,7 @@ class Origin:
     """
 
     scope: Scope = ()
-    constants: dict[tuple[int, int], str] = field(default_factory=dict)
+    constants: dict[tuple[int, int], Called] = field(default_factory=dict)
     sources: Sources | None = None
     label: str | None = None
 
@@ -176,8 +176,9 @@ def framed(call: Callable[P, R], *, enter: Callable[[Any], None]) -> Callable[P,
             result = call(*args, **kwargs)
         finally:
             _frame.reset(token)
-        is_result = isinstance(result, Tensor) and result.op and not hasattr(result, "origin")
-        if is_result and not is_traced:
+        if is_traced or not isinstance(result, Tensor) or hasattr(result, "origin"):
+            return result
+        if result.op is not None:
             result.origin = Origin(scope, label=f"{type(args[0]).__name__}_out")
         return result
 
@@ -310,7 +311,7 @@ class _Namer:
         label = f"{scope[-1].partition(' #')[0]}_out" if scope else None
         for number, one in _results(result):
             if type(one) is Tensor and one.op and one.name is None and not hasattr(one, "origin"):
-                constants = _constants_among(one, frame.f_locals)
+                constants = constants_among(one, frame.f_code, frame.f_locals)
                 one.origin = Origin(scope, constants, self.sources, label and f"{label}{number}")
 
     def _name_locals(
@@ -322,7 +323,8 @@ class _Namer:
                 continue
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
                 place = computed_in or frame
-                constants = _constants_among(tensor, place.f_locals if computed_in else variables)
+                held = place.f_locals if computed_in else variables
+                constants = constants_among(tensor, place.f_code, held)
                 scope = self.scopes.get(place, ())
                 _give_name(tensor, label, Origin(scope, constants, self.sources))
         for name, of in names_of_lengths(frame.f_code).items():
@@ -366,33 +368,3 @@ def _label(frame: FrameType) -> str:
     """Name a call: by its function, or by the class whose method it is."""
     owner = frame.f_locals.get("self")
     return frame.f_code.co_name if owner is None else type(owner).__name__
-
-
-def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], str]:
-    """Find operands of `tensor`, and of the unnamed nodes that feed it, that are variables.
-
-    A float or a fraction is known by identity, an array, which is copied when it is recorded, by
-    its value; and only where one variable alone has it. Small ints are shared by all of Python and
-    never named.
-    """
-    names: dict[tuple[int, int], str] = {}
-    stack, seen = [tensor], {tensor.index}
-    while stack:
-        node = stack.pop()
-        for position, x in enumerate(node.inputs):
-            if type(x) is Tensor:
-                is_open = x.name is None and not hasattr(x, "origin")
-                if is_open and x.index not in seen:
-                    seen.add(x.index)
-                    stack.append(x)
-            elif type(x) in (float, Fraction, np.ndarray):
-                held = [k for k, v in variables.items() if _is_variable(x, v) and k[0] != "."]
-                if len(held) == 1:
-                    names[node.index, position] = held[0]
-    return names
-
-
-def _is_variable(x: Any, value: Any) -> bool:
-    if type(x) is not np.ndarray or type(value) is not np.ndarray:
-        return x is value
-    return x.shape == value.shape and x.dtype == value.dtype and np.array_equal(x, value)

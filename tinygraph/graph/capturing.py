@@ -20,6 +20,7 @@ import numpy as np
 
 from tinygraph.engine.arrays import locked
 from tinygraph.engine.autodiff import itself, reachable, sweep
+from tinygraph.engine.constants import Called, text_of
 from tinygraph.engine.lengths import Formula, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS
@@ -198,14 +199,21 @@ class Capture:
             taken.update(labels[k])
         return labels
 
+    def _names_of_constants(self) -> Mapping[tuple[int, int], Called]:
+        """Give what constants are called: by node and position, and by step and identity.
+
+        A rule that takes a constant of its step takes the very object.
+        """
+        names: dict[tuple[int, int], Called] = {}
+        for s in self.forward:
+            for (tensor, position), name in (s.origin.constants if s.origin else {}).items():
+                of = self.of[tensor]
+                names[of.index, position] = names[s.step or 0, id(of.inputs[position])] = name
+        return names
+
     def freeze(self) -> Parts:
         """Make everything immutable."""
-        names = {
-            (self.of[tensor].index, position): name
-            for s in self.forward
-            if s.origin is not None
-            for (tensor, position), name in s.origin.constants.items()
-        }
+        names = self._names_of_constants()
         scopes = scopes_of(self.forward)
         needed = {s.index for s in reachable([*self.outputs, *(a.g for a in self.contributions)])}
         nodes: list[Node] = []
@@ -223,7 +231,7 @@ class Capture:
                 if isinstance(x, Symbol):
                     inputs.append(frozen[x.index])
                 else:
-                    name = names.get((s.index, position))
+                    name = names.get((s.index, position)) or names.get((step, id(x)))
                     origin = origins.of_constant(x, is_rules)
                     inputs.append(_constant(nodes, plain(x), name, step, origin))
                     nodes.append(inputs[-1])
@@ -301,7 +309,7 @@ def _one(dtype: np.dtype[Any]) -> Any:
 # --------------------------------------------------------------------------- constants
 
 
-def _constant(nodes: Sequence[Node], x: Any, name: str | None, step: int, origin: Any) -> Node:
+def _constant(nodes: Sequence[Node], x: Any, called: Called | None, step: int, origin: Any) -> Node:
     """Make a node of a constant; numbers that are fractions are kept exactly."""
     dtype, value = getattr(x, "dtype", None), x
     if isinstance(x, Fraction):
@@ -310,10 +318,11 @@ def _constant(nodes: Sequence[Node], x: Any, name: str | None, step: int, origin
         value = Fraction(x)
     elif isinstance(x, float | np.floating) and np.isfinite(x) and x != 0:  # −0 has a sign
         value = x if isinstance(x, np.floating) else Fraction(x)
-    shape = np.shape(x)
-    node = Node(
-        len(nodes), None, (), NOTHING, shape, dtype, name, step, "constant", value, (), origin
-    )
+    written = called if isinstance(called, Formula) else None
+    name = text_of(called) if isinstance(called, Formula) else called
+    rest: dict[str, Any] = {"value": value, "origin": origin, "written": written}
+    nothing = len(nodes), None, (), NOTHING
+    node = Node(*nothing, np.shape(x), dtype, name, step, "constant", **rest)
     if isinstance(origin, Formula):
         exact = exactly(origin, lambda k, axis: nodes[k].shape[axis])
         rounded = replace(node, value=exact)
