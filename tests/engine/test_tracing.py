@@ -1,5 +1,6 @@
 """Tracing: every node gets the name that the user's own code gives it."""
 
+import copy
 import functools
 import gc
 import sys
@@ -751,3 +752,103 @@ def test_what_is_no_number_is_none_of_our_business():
     assert trace(lambda n, x: (n, x))(2, np.array([1.0]))[1].name == "x"
     w = Tensor(2.0, name="w")
     assert trace(lambda k: w * k)(3).op is not None
+
+
+# --- what is returned ---------------------------------------------------------------------------
+
+
+def steps(out):
+    return [(s.name, s.result.scope) for s in Graph.capture(out).steps]
+
+
+def test_a_returned_value_is_a_step_of_its_call():
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    def gates(x, w):
+        i = sigmoid(x @ w)
+        return i * sigmoid(2.5 * i)
+
+    out = trace(gates)(X, W)
+    assert steps(out) == [
+        *[("z", ()), ("i", ("sigmoid",)), ("z′", ()), ("sigmoid_out", ("sigmoid #2",))],
+        ("out", ()),
+    ]
+    assert same_bits(out.data, gates(X, W))
+
+
+def test_several_returned_values_are_numbered():
+    def pair(x):
+        return x * 2.5, np.exp(x)
+
+    def f(x):
+        return pair(x)[0] * pair(x)[1]
+
+    out = trace(f)(X)
+    assert steps(out) == [("pair_out1", ("pair",)), ("pair_out2", ("pair #2",)), ("out", ())]
+
+
+def test_what_is_only_passed_on_belongs_to_the_innermost_call():
+    def inner(x):
+        return np.tanh(x)
+
+    def outer(x):
+        return inner(x)
+
+    def f(x):
+        y = outer(x)
+        return y * outer(x)
+
+    first, second = ("outer", "inner"), ("outer #2", "inner")
+    assert steps(trace(f)(X)) == [("y", first), ("inner_out", second), ("out", ())]
+
+
+def test_a_generator_and_a_lambda_return_no_step():
+    def rows(x):
+        for row in x:
+            yield row * 2.5
+
+    def f(x):
+        total = sum((lambda v: v + 1)(row) for row in rows(x))
+        return total
+
+    found = steps(trace(f)(X))
+    assert {name[0] for name, _ in found} == {"r", "v", "t"}  # row, v and total, and versions
+    assert not any("_out" in name for name, _ in found)
+    assert {scope for _, scope in found} == {()}
+
+
+def test_tensors_that_an_object_holds_are_called_after_its_attributes():
+    class Net:
+        def __init__(self):
+            self.w = Tensor(W)
+            self.named = Tensor(W[0], name="bias")
+
+        def run(self, x):
+            return x @ self.w + self.named
+
+    net = Net()
+    assert graph_names(trace(net.run)(X)) == ["w", "bias", "x", None, "out"]
+    assert net.named.name == "bias"
+
+
+def test_constants_of_a_returned_value_are_named_in_the_call():
+    def scaled(x):
+        factor = 0.3
+        return x * factor
+
+    def f(x):
+        y = scaled(x)
+        return y
+
+    constants = [n.name for n in Graph.capture(trace(f)(X)).nodes if n.role == "constant"]
+    assert constants == ["factor"]
+
+
+def test_origins_survive_a_copy():
+    def callee(z):
+        return z * 0.125
+
+    out = trace(lambda x: callee(x) + callee(x))(X)
+    twin = copy.deepcopy(out)
+    assert steps(twin) == steps(out)

@@ -280,6 +280,7 @@ class _Namer:
             caller = self._caller(frame)
             self.sources.meet(frame, is_outermost=not self.scopes)
             self.scopes[frame] = self._scope_of(frame, caller) if self.scopes else ()
+            self._name_attributes(frame.f_locals.get("self"))
         self._name_locals(frame, computed_in=caller)  # arguments are the caller's work
         return self.line
 
@@ -302,6 +303,12 @@ class _Namer:
         if frame.f_code.co_name.startswith("<"):  # a comprehension or a lambda: no call by name
             return outer
         return _numbered((*outer, _label(frame)), self.calls)
+
+    def _name_attributes(self, owner: Any) -> None:
+        """Name the unnamed leaves that an object holds after its attributes."""
+        for name, value in getattr(owner, "__dict__", {}).items():
+            if type(value) is Tensor and value.op is None and value.name is None:
+                value.name = name
 
     def _note_results(self, frame: FrameType, result: Any) -> None:
         """Let what a call returns without a name be a step of it, whoever names it later."""

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import count
 
-from tinygraph.graph.marks import free, versions
+from tinygraph.graph.marks import versions
 from tinygraph.graph.nodes import Node, Step
 from tinygraph.graph.symbols import Symbol
 
@@ -26,10 +26,10 @@ def name_all(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
     given = {s.name for s in symbols if s.name is not None}
     for group, base in ((outputs, "out"), (leaves, "x"), (shared, "t")):
         unnamed = [s for s in dict.fromkeys(group) if s.name is None]
-        is_only = len(unnamed) == 1 and base != "t"
+        is_only = len(unnamed) == 1 and base != "t" and base not in given
         numbered = (name for k in count(1) if (name := f"{base}{k}") not in given)
         for symbol in unnamed:
-            symbol.name = free(base, given) if is_only else next(numbered)
+            symbol.name = base if is_only else next(numbered)
             given.add(symbol.name)
 
     bearers: dict[str, list[Symbol]] = defaultdict(list)
