@@ -815,7 +815,7 @@ def test_a_generator_and_a_lambda_return_no_step():
     found = steps(trace(f)(X))
     assert {name[0] for name, _ in found} == {"r", "v", "t"}  # row, v and total, and versions
     assert not any("_out" in name for name, _ in found)
-    assert {scope for _, scope in found} == {()}
+    assert {scope for _, scope in found} == {(), ("rows",)}
 
 
 def test_tensors_that_an_object_holds_are_called_after_its_attributes():
