@@ -26,14 +26,14 @@ def joint(*outs):
     return Graph.capture(list(outs), wrt=[t for t in reachable(outs) if t.op is None])
 
 
-def formula(out, language=TEXT):
+def formula(out, language=TEXT, *, literal=False):
     graph = Graph.capture(out)
-    return Notation(graph, language).formula(graph.outputs[0])
+    return Notation(graph, language, literal=literal).formula(graph.outputs[0])
 
 
-def gradients(out, language=TEXT):
+def gradients(out, language=TEXT, *, literal=False):
     graph = joint(out)
-    notation = Notation(graph, language)
+    notation = Notation(graph, language, literal=literal)
     return {g.name: notation.gradient(g) for g in graph.gradients}
 
 
@@ -105,7 +105,7 @@ def test_the_sum_of_everything_needs_no_axes():
 
 def test_a_mean_and_the_rule_of_a_mean():
     x = tensor("x", 5)
-    assert formula(np.mean(x * x)) == "1/N Σ x · x"
+    assert formula(np.mean(x * x)) == "1/N Σ x²"
     assert gradients(np.mean(x)) == {"dout": "dout", "dx": "spread(dout / N)"}
     assert gradients(x - np.mean(x))["dx2"] == "spread(−1/N Σ dout)"
 
@@ -176,14 +176,15 @@ def test_shapes_are_written_as_python_does():
         (lambda x, y: np.exp(-x), "exp(−x)", "e^{-x}"),
         (lambda x, y: abs(x) + np.log(y), "abs(x) + log(y)", None),
         (lambda x, y: x**y, "x^y", "x^{y}"),
-        (lambda x, y: x * 2.5, "2.5 · x", "2.5 \\cdot x"),
+        (lambda x, y: x * 2.5, "x · 2.5", "x \\cdot 2.5"),
         (lambda x, y: x - 1e-5, "x − 1e-05", "x - 10^{-5}"),
-        (lambda x, y: x * -3, "(-3) · x", "\\left(-3\\right) \\cdot x"),
+        (lambda x, y: x * -3, "x · (-3)", "x \\cdot \\left(-3\\right)"),
+        (lambda x, y: -3 * x, "-3 · x", "-3 \\cdot x"),
         (lambda x, y: np.maximum(x, y), "maximum(x, y)", "\\max\\left(x, y\\right)"),
         (lambda x, y: np.maximum(x, 0), "relu(x)", "\\operatorname{relu}\\left(x\\right)"),
         (lambda x, y: x @ y.T, "x @ yᵀ", "x \\, y^{\\top}"),
         (lambda x, y: (x * y) @ y.T, "(x · y) @ yᵀ", None),
-        (lambda x, y: (x @ y.T) * 2, "2 · (x @ yᵀ)", None),
+        (lambda x, y: (x @ y.T) * 2, "(x @ yᵀ) · 2", None),
         (lambda x, y: x @ y.T + 1, "x @ yᵀ + 1", "x \\, y^{\\top} + 1"),
         (lambda x, y: x[1:, None], "x[1:, None]", None),
         (lambda x, y: x[..., ::2], "x[…, ::2]", "x[\\ldots, ::2]"),
@@ -195,17 +196,18 @@ def test_shapes_are_written_as_python_does():
         (lambda x, y: -np.sum(x), "−Σ x", "-\\sum x"),
         (lambda x, y: np.concatenate([x, y]), "concatenate(x, y)", None),
         (lambda x, y: x.astype(np.float32), "float32(x)", None),
-        (lambda x, y: x * np.ones((2, 2)) * 1, "1 · array(2, 2) · x", None),
+        (lambda x, y: x * np.ones((2, 2)) * 1, "x · array(2, 2) · 1", None),
         (lambda x, y: x.reshape(4), "reshape(x)", None),
         (lambda x, y: np.where(x.data > 0, x, y), "where(array(2, 2), x, y)", None),
     ],
 )
-def test_formulas(f, text, latex):
+def test_literal_formulas(f, text, latex):
+    """Of every operation, as it runs."""
     x, y = tensor("x", 2, 2), tensor("y", 2, 2)
     out = f(x, y)
-    assert formula(out) == text
+    assert formula(out, literal=True) == text
     if latex is not None:
-        assert formula(out, LATEX) == latex
+        assert formula(out, LATEX, literal=True) == latex
 
 
 OPERATIONS = [

@@ -12,20 +12,26 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.formulas import Notation, number_text, shape_text
-from tinygraph.writing.languages import LATEX, TEXT, Formulary
+from tinygraph.writing.languages import LATEX, TEXT
+from tinygraph.writing.lines import Line, passes
 from tinygraph.writing.numpy_module import emit
 from tinygraph.writing.tables import printable, table
 
-__all__ = ["derive", "named_constants"]
+__all__ = ["derive"]
 
 
-def derive(out: Any, *, format: str = "text", wrt: Sequence[Any] | None = None) -> str:
+def derive(
+    out: Any,
+    *,
+    format: str = "text",
+    wrt: Sequence[Any] | None = None,
+    literal: bool = False,
+) -> str:
     """Write the forward and the backward pass out.
 
     Parameters
@@ -86,7 +92,7 @@ def derive(out: Any, *, format: str = "text", wrt: Sequence[Any] | None = None) 
     if format not in FORMATS:
         raise ValueError(f"derive: format is {format!r}, but must be one of {', '.join(FORMATS)}")
     variables = sys._getframe(1).f_locals  # of the caller, whose names the reader knows
-    return FORMATS[format](*_snapshot(out, wrt, variables))
+    return FORMATS[format](*_snapshot(out, wrt, variables), literal)
 
 
 def _snapshot(
@@ -116,125 +122,71 @@ def _ends(graph: Graph) -> list[Node] | None:
     return sorted(ends, key=lambda node: node.index)
 
 
-# --------------------------------------------------------------------------- rows
-
-
-class _Row(NamedTuple):
-    """One line of the derivation; what is given has no formula."""
-
-    step: str
-    name: str
-    formula: str
-    shape: str
-
-
-class _Pass(NamedTuple):
-    """One direction: what is given, and what is computed from it."""
-
-    title: str
-    given: list[tuple[str, str]]
-    symbols: list[tuple[str, str]]
-    rows: list[_Row]
-
-
-def _passes(graph: Graph, language: Formulary) -> list[_Pass]:
-    notation = Notation(graph, language)
-    rows = [
-        _Row(str(s.number), notation.name(s.name), notation.formula(s.result), _shape(s.result))
-        for s in graph.steps
-    ]
-    given = _given(graph, "input", notation)
-    passes = [_Pass("forward", given, _symbols(graph, notation), rows)]
-    if graph.all_gradients:
-        rows = [
-            _Row(
-                str(g.step),
-                notation.name(g.name),
-                "" if g.kind == "upstream" else notation.gradient(g),
-                _shape(g.node),
-            )
-            for g in graph.gradients
-        ]
-        passes.append(_Pass("backward", _given(graph, "upstream", notation), [], rows))
-    return passes
-
-
-def _shape(node: Node) -> str:
-    return shape_text(node.shape)
-
-
-def _given(graph: Graph, role: str, notation: Notation) -> list[tuple[str, str]]:
-    return [(notation.name(str(n.name)), _shape(n)) for n in graph.inputs if n.role == role]
-
-
-def _symbols(graph: Graph, notation: Notation) -> list[tuple[str, str]]:
-    """Give N and the constants that formulas mention, with their values, and the kinds of sums."""
-    symbols = {"N": str(notation.batch)} if notation.batch else {}
-    return list((symbols | named_constants(graph, notation) | notation.sums()).items())
-
-
-def named_constants(graph: Graph, notation: Notation) -> dict[str, str]:
-    """Give the constants that formulas mention by name, with all values that the name has."""
-    values: dict[str, list[str]] = {}
-    for node in graph.nodes:
-        if node.role == "constant" and node.name and not node.shape:
-            name = notation.name(node.name)
-            number = notation.language.number(number_text(node.value))
-            if notation.reference(node) == name and number not in values.setdefault(name, []):
-                values[name].append(number)
-    return {name: ", ".join(numbers) for name, numbers in values.items()}
-
-
 # --------------------------------------------------------------------------- formats
 
-HEAD = _Row("step", "name", "formula", "shape")
+HEAD = "step", "name", "formula", "shape"
 GIVEN = r"\mathrm{given}"
 WIDTH = 100
 
 
-def _text(graph: Graph, wanted: Any) -> str:
-    passes = _passes(graph, TEXT)
-    rows = (row._replace(formula=row.formula or "given") for one in passes for row in one.rows)
-    head, rule, *written = table(HEAD, rows, right=[0])
-    lines = iter(written)
+def _text(graph: Graph, wanted: Any, literal: bool) -> str:
+    both = passes(graph, TEXT, literal=literal)
+    cells = [_cells(line) for one in both for line in one.lines]
+    head, rule, *written = table(HEAD, cells, right=[0])
+    rest = iter(written)
     blocks = []
-    for one in passes:
+    for one in both:
         given = ", ".join(" ".join(pair) for pair in one.given)
         symbols = ", ".join(" = ".join(pair) for pair in one.symbols)
-        title = printable(f"{one.title}: {'; '.join(filter(None, [given, symbols]))}")
-        blocks.append(textwrap.fill(title, WIDTH, subsequent_indent="    "))
-        blocks.append("\n".join([head, rule, *islice(lines, len(one.rows))]))
+        title = f"{one.title}: {'; '.join(filter(None, [given, symbols]))}"
+        blocks.append(_filled(title))
+        blocks.append("\n".join([head, rule, *islice(rest, len(one.lines))]))
+        blocks += map(_filled, one.notes)
     return "\n\n".join(blocks)
 
 
-def _markdown(graph: Graph, wanted: Any) -> str:
+def _cells(line: Line) -> tuple[str, ...]:
+    return str(line.step), line.name, line.formula or "given", line.shape
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(printable(text), WIDTH, subsequent_indent="    ")
+
+
+def _markdown(graph: Graph, wanted: Any, literal: bool) -> str:
     blocks = []
-    for one in _passes(graph, TEXT):
+    for one in passes(graph, TEXT, literal=literal):
         given = [f"{_code(name)} {shape}" for name, shape in one.given]
         given += [_code(f"{name} = {value}") for name, value in one.symbols]
         lines = ["| step | name | formula | shape |", "|---:|:---|:---|:---|"]
-        for row in one.rows:
-            formula = _code(row.formula) if row.formula else "given"
-            lines.append(f"| {row.step} | {_code(row.name)} | {formula} | {row.shape} |")
+        for line in one.lines:
+            formula = _code(line.formula) if line.formula else "given"
+            lines.append(f"| {line.step} | {_code(line.name)} | {formula} | {line.shape} |")
         blocks += [f"## {one.title.capitalize()}", f"Given {', '.join(given)}.", "\n".join(lines)]
+        blocks += one.notes
     return "\n\n".join(blocks)
 
 
-def _latex(graph: Graph, wanted: Any) -> str:
+def _latex(graph: Graph, wanted: Any, literal: bool) -> str:
     blocks = []
-    for one in _passes(graph, LATEX):
-        lines = [rf"{row.step} &\quad& {row.name} &= {row.formula or GIVEN}" for row in one.rows]
+    for one in passes(graph, LATEX, literal=literal):
+        lines = [rf"{x.step} &\quad& {x.name} &= {x.formula or GIVEN}" for x in one.lines]
         lines += [rf"&\quad& {name} &= {value}" for name, value in one.symbols]
         body = " \\\\\n".join(lines)
         blocks.append(f"% {one.title}\n\\[\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n\\]")
+        blocks += one.notes
     return "\n\n".join(blocks)
 
 
-FORMATS: dict[str, Callable[[Graph, list[Node] | None], str]] = {
+def _python(graph: Graph, wanted: Sequence[Node] | None, literal: bool) -> str:
+    return emit(graph, wanted)
+
+
+FORMATS: dict[str, Callable[[Graph, list[Node] | None, bool], str]] = {
     "text": _text,
     "markdown": _markdown,
     "latex": _latex,
-    "python": emit,
+    "python": _python,
 }
 
 

@@ -8,6 +8,7 @@ are written out inside their consumer.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,7 @@ from tinygraph.engine.primitive import TABLE
 from tinygraph.graph.nodes import Gradient, Node, length_of_sum
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.languages import TEXT, Form, Formulary, Printer, Written, form
+from tinygraph.writing.rewriting import PLAIN_SIGMOID, SIGMOID, Rewriter
 
 __all__ = ["Notation", "number_text", "shape_text"]
 
@@ -30,7 +32,10 @@ class Notation(Printer):
     ----------
     graph : Graph
     language : Formulary
-        `languages.TEXT` or `languages.LATEX`.
+        `languages.TEXT`, `languages.LATEX` or `languages.MATHML`.
+    literal : bool, optional
+        Whether to write what runs, operation by operation; by default it is rewritten for the eye,
+        see `rewriting`.
 
     Examples
     --------
@@ -38,13 +43,20 @@ class Notation(Printer):
     >>> x = Tensor([1.0, 3.0], name="x")
     >>> graph = Graph.capture((x - x.mean()) / (x * x).sum().sqrt())
     >>> Notation(graph).formula(graph.outputs[0])
+    '(x − 1/N Σ x) / √(Σ x²)'
+    >>> Notation(graph, literal=True).formula(graph.outputs[0])
     '(x − 1/N Σ x) / √(Σ x · x)'
     """
 
     language: Formulary
 
-    def __init__(self, graph: Graph, language: Formulary = TEXT) -> None:
+    def __init__(self, graph: Graph, language: Formulary = TEXT, *, literal: bool = False) -> None:
         super().__init__(language)
+        self.literal = literal
+        is_taken = any(node.name in ("σ", "sigma") for node in graph.nodes)
+        sigmoid = PLAIN_SIGMOID if is_taken else SIGMOID
+        self._rewriter = Rewriter(graph, self._is_length, self._is_mean, sigmoid)
+        self._signs: dict[str, str] = {}
         self.batch = batch_size(graph)
         self._names = _names(graph, language)
         self._reciprocals = _reciprocals(graph)
@@ -53,7 +65,9 @@ class Notation(Printer):
             for n in graph.nodes
             if _is(n, "div") and _is_count(*n.inputs[::-1])
         }  # where a rule divides by what the mean of its step divides by
-        self._sums = [n for n in graph.nodes if _is(n, "sum")]
+        self._divisors = {
+            n.inputs[1].index for n in graph.nodes if _is(n, "div") and _is_count(*n.inputs[::-1])
+        }
         kinds = {_axes(n) for n in graph.nodes if _reduces(n)}
         self._mixed = len(kinds) > 1 or not kinds <= {None, (0,)}
         self._alias: dict[int, str] = {}
@@ -81,9 +95,7 @@ class Notation(Printer):
         the gradient that it is.
         """
         if gradient.kind == "sum":
-            parts = [self.name(part) for part in self._parts_of[gradient.of.index]]
-            text = " + ".join(parts)
-            return text if len(text) <= LONGEST else self._shortened(parts)
+            return self.sum_of([self.name(part) for part in self._parts_of[gradient.of.index]])
         arriving = self._arriving.get(gradient.step)
         if gradient.kind == "upstream" or arriving is None:
             return self.name(gradient.name)
@@ -91,32 +103,54 @@ class Notation(Printer):
             return self.name(arriving.name)
         return self._formula(gradient.node, {arriving.node.index: arriving.name})
 
-    def _shortened(self, terms: list[str]) -> str:
-        return f"{terms[0]} + {self.language.ellipsis} + {terms[-1]}"
+    def twice(self, gradient: Gradient) -> str:
+        """Write 2 · a part, where both operands of a product are one: a · a is a²."""
+        whole = self._arriving.get(gradient.step)
+        alias = {whole.node.index: whole.name} if whole else {}
+        return self._formula(self._rewriter.doubled(gradient.node), alias)
+
+    def sum_of(self, names: Sequence[str]) -> str:
+        """Write a sum of written names."""
+        text = self.language.plus.join(names)
+        if self.language.length(text) <= LONGEST:
+            return text
+        return self.language.plus.join([names[0], self.language.ellipsis, names[-1]])
+
+    def say(self, name: str, alias: str) -> None:
+        """Write one name as another one from now on."""
+        self._names[name] = self.name(alias)
+        self._inlined.clear()
 
     def _formula(self, node: Node, alias: dict[int, str]) -> str:
         if alias != self._alias:
             self._alias = alias
             self._inlined.clear()  # what was written under another alias
-        return self._expression(node).text
+            self._rewriter.forget(self._is_referred_to)
+        shown = node if self.literal else self._rewriter.rewritten(node)
+        if shown is not node and self._is_referred_to(shown):
+            return self.reference(shown)
+        return self._expression(shown).text
 
     def reference(self, node: Node) -> str:
         """Write `node` as an operand: its name, its number, or the whole expression."""
         return self.operand(node, node).text
+
+    def mention(self, node: Node) -> str:
+        """Write the name of a node, or how it is computed."""
+        return self.name(node.name) if node.name else self.formula(node)
+
+    def inline(self, written: str) -> str:
+        """Write what is written in the middle of a sentence."""
+        return self.language.inline.format(written)
 
     def axes(self, node: Node) -> str:
         """Write the axes of a sum or maximum, unless all are of the batch, or of everything."""
         axes = _axes(node)
         return self.language.axes(axes) if self._mixed and axes is not None else ""
 
-    def sums(self) -> dict[str, str]:
-        """Give the signs of sums that name their axes, with what they mean."""
-        sign, means = self.language.sum_along, self.language.sum_along_means
-        return {
-            sign.format(self.axes(node)): means.format(shape_text(node.params["axis"]).strip("(,)"))
-            for node in self._sums
-            if self.axes(node)
-        }
+    def signs(self) -> dict[str, str]:
+        """Give the signs that need a word, of all that has been written, and what they mean."""
+        return dict(sorted(self._signs.items()))
 
     # ------------------------------------------------------------------ expressions
 
@@ -125,71 +159,81 @@ class Notation(Printer):
         for one in self.expression(node):
             if one.index not in self._inlined:
                 written = self._compose(one)
-                if len(written.text) > LONGEST:
+                if self.language.length(written.text) > LONGEST:
                     written = Written(self.language.ellipsis, "call")
                 self._inlined[one.index] = written
+                self._explain(one)
         return self._inlined[node.index]
+
+    def _explain(self, node: Node) -> None:
+        """Keep what has to be said of a sign."""
+        say, axes = self.language, self.axes(node) if _is(node, "sum") else ""
+        if axes:
+            along = ", ".join(map(str, node.params["axis"]))
+            self._signs[say.sum_along.format(axes)] = say.sum_along_means.format(along)
+        if node.op is SIGMOID:
+            self._signs[say.sigmoid] = say.sigmoid_means
 
     def _compose(self, node: Node) -> Written:
         op, inputs = node.op, node.inputs
         if op is None:
             return self.operand(node, node)
-        scaled = self._scaled_sum(node)
-        if scaled is not None or op.name == "sum":
-            return self._sum(*(scaled or (node, "", "{}")))
-        if op.name == "mul" and inputs[1].role == "constant" and inputs[0].role != "constant":
-            inputs = inputs[::-1]
-        if op.name == "mul" and _is_product_with(*inputs):  # a · b · b is a · b²
-            return self._times_square(node, inputs[0].inputs[0], inputs[1])
+        mean = self._mean(node)
+        if mean is not None:
+            return self._scaled_sum(*mean)
         how, binds = self.language.written(op, node)
         if how.need(len(inputs) - 1) == "sigma" and self.operand(inputs[-1], node).binds == "sigma":
             binds = min(binds, "sigma", key=self.language.levels.index)  # Σ swallows what follows
-        return Written(self.fill(how, node, inputs), binds)
+        return Written(self.fill(how, node, inputs), binds, self._is_signed(how, node))
 
     def bracketed(self, node: Node, consumer: Node, need: str, position: int = 0) -> str:
         """Write an operand; no sign follows an operator: a − (−b)."""
-        text = super().bracketed(node, consumer, need, position)
-        if need and position and text.startswith(("-", "−")):
-            return self.language.brackets.format(text)
-        return text
+        written = self.operand(node, consumer)
+        if need and position and written.signed:
+            return self.language.brackets.format(written.text)
+        return self.language.bracketed(written, need)
 
-    def _form(self, name: str) -> Form:
-        return self.language.written(TABLE[name], None)[0]
+    def _is_signed(self, how: Form, node: Node) -> bool:
+        """Whether an expression begins with a minus."""
+        literal, field, need = how.parts[0]
+        if literal or not isinstance(field, int):
+            return literal.startswith(self.language.minus)
+        first = self.operand(node.inputs[field], node)
+        return first.signed and self.language.bracketed(first, need) == first.text
 
-    def _times_square(self, node: Node, a: Node, b: Node) -> Written:
-        square = self.fill(self._form("square"), node, [b])
-        times = self._form("mul")
-        first = self.bracketed(a, node, times.need(0))
-        return Written(times.fill(lambda k, _: square if k else first, {}), "product")
-
-    def _sum(self, total: Node, n: str, sign: str) -> Written:
-        """Write a sum, or 1/n times it; a minus goes in front of it."""
-        x, inner = self._signed(total.inputs[0])
-        how = form(self.language.scaled_sum) if n else self._form("sum")
+    def _scaled_sum(self, total: Node, n: str) -> Written:
+        """Write 1/n times a sum."""
+        how = form(self.language.scaled_sum)
         params = {"n": n, "axes": self.axes(total)}
-        text = how.fill(lambda _, need: self.bracketed(x, total, need), params)
-        return Written(sign.format(inner.format(text)), "sigma")
+        text = how.fill(lambda _, need: self.bracketed(total.inputs[0], total, need), params)
+        return Written(text, "sigma")
 
-    def _scaled_sum(self, node: Node) -> tuple[Node, str, str] | None:
-        """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum, n and a sign."""
+    def _mean(self, node: Node) -> tuple[Node, str] | None:
+        """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum and n."""
         if _is(node, "mul"):
-            for factor, other in (node.inputs, node.inputs[::-1]):
-                if factor.index in self._reciprocals:
-                    total, sign = self._signed(other)
-                    if total.name is None and _is(total, "sum"):
-                        return total, self._count(factor.value.denominator), sign
+            for factor, total in (node.inputs, node.inputs[::-1]):
+                if factor.index in self._reciprocals and self._is_inner_sum(total):
+                    return total, self._count(factor.value.denominator)
         if _is(node, "div"):
-            total, sign = self._signed(node.inputs[0])
-            n = node.inputs[1]
-            if total.name is None and _is(total, "sum") and _is_count(n, total):
-                return total, self._count(int(n.value)), sign
+            total, n = node.inputs
+            if self._is_inner_sum(total) and _is_count(n, total):
+                return total, self._count(int(n.value))
         return None
 
-    def _signed(self, x: Node) -> tuple[Node, str]:
-        """Take a minus off; give what stood behind it, and how to write the sign."""
-        if x.name is None and _is(x, "neg"):
-            return x.inputs[0], self._form("neg").fill(lambda *_: "{}", {})
-        return x, "{}"
+    def _is_inner_sum(self, x: Node) -> bool:
+        return _is(x, "sum") and not self._is_referred_to(x)
+
+    def _is_mean(self, node: Node) -> bool:
+        return self._mean(node) is not None
+
+    def _is_length(self, x: Node) -> bool:
+        """Whether a constant is written as N, or as 1/N."""
+        if x.index in self._reciprocals or x.index in self._divisors:
+            return True
+        return isinstance(x.value, Fraction) and (x.step, x.value) in self._counts
+
+    def _is_referred_to(self, node: Node) -> bool:
+        return node.op is None or node.name is not None or node.index in self._alias
 
     def operand(self, node: Node, consumer: Node) -> Written:
         """Refer to what has a name; give what was written out."""
@@ -211,7 +255,8 @@ class Notation(Printer):
         if (node.step, value) in self._counts:
             return Written("N", "call")
         number = number_text(value)
-        return Written(self.language.number(number), "sum" if number.startswith("-") else "call")
+        negative = number.startswith("-")
+        return Written(self.language.number(number), "sum" if negative else "call", negative)
 
     def _array(self, array: Any) -> str:
         name, shape = self.language.operator("array"), shape_text(array.shape)[1:-1]
@@ -308,10 +353,6 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 def _is(node: Node, name: str) -> bool:
     return node.op is not None and node.op.name == name
-
-
-def _is_product_with(x: Node, factor: Node) -> bool:
-    return x.name is None and _is(x, "mul") and x.inputs[1] is factor
 
 
 def _is_count(n: Node, total: Node) -> bool:

@@ -23,10 +23,11 @@ __all__ = ["LATEX", "NUMPY", "TEXT", "Form", "Formulary", "Language", "Printer",
 
 
 class Written(NamedTuple):
-    """An expression, and how tightly it binds: one of `Language.levels`."""
+    """An expression, how tightly it binds (one of `Language.levels`), whether a minus leads it."""
 
     text: str
     binds: str
+    signed: bool = False
 
 
 class Form(NamedTuple):
@@ -143,6 +144,12 @@ class Formulary(Language):
         How the gradient of a written variable is written, given also what its own name ends in.
     axes : callable
         How the axes are written that a sum runs along.
+    minus, plus : str
+        The sign of what is negative, and what stands between the terms of a sum.
+    inline : str
+        What stands in the middle of a sentence, with ``{}``.
+    length : callable
+        Counts the characters that are seen.
     ellipsis : str
         Stands for what is too long.
     call : str
@@ -153,6 +160,8 @@ class Formulary(Language):
         1/n, with ``{n}``.
     sum_along, sum_along_means : str
         The sign of a sum, with ``{}`` for its axes, and what it means, with ``{}`` for their list.
+    sigmoid, sigmoid_means : str
+        σ(z), and what it means.
     """
 
     name: Callable[[str], str]
@@ -161,12 +170,18 @@ class Formulary(Language):
     operator: Callable[[str], str]
     gradient: Callable[[str, str], str]
     axes: Callable[[Iterable[int]], str]
+    minus: str
+    plus: str
+    inline: str
+    length: Callable[[str], int]
     ellipsis: str
     call: str
     scaled_sum: str
     ratio: str
     sum_along: str
     sum_along_means: str
+    sigmoid: str
+    sigmoid_means: str
 
 
 TEXT = Formulary(
@@ -181,11 +196,17 @@ TEXT = Formulary(
     operator=str,
     gradient="d{}{}".format,
     axes=lambda axes: "".join("₀₁₂₃₄₅₆₇₈₉"[int(c)] for c in "".join(map(str, axes))),
+    minus="−",
+    plus=" + ",
+    inline="{}",
+    length=len,
     ellipsis="…",
     scaled_sum="1/{n} Σ{axes} {0:product}",
     ratio="1/{n}",
     sum_along="Σ{}",
     sum_along_means="sum along axis {}",
+    sigmoid="σ(z)",
+    sigmoid_means="1/(1 + exp(−z))",
 )
 LATEX = Formulary(
     key="latex",
@@ -199,11 +220,17 @@ LATEX = Formulary(
     operator=latex.operator,
     gradient=latex.gradient,
     axes=latex.axes,
+    minus="-",
+    plus=" + ",
+    inline="${}$",
+    length=latex.length,
     ellipsis=r"\ldots",
     scaled_sum=r"\frac{{1}}{{{n}}} \sum{axes} {0:product}",
     ratio=r"\frac{{1}}{{{n}}}",
     sum_along=r"\sum{}",
     sum_along_means=r"\mathrm{{sum\ along\ axis}}\ {}",
+    sigmoid=r"\sigma\left(z\right)",
+    sigmoid_means=r"\frac{1}{1 + \exp\left(-z\right)}",
 )
 NUMPY = Language(
     key="numpy",

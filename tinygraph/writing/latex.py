@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["axes", "exact_name", "gradient", "name", "number", "operator"]
+__all__ = ["axes", "exact_name", "gradient", "length", "name", "number", "operator"]
 
 LETTERS = "αβγδϵεζηθϑικλμνξπρσςτυφϕχψωΓΔΘΛΞΠΣΥΦΨΩ"
 COMMANDS = """
@@ -119,3 +119,20 @@ def number(number: str) -> str:
 def axes(axes: Iterable[int]) -> str:
     """Write the axes of a sum."""
     return f"_{{{','.join(map(str, axes))}}}"
+
+
+def length(text: str) -> int:
+    r"""Count about as many characters as are seen.
+
+    Examples
+    --------
+    >>> length(r"\frac{\mathrm{dout}}{2 \cdot \gamma}")
+    7
+    """
+    shown = re.sub(
+        r"\\(?:mathrm|operatorname|frac|left|right|sqrt|hat|bar|tilde)(?![a-z])", "", text
+    )
+    return len(re.sub(r"\\[A-Za-z]+|\\.", "x", shown).translate(UNSEEN))
+
+
+UNSEEN = dict.fromkeys(map(ord, "{}^_ "))
