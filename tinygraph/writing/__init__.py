@@ -3,8 +3,8 @@
 In the order in which to read it: `tables` (columns), `latex` and `literals` (names and numbers),
 `languages` (how each language writes operations, and the printer that all of them share),
 `products` and `rewriting` (expressions as an author would print them), `formulas` (one node in any
-language for eyes), `shifts` (gradients that are identically 0), `lines` (both passes, line by line),
-`numpy_expressions` (one node as source), `numpy_module` (a graph as a module), `equations`
+language for eyes), `shifts` (gradients that are identically 0), `lines` (both passes, line by
+line), `numpy_expressions` (one node as source), `numpy_module` (a graph as a module), `equations`
 (`derive`).
 """
 

@@ -86,7 +86,7 @@ def derive(
        2  dout  given                   ()
        2  dxmu  2 · xmu · spread(dout)  (3,)
        1  dx1   dxmu                    (3,)
-       1  dx2   spread(−1/N Σ dxmu)     (3,)
+       1  dx2   −spread(1/N Σ dxmu)     (3,)
        0  dx    dx1 + dx2               (3,)
     """
     if format not in FORMATS:

@@ -8,14 +8,17 @@ are written out inside their consumer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
+from tinygraph.graph.axes import Axes
 from tinygraph.graph.nodes import Gradient, Node, length_of_sum
+from tinygraph.graph.origins import is_count
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.languages import TEXT, Form, Formulary, Printer, Written, form
 from tinygraph.writing.rewriting import PLAIN_SIGMOID, SIGMOID, Rewriter
@@ -23,6 +26,9 @@ from tinygraph.writing.rewriting import PLAIN_SIGMOID, SIGMOID, Rewriter
 __all__ = ["Notation", "number_text", "shape_text"]
 
 LONGEST = 400
+
+SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "power", "neg": "neg"}
+"""The primitives whose signs the operations of a `Formula` are written with."""
 
 
 class Notation(Printer):
@@ -55,22 +61,17 @@ class Notation(Printer):
         self.literal = literal
         is_taken = any(node.name in ("σ", "sigma") for node in graph.nodes)
         sigmoid = PLAIN_SIGMOID if is_taken else SIGMOID
-        self._rewriter = Rewriter(graph, self._is_length, self._is_mean, sigmoid)
+        self._rewriter = Rewriter(graph, self._is_mean, sigmoid)
         self._signs: dict[str, str] = {}
-        self.batch = batch_size(graph)
+        self._written_out: set[int] = set()
         self._names = _names(graph, language)
         self._reciprocals = _reciprocals(graph)
-        self._counts = {
-            (n.step, self.batch)
-            for n in graph.nodes
-            if _is(n, "div") and _is_count(*n.inputs[::-1])
-        }  # where a rule divides by what the mean of its step divides by
-        self._divisors = {
-            n.inputs[1].index for n in graph.nodes if _is(n, "div") and _is_count(*n.inputs[::-1])
-        }
+        self._nodes, self._axes = graph.nodes, Axes(graph.nodes)
+        self.batch, self._batch = self._find_batch(graph)
         kinds = {_axes(n) for n in graph.nodes if _reduces(n)}
         self._mixed = len(kinds) > 1 or not kinds <= {None, (0,)}
         self._alias: dict[int, str] = {}
+        self._forget()
         results = {step.result.index: step.number for step in graph.steps}
         self._arriving: dict[int, Gradient] = {}
         self._parts_of: dict[int, list[str]] = {}
@@ -79,6 +80,17 @@ class Notation(Printer):
                 self._arriving[results[g.of.index]] = g
             if g.kind in ("part", "upstream"):
                 self._parts_of.setdefault(g.of.index, []).append(g.name)
+
+    def _find_batch(self, graph: Graph) -> tuple[int | None, Any]:
+        """Give the length that "N" stands for: the only one that the graph averages over.
+
+        Where it averages over none, the only one that its constants were computed from.
+        """
+        averages = [x for node in graph.nodes for x in _divisors(node, self._reciprocals)]
+        constants = (node.origin for node in graph.nodes if node.role == "constant")
+        counts = averages or [count for origin in constants for count in _counts(origin)]
+        batches = {self._axes.of_count(count): count.value(self._length) for count in counts}
+        return next(((n, key) for key, n in batches.items() if len(batches) == 1), (None, None))
 
     def name(self, name: str) -> str:
         """Write the name of a node, a constant or a gradient."""
@@ -116,16 +128,25 @@ class Notation(Printer):
             return text
         return self.language.plus.join([names[0], self.language.ellipsis, names[-1]])
 
+    def write_out(self, gradient: Gradient) -> None:
+        """Write a gradient out from now on, and do not refer to it by its name."""
+        if gradient.node.name == gradient.name:
+            self._written_out.add(gradient.node.index)
+            self._forget()
+
     def say(self, name: str, alias: str) -> None:
         """Write one name as another one from now on."""
         self._names[name] = self.name(alias)
+        self._forget()
+
+    def _forget(self) -> None:
         self._inlined.clear()
+        self._rewriter.forget(self._is_referred_to)
 
     def _formula(self, node: Node, alias: dict[int, str]) -> str:
         if alias != self._alias:
             self._alias = alias
-            self._inlined.clear()  # what was written under another alias
-            self._rewriter.forget(self._is_referred_to)
+            self._forget()  # what was written under another one
         shown = node if self.literal else self._rewriter.rewritten(node)
         if shown is not node and self._is_referred_to(shown):
             return self.reference(shown)
@@ -213,11 +234,11 @@ class Notation(Printer):
         if _is(node, "mul"):
             for factor, total in (node.inputs, node.inputs[::-1]):
                 if factor.index in self._reciprocals and self._is_inner_sum(total):
-                    return total, self._count(factor.value.denominator)
+                    return total, self._count(self._reciprocals[factor.index])
         if _is(node, "div"):
             total, n = node.inputs
             if self._is_inner_sum(total) and _is_count(n, total):
-                return total, self._count(int(n.value))
+                return total, self._count(n.origin)
         return None
 
     def _is_inner_sum(self, x: Node) -> bool:
@@ -226,44 +247,71 @@ class Notation(Printer):
     def _is_mean(self, node: Node) -> bool:
         return self._mean(node) is not None
 
-    def _is_length(self, x: Node) -> bool:
-        """Whether a constant is written as N, or as 1/N."""
-        if x.index in self._reciprocals or x.index in self._divisors:
-            return True
-        return isinstance(x.value, Fraction) and (x.step, x.value) in self._counts
-
     def _is_referred_to(self, node: Node) -> bool:
-        return node.op is None or node.name is not None or node.index in self._alias
+        return node.op is None or self._called(node) is not None
+
+    def _called(self, node: Node) -> str | None:
+        own = None if node.index in self._written_out else node.name
+        return self._alias.get(node.index, own)
+
+    def stands_alone(self, node: Node) -> bool:
+        """Whether a node is referred to, or has been written."""
+        return self._is_referred_to(node) or node.index in self._inlined
 
     def operand(self, node: Node, consumer: Node) -> Written:
         """Refer to what has a name; give what was written out."""
         if node.role == "constant":
             return self._constant(node)
-        name = self._alias.get(node.index, node.name)
+        name = self._called(node)
         return self._inlined[node.index] if name is None else Written(self.name(name), "call")
 
     def _constant(self, node: Node) -> Written:
         value = node.value
-        if node.index in self._reciprocals and value.denominator == self.batch:
-            return Written(self.language.ratio.format(n="N"), "product")
+        if isinstance(node.origin, Formula) and self._mentions_batch(node.origin):
+            return self._origin(node.origin)
         if node.name is not None:
             return Written(self.name(node.name), "call")
         if isinstance(value, Fraction) and node.dtype == object:
             return Written(str(value), "product")
         if isinstance(value, np.ndarray):
             return Written(self._array(value), "call")
-        if (node.step, value) in self._counts:
-            return Written("N", "call")
+        return self._number(value)
+
+    def _number(self, value: Any) -> Written:
         number = number_text(value)
         negative = number.startswith("-")
         return Written(self.language.number(number), "sum" if negative else "call", negative)
+
+    def _mentions_batch(self, formula: Formula) -> bool:
+        if is_count(formula) and self._axes.of_count(formula) == self._batch:
+            return True
+        return any(self._mentions_batch(x) for x in formula.args if isinstance(x, Formula))
+
+    def _origin(self, x: Any) -> Written:
+        """Write a number as it was computed from lengths."""
+        if not isinstance(x, Formula):
+            return self._number(x)
+        if is_count(x) and self._axes.of_count(x) == self._batch:
+            return Written("N", "call")
+        if x.op not in SIGNS or not self._mentions_batch(x):
+            return self._number(x.value(self._length))
+        operands = [self._origin(one) for one in x.args]
+        if x.op == "/" and operands[0].text == "1":
+            n = self.language.bracketed(operands[1], "power")
+            return Written(self.language.ratio.format(n=n), "product")
+        how, binds = self.language.written(TABLE[SIGNS[x.op]], None)
+        text = how.fill(lambda k, need: self.language.bracketed(operands[k], need), {})
+        return Written(text, binds)
+
+    def _length(self, index: int, axis: int) -> int:
+        return self._nodes[index].shape[axis]
 
     def _array(self, array: Any) -> str:
         name, shape = self.language.operator("array"), shape_text(array.shape)[1:-1]
         return self.language.call.format(name=name, operands=shape)
 
-    def _count(self, n: int) -> str:
-        return "N" if n == self.batch else str(n)
+    def _count(self, count: Formula) -> str:
+        return self.language.bracketed(self._origin(count), "power")
 
     def params(self, node: Node) -> dict[str, str]:
         """Write the parameters of an operation shortly."""
@@ -276,7 +324,11 @@ class Notation(Printer):
             parts = key if isinstance(key, tuple) else (key,)
             letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
             params["key"] = ", ".join(
-                next(letters, "…") if isinstance(part, np.ndarray) else self._key(part)
+                self.operand(node.inputs[int(part)], node).text
+                if isinstance(part, str)
+                else next(letters, "…")
+                if isinstance(part, np.ndarray)
+                else self._key(part)
                 for part in parts
             )
         return params | {"axes": self.axes(node) if _reduces(node) else ""}
@@ -307,31 +359,32 @@ def _distinct(names: dict[str, str], language: Formulary) -> dict[str, str]:
     }
 
 
-def batch_size(graph: Graph) -> int | None:
-    """Give the number that "N" stands for: the only length that the graph averages over."""
-    lengths = {graph.nodes[k].value.denominator for k in _reciprocals(graph)}
-    for node in graph.nodes:
-        if _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
-            lengths.add(int(node.inputs[1].value))
-    return lengths.pop() if len(lengths) == 1 else None
-
-
-def _reciprocals(graph: Graph) -> set[int]:
-    """Find the constants 1/n, where n values are summed; a named one must scale such a sum."""
-    lengths = graph.lengths - {1}
+def _reciprocals(graph: Graph) -> dict[int, Formula]:
+    """Find the constants 1/n, where n counts entries; give their n."""
+    origins = {x.index: x.origin for x in graph.nodes if isinstance(x.origin, Formula)}
     return {
-        x.index
-        for node in graph.nodes
-        for x in node.inputs
-        if x.role == "constant"
-        and isinstance(x.value, Fraction)
-        and x.value.numerator == 1
-        and x.value.denominator in lengths
-        and (
-            x.name is None
-            or any(_is(y, "sum") and length_of_sum(y) == x.value.denominator for y in node.inputs)
-        )
+        k: f.args[1]
+        for k, f in origins.items()
+        if f.op == "/"
+        and is_count(f.args[1])
+        and not isinstance(f.args[0], Formula)
+        and f.args[0] == 1
     }
+
+
+def _divisors(node: Node, reciprocals: Mapping[int, Formula]) -> Iterator[Formula]:
+    """Give what a node divides by to average."""
+    if _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
+        yield node.inputs[1].origin
+    yield from (reciprocals[x.index] for x in node.inputs if x.index in reciprocals)
+
+
+def _counts(origin: Any) -> Iterator[Formula]:
+    """Give the products of lengths in a formula."""
+    if is_count(origin):
+        yield origin
+    elif isinstance(origin, Formula):
+        yield from (count for x in origin.args for count in _counts(x))
 
 
 def number_text(value: Any) -> str:
@@ -357,7 +410,7 @@ def _is(node: Node, name: str) -> bool:
 
 def _is_count(n: Node, total: Node) -> bool:
     """Whether `n` is the number of values that the sum `total` adds up."""
-    return _is(total, "sum") and isinstance(n.value, Fraction) and n.value == length_of_sum(total)
+    return _is(total, "sum") and is_count(n.origin) and n.value == length_of_sum(total)
 
 
 def _reduces(node: Node) -> bool:

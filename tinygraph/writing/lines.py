@@ -1,7 +1,8 @@
 """Lines: both passes of a graph as what is given, lines of name and formula, and footnotes.
 
 Every format of `equations` lays these out. Shown for the eye, a backward pass has fewer lines than
-it has gradients: both operands of ``a · a`` share one, and what is identically 0 becomes a footnote.
+it has gradients: both operands of ``a · a`` share one, and what is identically 0 is said in a
+footnote.
 """
 
 from __future__ import annotations
@@ -58,9 +59,8 @@ def passes(graph: Graph, language: Formulary, *, literal: bool = False) -> list[
         )
         for s in graph.steps
     ]
-    backward, notes = _literal(graph, notation), []
-    if not literal:
-        backward, notes = _Backward(graph, notation).shown()
+    show = _literal if literal else _for_the_eye
+    backward, notes = show(graph, notation)
     made = [
         Pass("forward", _given(graph, "input", notation), _symbols(graph, notation), forward, [])
     ]
@@ -69,8 +69,12 @@ def passes(graph: Graph, language: Formulary, *, literal: bool = False) -> list[
     return made
 
 
-def _literal(graph: Graph, notation: Notation) -> list[Line]:
-    return [_line(g, notation.name(g.name), notation) for g in graph.gradients]
+def _literal(graph: Graph, notation: Notation) -> tuple[list[Line], list[str]]:
+    return [_line(g, notation.name(g.name), notation) for g in graph.gradients], []
+
+
+def _for_the_eye(graph: Graph, notation: Notation) -> tuple[list[Line], list[str]]:
+    return _Backward(graph, notation).shown()
 
 
 def _line(g: Gradient, name: str, notation: Notation, formula: str | None = None) -> Line:
@@ -86,7 +90,13 @@ class _Backward:
         self.graph, self.notation = graph, notation
         self.vanishing = vanishing(graph)
         gone = {id(g) for g in self.vanishing}
-        self.left = [g for g in graph.gradients if id(g) not in gone]
+        ends = {g.of.index for g in self.vanishing if g.kind != "part"}
+        self.left = []
+        for g in graph.gradients:
+            if id(g) in gone or g.of.index in ends:
+                notation.write_out(g)
+            else:
+                self.left.append(g)
         self.terms: dict[int, list[list[Gradient]]] = {}  # by the node whose gradient they add to
         self.totals = {g.of.index: g for g in self.left if g.kind == "sum"}
         for g in self.left:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE, Primitive
 from tinygraph.graph.nodes import NOTHING, Node
 from tinygraph.graph.snapshot import Graph
@@ -62,8 +63,6 @@ class Rewriter:
     Parameters
     ----------
     graph : Graph
-    is_count : callable
-        Whether a constant is written as N or 1/N. Such a one stays at its sum.
     is_mean : callable
         Whether a node is written as 1/N Σ. It stays together.
     sigmoid : Primitive, optional
@@ -74,18 +73,17 @@ class Rewriter:
     >>> from tinygraph import Tensor
     >>> x = Tensor([1.0, 2.0], name="x")
     >>> graph = Graph.capture(-(-x))
-    >>> Rewriter(graph, lambda x: False, lambda x: False).rewritten(graph.outputs[0])
+    >>> Rewriter(graph, lambda x: False).rewritten(graph.outputs[0])
     Node(x, shape=(2,), step=0, input)
     """
 
     def __init__(
         self,
         graph: Graph,
-        is_count: Callable[[Node], bool],
         is_mean: Callable[[Node], bool],
         sigmoid: Primitive = SIGMOID,
     ) -> None:
-        self.is_count, self.is_mean, self.sigma = is_count, is_mean, sigmoid
+        self.is_mean, self.sigma = is_mean, sigmoid
         self.stands_alone: Callable[[Node], bool] = _is_named
         self._index = count(len(graph.nodes))
         self._made: dict[Any, Node] = {}
@@ -162,10 +160,13 @@ class Rewriter:
         return self._made[key]
 
     def constant(self, value: Fraction, like: Node) -> Node:
-        """Make a number."""
-        if value not in self._made:
-            self._made[value] = self._node(like, role="constant", value=value, dtype=None)
-        return self._made[value]
+        """Make a number, of the kind that it meets: a fraction among fractions."""
+        is_exact = like.dtype is not None and like.dtype.hasobject
+        key = value, is_exact
+        if key not in self._made:
+            dtype = like.dtype if is_exact else None
+            self._made[key] = self._node(like, role="constant", value=value, dtype=dtype)
+        return self._made[key]
 
     def _node(self, like: Node, **fields: Any) -> Node:
         given: dict[str, Any] = {
@@ -180,7 +181,7 @@ class Rewriter:
         """Take an operand apart, if it is an unnamed product or a number."""
         if node.index in self._products:
             return self._products[node.index]
-        value = None if self.is_count(node) else _plain(node)
+        value = None if _is_count(node) else _plain(node)
         if value is not None:
             return Product(value < 0, abs(value))
         return Product(over=(Factor(node),))
@@ -228,7 +229,7 @@ class Rewriter:
         """Put the length that a sum is divided by, and that sum, together."""
         over, under = list(p.over), list(p.under)
         for side, name in ((over, "mul"), (under, "div")):
-            for n in [x for x in side if self.is_count(x.node)]:
+            for n in [x for x in side if _is_count(x.node)]:
                 for total in [x for x in over if str(x.node.op) == "sum" and x.exponent == 1]:
                     pair = (n.node, total.node) if name == "mul" else (total.node, n.node)
                     mean = self.raw(TABLE[name], *pair, like=like)
@@ -329,7 +330,8 @@ def _as_sum(to: Rewriter, node: Node) -> Node | None:
 
 def _scaled(to: Rewriter, node: Node) -> Node | None:
     taken, inputs = ONE, list(node.inputs)
-    for k, x in enumerate(node.inputs):
+    linear = node.inputs if str(node.op) == "matmul" else node.inputs[:1]  # not in a mask
+    for k, x in enumerate(linear):
         p = to.product(x)
         over, under = ([f for f in side if _scales(to, f.node)] for side in (p.over, p.under))
         if len(over) == len(p.over) and len(under) == len(p.under):
@@ -347,7 +349,7 @@ def _scaled(to: Rewriter, node: Node) -> Node | None:
 
 
 def _scales(to: Rewriter, x: Node) -> bool:
-    return x.role == "constant" and x.shape == () and not to.is_count(x)
+    return x.role == "constant" and x.shape == () and not _is_count(x)
 
 
 def _transposed(to: Rewriter, node: Node) -> Node | None:
@@ -422,6 +424,11 @@ RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
 
 A count stays at its sum: 1/N Σ a. A mean may stand for Σ in the first row.
 """
+
+
+def _is_count(x: Node) -> bool:
+    """Whether a constant follows from lengths. Such a one stays at its sum."""
+    return x.role == "constant" and isinstance(x.origin, Formula)
 
 
 def _plain(node: Node) -> Fraction | None:

@@ -40,14 +40,14 @@ def vanishing(graph: Graph) -> list[Gradient]:
     Returns
     -------
     list of Gradients
-        Of such maxima, and what goes on from them to their operands.
+        All that arrives at such maxima together, and what goes on from them to their operands.
 
     Examples
     --------
     >>> from tinygraph import Tensor
     >>> s = Tensor([1.0, 2.0, 4.0], name="s")
     >>> e = np.exp(s - np.max(s))
-    >>> [g.name for g in vanishing(Graph.joint(e / np.sum(e)))]
+    >>> [g.name for g in vanishing(Graph.joint(e / np.sum(e))) if g.name]
     ['ds2']
     """
     maxima = [n for n in graph.nodes if str(n.op) == "max" and n.role == "forward"]
@@ -61,7 +61,8 @@ def vanishing(graph: Graph) -> list[Gradient]:
     return [
         g
         for g in graph.all_gradients
-        if g.of.index in free or (g.consumer is not None and g.consumer.index in free)
+        if (g.of.index in free and g.kind in ("whole", "sum"))
+        or (g.consumer is not None and g.consumer.index in free)
     ]
 
 
