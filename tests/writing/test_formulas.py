@@ -173,7 +173,7 @@ def test_shapes_are_written_as_python_does():
         (lambda x, y: -(x**2), "−x²", "-x^{2}"),
         (lambda x, y: (x**3) ** 2, "(x^3)²", "\\left(x^{3}\\right)^{2}"),
         (lambda x, y: np.sqrt(x + y), "√(x + y)", "\\sqrt{x + y}"),
-        (lambda x, y: np.exp(-x), "exp(−x)", "e^{-x}"),
+        (lambda x, y: np.exp(-x), "exp(−x)", "\\exp\\left(-x\\right)"),
         (lambda x, y: abs(x) + np.log(y), "abs(x) + log(y)", None),
         (lambda x, y: x**y, "x^y", "x^{y}"),
         (lambda x, y: x * 2.5, "x · 2.5", "x \\cdot 2.5"),
@@ -186,7 +186,7 @@ def test_shapes_are_written_as_python_does():
         (lambda x, y: (x @ y.T) * 2, "(x @ yᵀ) · 2", None),
         (lambda x, y: x @ y.T + 1, "x @ yᵀ + 1", "x \\, y^{\\top} + 1"),
         (lambda x, y: x[1:, None], "x[1:, None]", None),
-        (lambda x, y: x[..., ::2], "x[…, ::2]", "x[\\ldots, ::2]"),
+        (lambda x, y: x[..., ::2], "x[…, ::2]", "x[\\ldots, {:}{:}2]"),
         (lambda x, y: x[np.array([0, 1])], "x[i]", None),
         (lambda x, y: np.sum(x * y), "Σ x · y", "\\sum x \\cdot y"),
         (lambda x, y: np.sum(x + y), "Σ (x + y)", "\\sum \\left(x + y\\right)"),
@@ -281,7 +281,11 @@ def written(*names):
         ("x\u0302", r"\mathrm{\hat{x}}"),
         ("W1", "W_{1}"),
         ("h[0]", "h_{0}"),
-        ("sigma_x", r"\sigma_{\mathrm{x}}"),
+        ("sigma_x", r"\sigma_{x}"),
+        ("h_prev", r"h_{\mathrm{prev}}"),
+        ("Wx", "W_{x}"),
+        ("Wq2", "W_{q,2}"),
+        ("wx", r"\mathrm{wx}"),
         ("depth", r"\mathrm{depth}"),
         ("running_mean", r"\mathrm{running\_mean}"),
         ("a\\b", r"\mathrm{a\backslash b}"),
@@ -303,14 +307,14 @@ def test_no_two_names_look_the_same(names):
 def test_the_gradient_of_a_name_is_no_name_that_begins_with_d():
     x, depth = tensor("x", 3), tensor("depth", 3)
     out = gradients(x * depth, LATEX)
-    assert out["ddepth"] == r"d\mathrm{out} \cdot x"
-    assert out["dx"] == r"d\mathrm{out} \cdot \mathrm{depth}"
+    assert out["ddepth"] == r"\mathrm{d}\mathrm{out} \cdot x"
+    assert out["dx"] == r"\mathrm{d}\mathrm{out} \cdot \mathrm{depth}"
 
 
 def test_parts_of_the_gradient_of_an_indexed_name():
     h = tensor("h[0]", 3)
     written = gradients(h * h, LATEX)
-    assert written["dh[0]"] == "dh_{0,1} + dh_{0,2}"
+    assert written["dh[0]"] == r"\mathrm{d}h_{0,1} + \mathrm{d}h_{0,2}"
 
 
 def test_a_part_and_the_gradient_of_another_variable_stay_apart():

@@ -138,7 +138,7 @@ def _one(g: Any) -> Any:
 
 
 exp = Primitive("exp", "exp", np.exp, lambda g, out, x: g * out,
-    of=np.exp, latex="e^{{{0}}}", binds={"latex": "power"})
+    of=np.exp, latex=r"\exp\left({0}\right)")
 log = Primitive("log", "log", np.log, lambda g, out, x: g / x,
     of=np.log, latex=r"\log\left({0}\right)")
 sin = Primitive("sin", "sin", np.sin, lambda g, out, x: g * np.cos(x),
@@ -350,16 +350,23 @@ reshape = Primitive("reshape", "reshape", lambda x, shape: np.reshape(x, shape),
     elementwise=False, numpy="np.reshape({0}, {shape})")
 
 
-def _transposed(form: str, otherwise: str) -> Any:
-    """Write the transpose of a matrix by its sign, and any other as a call."""
-    return lambda node: form if len(node.shape) == 2 else otherwise
+def _transposed(form: str, otherwise: str, *, stacked: bool = True) -> Any:
+    """Write the transpose of a matrix by its sign, also in a stack of them; any other as a call."""
+
+    def written(node: Any) -> str:
+        n, axes = len(node.shape), node.params["axes"]
+        is_flip = n >= 2 and tuple(axes) == (*range(n - 2), n - 1, n - 2)
+        return form if is_flip and (n == 2 or stacked) else otherwise
+
+    return written
 
 
 transpose = Primitive("transpose", "ᵀ", lambda x, axes: np.transpose(x, axes),
     lambda g, out, x, axes: np.transpose(g, _inverse_permutation(axes)),
-    elementwise=False, text=_transposed("{0:call}ᵀ", "transpose({0})"),
-    latex=_transposed(r"{0:call}^{{\top}}", r"\operatorname{{transpose}}\left({0}\right)"),
-    numpy=_transposed("{0:call}.T", "np.transpose({0}, {axes})"), binds=IN_FORMULAS["power"])
+    elementwise=False, text=_transposed("{0:call}ᵀ", "transpose{axes}({0})"),
+    latex=_transposed(r"{0:call}^{{\top}}", r"\operatorname{{transpose}}{axes}\left({0}\right)"),
+    numpy=_transposed("{0:call}.T", "np.transpose({0}, {axes})", stacked=False),
+    binds=IN_FORMULAS["power"])
 
 
 def _inverse_permutation(axes: Axes) -> Axes:

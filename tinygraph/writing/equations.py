@@ -17,6 +17,7 @@ from typing import Any
 from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
+from tinygraph.writing import latex
 from tinygraph.writing.languages import LATEX, TEXT
 from tinygraph.writing.lines import Line, passes
 from tinygraph.writing.numpy_module import emit
@@ -127,6 +128,8 @@ def _ends(graph: Graph) -> list[Node] | None:
 HEAD = "step", "name", "formula", "shape"
 GIVEN = r"\mathrm{given}"
 WIDTH = 100
+PREAMBLE = r"% for amsmath; \allowdisplaybreaks lets it go on over a page"
+LONGEST_EQUATION = 60  # characters, of which about as many fit on a page
 
 
 def _text(graph: Graph, wanted: Any, literal: bool) -> str:
@@ -168,14 +171,20 @@ def _markdown(graph: Graph, wanted: Any, literal: bool) -> str:
 
 
 def _latex(graph: Graph, wanted: Any, literal: bool) -> str:
-    blocks = []
+    blocks = [PREAMBLE]
     for one in passes(graph, LATEX, literal=literal):
-        lines = [rf"{x.step} &\quad& {x.name} &= {x.formula or GIVEN}" for x in one.lines]
-        lines += [rf"&\quad& {name} &= {value}" for name, value in one.symbols]
-        body = " \\\\\n".join(lines)
-        blocks.append(f"% {one.title}\n\\[\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n\\]")
+        rows = [_aligned(str(line.step), line.name, line.formula or GIVEN) for line in one.lines]
+        rows += [_aligned("", name, value) for name, value in one.symbols]
+        body = " \\\\\n".join(rows)
+        blocks.append(f"% {one.title}\n\\begin{{align*}}\n{body}\n\\end{{align*}}")
         blocks += one.notes
     return "\n\n".join(blocks)
+
+
+def _aligned(step: str, name: str, formula: str) -> str:
+    first, *others = latex.broken(formula, LONGEST_EQUATION)
+    rows = [rf"{step} &\quad& {name} &= {first}".lstrip()]
+    return " \\\\\n".join([*rows, *(rf"&& &\qquad {{}} {rest}" for rest in others)])
 
 
 def _python(graph: Graph, wanted: Sequence[Node] | None, literal: bool) -> str:

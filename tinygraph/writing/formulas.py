@@ -71,6 +71,7 @@ class Notation(Printer):
         kinds = {_axes(n) for n in graph.nodes if _reduces(n)}
         self._mixed = len(kinds) > 1 or not kinds <= {None, (0,)}
         self._alias: dict[int, str] = {}
+        self._has_matrices = any(_is(n, "matmul") for n in graph.nodes)
         self._forget()
         results = {step.result.index: step.number for step in graph.steps}
         self._arriving: dict[int, Gradient] = {}
@@ -194,6 +195,15 @@ class Notation(Printer):
             self._signs[say.sum_along.format(axes)] = say.sum_along_means.format(along)
         if node.op is SIGMOID:
             self._signs[say.sigmoid] = say.sigmoid_means
+        if say.times and self._is_elementwise(node):
+            self._signs[say.elementwise] = say.elementwise_means
+        if _is(node, "transpose") and len(node.shape) > 2 and _is_flip(node.params["axes"]):
+            self._signs[say.flip] = say.flip_means
+
+    def _is_elementwise(self, node: Node) -> bool:
+        """Whether a product goes entry by entry, where others are of matrices."""
+        is_product = _is(node, "mul") and all(x.shape for x in node.inputs)
+        return is_product and self._has_matrices
 
     def _compose(self, node: Node) -> Written:
         op, inputs = node.op, node.inputs
@@ -203,6 +213,8 @@ class Notation(Printer):
         if mean is not None:
             return self._scaled_sum(*mean)
         how, binds = self.language.written(op, node)
+        if self.language.times and self._is_elementwise(node):
+            how = form(self.language.times)
         if how.need(len(inputs) - 1) == "sigma" and self.operand(inputs[-1], node).binds == "sigma":
             binds = min(binds, "sigma", key=self.language.levels.index)  # Σ swallows what follows
         return Written(self.fill(how, node, inputs), binds, self._is_signed(how, node))
@@ -278,6 +290,9 @@ class Notation(Printer):
         return self._number(value)
 
     def _number(self, value: Any) -> Written:
+        radicand = 0 if self.literal else root_of(value)
+        if radicand:
+            return Written(self.language.root.format(n=radicand), "call")
         number = number_text(value)
         negative = number.startswith("-")
         return Written(self.language.number(number), "sum" if negative else "call", negative)
@@ -331,12 +346,14 @@ class Notation(Printer):
                 else self._key(part)
                 for part in parts
             )
+        if _is(node, "transpose"):
+            return params | {"axes": self.language.axes(node.params["axes"])}
         return params | {"axes": self.axes(node) if _reduces(node) else ""}
 
     def _key(self, key: Any) -> str:
         if isinstance(key, slice):
             ends = ["" if k is None else str(k) for k in (key.start, key.stop, key.step)]
-            return ":".join(ends if ends[2] else ends[:2])
+            return self.language.colon.join(ends if ends[2] else ends[:2])
         return self.language.ellipsis if key is Ellipsis else str(key)
 
 
@@ -399,6 +416,21 @@ def number_text(value: Any) -> str:
     return repr(value)
 
 
+def root_of(value: Any) -> int:
+    """Give n where a number is the float nearest to √n, and no fraction that is shorter; or 0.
+
+    Examples
+    --------
+    >>> root_of(np.sqrt(8)), root_of(2.0), root_of(1.41)
+    (8, 0, 0)
+    """
+    number = float(value) if isinstance(value, float | Fraction) else 0.0
+    if not 1 < number < 1e3:
+        return 0
+    n = round(number * number)
+    return n if float(np.sqrt(n)) == number != int(number) else 0
+
+
 def shape_text(shape: tuple[int, ...]) -> str:
     """Write a shape as Python does: (64, 100), (100,), ()."""
     return str(tuple(shape))
@@ -411,6 +443,11 @@ def _is(node: Node, name: str) -> bool:
 def _is_count(n: Node, total: Node) -> bool:
     """Whether `n` is the number of values that the sum `total` adds up."""
     return _is(total, "sum") and is_count(n.origin) and n.value == length_of_sum(total)
+
+
+def _is_flip(axes: tuple[int, ...]) -> bool:
+    n = len(axes)
+    return n >= 2 and tuple(axes) == (*range(n - 2), n - 1, n - 2)
 
 
 def _reduces(node: Node) -> bool:

@@ -160,8 +160,15 @@ class Formulary(Language):
         1/n, with ``{n}``.
     sum_along, sum_along_means : str
         The sign of a sum, with ``{}`` for its axes, and what it means, with ``{}`` for their list.
-    sigmoid, sigmoid_means : str
-        σ(z), and what it means.
+    sigmoid, sigmoid_means, elementwise, elementwise_means, flip, flip_means : str
+        σ(z), a product of entries beside products of matrices, and the transpose of a stack of
+        matrices, with what they mean; empty where that needs no word.
+    times : str
+        A product of entries where there are products of matrices; empty where it is like others.
+    colon : str
+        Stands between the ends of a slice.
+    root : str
+        √n, with ``{n}``.
     """
 
     name: Callable[[str], str]
@@ -182,6 +189,13 @@ class Formulary(Language):
     sum_along_means: str
     sigmoid: str
     sigmoid_means: str
+    elementwise: str
+    elementwise_means: str
+    flip: str
+    flip_means: str
+    times: str
+    colon: str
+    root: str
 
 
 TEXT = Formulary(
@@ -207,6 +221,13 @@ TEXT = Formulary(
     sum_along_means="sum along axis {}",
     sigmoid="σ(z)",
     sigmoid_means="1/(1 + exp(−z))",
+    elementwise="",
+    elementwise_means="",
+    flip="aᵀ",
+    flip_means="the last two axes of a swapped",
+    times="",
+    colon=":",
+    root="√{n}",
 )
 LATEX = Formulary(
     key="latex",
@@ -231,6 +252,13 @@ LATEX = Formulary(
     sum_along_means=r"\mathrm{{sum\ along\ axis}}\ {}",
     sigmoid=r"\sigma\left(z\right)",
     sigmoid_means=r"\frac{1}{1 + \exp\left(-z\right)}",
+    elementwise=r"a \odot b",
+    elementwise_means=r"\mathrm{entry\ by\ entry}",
+    flip=r"a^{\top}",
+    flip_means=r"\mathrm{the\ last\ two\ axes\ of}\ a\ \mathrm{swapped}",
+    times=r"{0:minus} \odot {1:sigma}",
+    colon="{:}",
+    root=r"\sqrt{{{n}}}",
 )
 NUMPY = Language(
     key="numpy",
