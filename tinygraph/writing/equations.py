@@ -7,6 +7,7 @@ NumPy source that the person would have ended up with.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import textwrap
@@ -18,9 +19,10 @@ from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing import latex
-from tinygraph.writing.languages import LATEX, TEXT
+from tinygraph.writing.languages import LATEX, MATHML, TEXT
 from tinygraph.writing.lines import Line, passes
 from tinygraph.writing.numpy_module import emit
+from tinygraph.writing.pages import page
 from tinygraph.writing.tables import printable, table
 
 __all__ = ["derive"]
@@ -41,12 +43,17 @@ def derive(
         What is differentiated. A Graph without a backward pass gives the forward pass alone.
     format : str, optional
         ``text`` or ``markdown``: a table of steps, names, formulas and shapes. ``latex``: aligned
-        equations, for amsmath. ``python``: a NumPy module with the functions ``forward(*inputs)``,
-        which returns the outputs and a cache, and ``backward(*upstream, cache)``, which returns the
-        tuple of gradients, both bit for bit what the engine gives.
+        equations, for amsmath. ``html``: a page of equations that needs nothing else, on which
+        every symbol says by ``data-v`` whose value it is. ``json``: each line in text, LaTeX and
+        MathML, for other programs. ``python``: a NumPy module with the functions
+        ``forward(*inputs)``, which returns the outputs and a cache, and ``backward(*upstream,
+        cache)``, which returns the tuple of gradients, both bit for bit what the engine gives.
     wrt : sequence of Tensors, optional
         With respect to what; all leaves by default. Their order does not matter: gradients are
         returned in the order in which the tensors were made.
+    literal : bool, optional
+        Whether formulas say what runs, operation by operation, as ``python`` always does. By
+        default they are rewritten as an author would print them; the rules are listed below.
 
     Returns
     -------
@@ -65,6 +72,19 @@ def derive(
     A step is one assignment. The gradient of ``v`` is ``dv``; where several paths arrive, the
     contributions are ``dv1``, ``dv2``, … and ``dv`` is their sum. N is the number of values that
     the graph averages over.
+
+    Formulas are rewritten by these rules, none of which dissolves a step in another one:
+
+    - −(−a) is a; a − (−b) is a + b, a + (−b) is a − b, and −a + b is b − a;
+    - in a product, a minus comes first, then numbers, constants, and sums last; a · a is a²;
+    - (a / b) · c is a · c / b, a · (1 / b) is a / b, a / b / c is a / (b · c);
+    - (aᵀ)ᵀ is a, (aᵀ @ b)ᵀ is bᵀ @ a, and one reshape or spread after another is one;
+    - signs and numbers come out of what is linear: (−a) @ (b / 2) is −(a @ b) / 2;
+    - 1/(1 + exp(−z)) is σ(z), and s² · exp(−z) is s · (1 − s) where s = σ(z);
+    - 2.8284271247461903 is √8;
+    - both parts of the gradient of a · a are one line, 2 · g · a;
+    - a gradient that is identically 0, since no output depends on a maximum that is subtracted,
+      is left out, which a footnote says.
 
     Examples
     --------
@@ -191,10 +211,37 @@ def _python(graph: Graph, wanted: Sequence[Node] | None, literal: bool) -> str:
     return emit(graph, wanted)
 
 
+def _json(graph: Graph, wanted: Any, literal: bool) -> str:
+    """Write every line in every language, for other programs."""
+    languages = {"text": TEXT, "latex": LATEX, "mathml": MATHML}
+    made = {key: passes(graph, language, literal=literal) for key, language in languages.items()}
+    both = [
+        {
+            "title": first.title,
+            "given": [{"name": name, "shape": shape} for name, shape in first.given],
+            "symbols": dict(first.symbols),
+            "lines": [
+                {"step": line.step, "node": line.value.index, "shape": list(line.value.shape)}
+                | {
+                    key: {"name": one[k].lines[j].name, "formula": one[k].lines[j].formula}
+                    for key, one in made.items()
+                }
+                for j, line in enumerate(first.lines)
+            ],
+            "notes": first.notes,
+        }
+        for k, first in enumerate(made["text"])
+    ]
+    document = {"tinygraph": "derivation", "version": 1, "passes": both}
+    return json.dumps(document, ensure_ascii=False, indent=1)
+
+
 FORMATS: dict[str, Callable[[Graph, list[Node] | None, bool], str]] = {
     "text": _text,
     "markdown": _markdown,
     "latex": _latex,
+    "html": lambda graph, wanted, literal: page(graph, literal=literal),
+    "json": _json,
     "python": _python,
 }
 

@@ -62,7 +62,7 @@ class Notation(Printer):
         is_taken = any(node.name in ("σ", "sigma") for node in graph.nodes)
         sigmoid = PLAIN_SIGMOID if is_taken else SIGMOID
         self._rewriter = Rewriter(graph, self._is_mean, sigmoid)
-        self._signs: dict[str, str] = {}
+        self._signs: dict[tuple[Any, ...], tuple[str, str]] = {}
         self._written_out: set[int] = set()
         self._names = _names(graph, language)
         self._reciprocals = _reciprocals(graph)
@@ -95,7 +95,7 @@ class Notation(Printer):
 
     def name(self, name: str) -> str:
         """Write the name of a node, a constant or a gradient."""
-        return self._names.get(name) or self.language.name(name)
+        return self._names.get(name) or self.language.linked(name, self.language.name(name))
 
     def formula(self, node: Node) -> str:
         """Write how `node` is computed from named nodes and constants."""
@@ -172,7 +172,7 @@ class Notation(Printer):
 
     def signs(self) -> dict[str, str]:
         """Give the signs that need a word, of all that has been written, and what they mean."""
-        return dict(sorted(self._signs.items()))
+        return dict(self._signs[kind] for kind in sorted(self._signs))
 
     # ------------------------------------------------------------------ expressions
 
@@ -191,14 +191,15 @@ class Notation(Printer):
         """Keep what has to be said of a sign."""
         say, axes = self.language, self.axes(node) if _is(node, "sum") else ""
         if axes:
-            along = ", ".join(map(str, node.params["axis"]))
-            self._signs[say.sum_along.format(axes)] = say.sum_along_means.format(along)
+            along = node.params["axis"]
+            means = say.sum_along_means.format(", ".join(map(str, along)))
+            self._signs["sum", *along] = say.sum_along.format(axes), means
         if node.op is SIGMOID:
-            self._signs[say.sigmoid] = say.sigmoid_means
+            self._signs["sigmoid",] = say.sigmoid, say.sigmoid_means
         if say.times and self._is_elementwise(node):
-            self._signs[say.elementwise] = say.elementwise_means
+            self._signs["product",] = say.elementwise, say.elementwise_means
         if _is(node, "transpose") and len(node.shape) > 2 and _is_flip(node.params["axes"]):
-            self._signs[say.flip] = say.flip_means
+            self._signs["flip",] = say.flip, say.flip_means
 
     def _is_elementwise(self, node: Node) -> bool:
         """Whether a product goes entry by entry, where others are of matrices."""
@@ -284,7 +285,7 @@ class Notation(Printer):
         if node.name is not None:
             return Written(self.name(node.name), "call")
         if isinstance(value, Fraction) and node.dtype == object:
-            return Written(str(value), "product")
+            return Written(self.language.number(str(value)), "product")
         if isinstance(value, np.ndarray):
             return Written(self._array(value), "call")
         return self._number(value)
@@ -307,7 +308,7 @@ class Notation(Printer):
         if not isinstance(x, Formula):
             return self._number(x)
         if is_count(x) and self._axes.of_count(x) == self._batch:
-            return Written("N", "call")
+            return Written(self.language.batch, "call")
         if x.op not in SIGNS or not self._mentions_batch(x):
             return self._number(x.value(self._length))
         operands = [self._origin(one) for one in x.args]
@@ -323,27 +324,28 @@ class Notation(Printer):
 
     def _array(self, array: Any) -> str:
         name, shape = self.language.operator("array"), shape_text(array.shape)[1:-1]
-        return self.language.call.format(name=name, operands=shape)
+        return self.language.call.format(name=name, operands=self.language.parameter(shape))
 
     def _count(self, count: Formula) -> str:
         return self.language.bracketed(self._origin(count), "power")
 
     def params(self, node: Node) -> dict[str, str]:
         """Write the parameters of an operation shortly."""
-        params = {name: str(value) for name, value in node.params.items()}
+        plain = self.language.parameter
+        params = {name: plain(str(value)) for name, value in node.params.items()}
         params["name"] = self.language.operator(str(node.op))
         if "n" in params:
-            params["n"] = number_text(node.params["n"])
+            params["n"] = self.language.number(number_text(node.params["n"]))
         if "key" in params:
             key = node.params["key"]
             parts = key if isinstance(key, tuple) else (key,)
             letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
-            params["key"] = ", ".join(
+            params["key"] = self.language.comma.join(
                 self.operand(node.inputs[int(part)], node).text
                 if isinstance(part, str)
-                else next(letters, "…")
+                else plain(next(letters, "…"))
                 if isinstance(part, np.ndarray)
-                else self._key(part)
+                else plain(self._key(part))
                 for part in parts
             )
         if _is(node, "transpose"):
@@ -365,7 +367,8 @@ def _names(graph: Graph, language: Formulary) -> dict[str, str]:
     for g in graph.gradients:
         of = str(g.of.name)
         names[g.name] = language.gradient(names[of], g.name[len(of) + 1 :])
-    return _distinct(names, language)
+    names = _distinct(names, language)
+    return {name: language.linked(name, written) for name, written in names.items()}
 
 
 def _distinct(names: dict[str, str], language: Formulary) -> dict[str, str]:

@@ -168,7 +168,8 @@ def _given(graph: Graph, role: str, notation: Notation) -> list[tuple[str, str]]
 
 def _symbols(graph: Graph, notation: Notation) -> list[tuple[str, str]]:
     """Give N and the constants that formulas mention, with their values, and signs with a word."""
-    symbols = {"N": str(notation.batch)} if notation.batch else {}
+    language = notation.language
+    symbols = {language.batch: language.number(str(notation.batch))} if notation.batch else {}
     return list((symbols | named_constants(graph, notation) | notation.signs()).items())
 
 
@@ -181,4 +182,4 @@ def named_constants(graph: Graph, notation: Notation) -> dict[str, str]:
             number = notation.language.number(number_text(node.value))
             if notation.reference(node) == name and number not in values.setdefault(name, []):
                 values[name].append(number)
-    return {name: ", ".join(numbers) for name, numbers in values.items()}
+    return {name: notation.language.comma.join(numbers) for name, numbers in values.items()}
