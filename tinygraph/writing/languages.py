@@ -340,8 +340,8 @@ MATHML = Formulary(
     elementwise='<mrow><mi class="i">a</mi><mo>⊙</mo><mi class="i">b</mi></mrow>',
     elementwise_means="<mtext>entry by entry</mtext>",
     flip='<msup><mi class="i">a</mi><mo>⊤</mo></msup>',
-    flip_means='<mrow><mtext>the last two axes of </mtext><mi class="i">a</mi>'
-    "<mtext> swapped</mtext></mrow>",
+    flip_means='<mrow><mtext>the last two axes of\N{NO-BREAK SPACE}</mtext><mi class="i">a</mi>'
+    "<mtext>\N{NO-BREAK SPACE}swapped</mtext></mrow>",
     times="{0:minus}<mo>⊙</mo>{1:sigma}",
     colon=":",
     root="<msqrt><mn>{n}</mn></msqrt>",

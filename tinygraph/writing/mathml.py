@@ -41,7 +41,7 @@ def name(name: str) -> str:
     """
     letter, word, accent, indices = parsed(name)
     stem = _letter(letter + ACCENTS.get(accent, "")) if letter else exact_name(word)
-    return _below(stem, ["".join(_index(index) for index in indices)] if indices else [])
+    return _below(stem, [_index(index) for index in indices])
 
 
 def _letter(letter: str) -> str:
@@ -103,9 +103,10 @@ def gradient(of: str, part: str) -> str:
     >>> print(gradient("<mi>x</mi>", "1"))
     <msub><mrow><mi mathvariant="normal">d</mi><mi>x</mi></mrow><mn>1</mn></msub>
     """
-    stem = f'<mrow><mi mathvariant="normal">d</mi>{of}</mrow>'
-    part = part.strip("_")
-    return _below(stem, [_index(part)] if part else [])
+    indexed = re.fullmatch(r"<msub>(<mi[^>]*>[^<]*</mi>)(.*)</msub>", of)
+    of, below = (indexed[1], [re.sub(r"^<mrow>|</mrow>$", "", indexed[2])]) if indexed else (of, [])
+    below += [_index(part.strip("_"))] if part else []
+    return _below(f'<mrow><mi mathvariant="normal">d</mi>{of}</mrow>', below)
 
 
 def number(number: str) -> str:
