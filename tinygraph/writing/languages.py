@@ -128,9 +128,8 @@ class Language:
         ValueError
             If it has none.
         """
-        key, adapted = self.key, str
-        if key not in op.written and self.kin in op.written:
-            key, adapted = self.kin, self.adapted
+        is_kin = self.key not in op.written and self.kin in op.written
+        key = self.kin if is_kin else self.key
         template = op.written.get(key)
         if template is None:
             template = self.default(op)
@@ -141,7 +140,7 @@ class Language:
                 )
             return form(template), "call"
         template = template if isinstance(template, str) else template(node)
-        return form(adapted(template)), op.binds.get(key, "call")
+        return form(self.adapted(template) if is_kin else template), op.binds.get(key, "call")
 
     def bracketed(self, written: Written, need: str) -> str:
         """Put brackets around what binds less tightly than it must."""

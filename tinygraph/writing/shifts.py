@@ -20,6 +20,7 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["vanishing"]
 
 Shape = tuple[int, ...]
+Found = tuple[str, Fraction] | None
 
 
 class _Change(NamedTuple):
@@ -98,8 +99,8 @@ def _changed(node: Node, changes: dict[int, _Change]) -> _Change | None:
     if rule is None or len({x.shape for x in changed}) != 1:
         return None
     moved = [x and x._replace(shape=changed[0].shape) for x in found]
-    kind_and_k = rule(node, *moved)
-    return kind_and_k and _Change(*kind_and_k, changed[0].shape)
+    result: Found = rule(node, *moved)
+    return None if result is None else _Change(*result, changed[0].shape)
 
 
 def _padded(shape: Shape, node: Node) -> Shape:
@@ -107,9 +108,6 @@ def _padded(shape: Shape, node: Node) -> Shape:
 
 
 # --------------------------------------------------------------------------- what values become
-
-Found = tuple[str, Fraction] | None
-
 
 def _sum(node: Node, a: Any, b: Any) -> Found:
     sign = -1 if str(node.op) == "sub" else 1
@@ -177,7 +175,8 @@ def _indexed(node: Node, shape: Shape) -> Shape | None:
         is_whole = isinstance(part, slice) and part == slice(None)
         if not (is_whole or part is None or part is Ellipsis):
             return None
-    return np.broadcast_to(0, shape)[key].shape
+    shape = np.broadcast_to(0, shape)[key].shape
+    return shape
 
 
 def _reshaped(node: Node, shape: Shape) -> Shape | None:
