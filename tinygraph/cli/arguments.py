@@ -10,14 +10,22 @@ from typing import Any, NoReturn
 
 from tinygraph.cli.outputs import say
 
-__all__ = ["FORMATS", "parser"]
+__all__ = ["FORMATS", "NOTATIONS", "parser"]
 
 DTYPES = ("float32", "float64", "longdouble")
 VIEWS = ("circuit", "forward", "backward", "joint")
 DETAILS = ("steps", "primitives")
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 FORMATS = ("svg", "png", "pdf", "dot", "json")
-NOTATIONS = ("text", "markdown", "latex", "python")
+NOTATIONS = {
+    "text": "txt",
+    "markdown": "md",
+    "latex": "tex",
+    "html": "html",
+    "json": "json",
+    "python": "py",
+}
+"""What `derive` writes, with the suffix of its files."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -194,13 +202,20 @@ def _add_derive(commands: Any) -> None:
         commands,
         "derive",
         "  tinygraph derive batchnorm\n"
-        "  tinygraph derive batchnorm --format python -o batchnorm_by_machine.py\n"
+        "  tinygraph derive batchnorm -o batchnorm_by_machine.py\n"
         "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
-        output="(default: standard output)",
+        output="by suffix: " + ", ".join(NOTATIONS.values()) + " (default: standard output)",
         help="write the backward pass of a function out",
         description="Run a function of yours, and write its forward and backward pass out.",
     )
-    derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
+    derive.add_argument(
+        "--format", choices=tuple(NOTATIONS), help="instead of the suffix (default text)"
+    )
+    derive.add_argument(
+        "--literal",
+        action="store_true",
+        help="write what runs, operation by operation, and not as an author would print it",
+    )
     derive.set_defaults(output="-")
 
 

@@ -18,8 +18,8 @@ from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, prin
 from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.equations import named_constants
 from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.lines import named_constants
 
 __all__ = ["Canvas"]
 
@@ -294,7 +294,7 @@ class Canvas:
             words.append(f"N = {self.notation.batch}")
         constants = named_constants(self.graph, self.notation)
         words += [f"{name} = {numbers}" for name, numbers in constants.items()]
-        words += [f"{sign}: {meaning}" for sign, meaning in self.notation.sums().items()]
+        words += [f"{sign}: {meaning}" for sign, meaning in self.notation.signs().items()]
         self.sheet.legend = legend + [_line(text, GREY) for text in words]
         self.sheet.note = _line(self.note, GREY) if self.note else None
 
