@@ -109,6 +109,7 @@ def _padded(shape: Shape, node: Node) -> Shape:
 
 # --------------------------------------------------------------------------- what values become
 
+
 def _sum(node: Node, a: Any, b: Any) -> Found:
     sign = -1 if str(node.op) == "sub" else 1
     kinds = {x.kind for x in (a, b) if x}
