@@ -51,7 +51,7 @@ def formula(out, language=None):
         # products: numbers first, then constants, sums last
         (lambda x, y: x * 2, "2 · x"),
         (lambda x, y: x * 2 * (y * 3), "6 · x · y"),
-        (lambda x, y: x * 0.1 * (y * 3), "0.1 · x · 3 · y"),  # 3 · 0.1 is no float
+        (lambda x, y: x * 0.1 * (y * 3), "0.1 · 3 · x · y"),  # 3 · 0.1 is no float
         (lambda x, y: x * -3, "−3 · x"),
         (lambda x, y: x * y * x, "x² · y"),
         (lambda x, y: x * x * x, "x^3"),
@@ -70,6 +70,9 @@ def formula(out, language=None):
         (lambda x, y: (x / 2) / (y / 4), "2 · x / y"),
         (lambda x, y: x / 8 * 2, "x / 4"),
         (lambda x, y: x / 0.0, "x / 0"),
+        (lambda x, y: x / np.sqrt(y) / np.sqrt(y), "x / (√y · √y)"),
+        (lambda x, y: np.square(np.sqrt(x)) * y, "x · y"),
+        (lambda x, y: np.var(x, axis=0), "1/N Σ (x − 1/N Σ x)²"),
         # matrices
         (lambda x, y: x.T.T, "x"),
         (lambda x, y: (x.T @ y).T, "yᵀ @ x"),
@@ -80,6 +83,11 @@ def formula(out, language=None):
         (lambda x, y: np.transpose(np.reshape(-x, (1, 2, 2)), (2, 0, 1)), None),
         (lambda x, y: np.reshape(np.reshape(x, (4,)), (1, 4)), "reshape(x)"),
         (lambda x, y: np.reshape(x, (2, 2)), "x"),
+        (lambda x, y: x @ y[0], "x @ y[0]"),
+        (lambda x, y: x[0] @ y, "x[0] @ y"),
+        (lambda x, y: x[0] @ y[1], "x[0] @ y[1]"),
+        (lambda x, y: np.reshape(np.sum(x, axis=0, keepdims=True), (2,)), "Σ x"),
+        (lambda x, y: np.reshape(np.sum(x, axis=0, keepdims=True), (2, 1)), "reshape(Σ x)"),
         # what is linear
         (lambda x, y: np.sum(-x), "−Σ x"),
         (lambda x, y: np.sum(x * 2 / 3), "(2 · Σ x) / 3"),

@@ -78,7 +78,9 @@ def derive(
     - −(−a) is a; a − (−b) is a + b, a + (−b) is a − b, and −a + b is b − a;
     - in a product, a minus comes first, then numbers, constants, and sums last; a · a is a²;
     - (a / b) · c is a · c / b, a · (1 / b) is a / b, a / b / c is a / (b · c);
-    - (aᵀ)ᵀ is a, (aᵀ @ b)ᵀ is bᵀ @ a, and one reshape or spread after another is one;
+    - (√a)² is a, (aᵀ)ᵀ is a, (aᵀ @ b)ᵀ is bᵀ @ a;
+    - one reshape or spread after another is one, and none is shown that only makes a column of a
+      vector, or drops axes that a sum has left with length 1;
     - signs and numbers come out of what is linear: (−a) @ (b / 2) is −(a @ b) / 2;
     - 1/(1 + exp(−z)) is σ(z), and s² · exp(−z) is s · (1 − s) where s = σ(z);
     - 2.8284271247461903 is √8;

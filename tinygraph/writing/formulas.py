@@ -91,7 +91,7 @@ class Notation(Printer):
         """
         averages = [x for node in graph.nodes for x in _divisors(node, self._reciprocals)]
         unnamed = (node for node in graph.nodes if node.role == "constant" and not node.name)
-        constants = (node.origin for node in unnamed)
+        constants = map(_origin_of, unnamed)
         counts = averages or [count for origin in constants for count in _counts(origin)]
         batches = {self._axes.of_count(count): count.value(self._length) for count in counts}
         return next(((n, key) for key, n in batches.items() if len(batches) == 1), (None, None))
@@ -254,7 +254,7 @@ class Notation(Printer):
         if _is(node, "div"):
             total, n = node.inputs
             if self._is_inner_sum(total) and _is_count(n, total):
-                return total, self._count(n.origin)
+                return total, self._count(_origin_of(n))
         return None
 
     def _is_inner_sum(self, x: Node) -> bool:
@@ -283,8 +283,9 @@ class Notation(Printer):
 
     def _constant(self, node: Node) -> Written:
         value = node.value
-        if isinstance(node.origin, Formula) and self._mentions_batch(node.origin):
-            return self._origin(node.origin)
+        origin = _origin_of(node)
+        if isinstance(origin, Formula) and self._mentions_batch(origin):
+            return self._origin(origin)
         if node.written is not None:
             return self._origin(node.written)
         if node.name is not None:
@@ -391,7 +392,7 @@ def _distinct(names: dict[str, str], language: Formulary) -> dict[str, str]:
 
 def _reciprocals(graph: Graph) -> dict[int, Formula]:
     """Find the constants 1/n, where n counts entries; give their n."""
-    origins = {x.index: x.origin for x in graph.nodes if isinstance(x.origin, Formula)}
+    origins = {x.index: _origin_of(x) for x in graph.nodes if isinstance(x.origin, Formula)}
     return {
         k: f.args[1]
         for k, f in origins.items()
@@ -405,7 +406,7 @@ def _reciprocals(graph: Graph) -> dict[int, Formula]:
 def _divisors(node: Node, reciprocals: Mapping[int, Formula]) -> Iterator[Formula]:
     """Give what a node divides by to average."""
     if _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
-        yield node.inputs[1].origin
+        yield _origin_of(node.inputs[1])
     yield from (reciprocals[x.index] for x in node.inputs if x.index in reciprocals)
 
 
@@ -455,7 +456,15 @@ def _is(node: Node, name: str) -> bool:
 
 def _is_count(n: Node, total: Node) -> bool:
     """Whether `n` is the number of values that the sum `total` adds up."""
-    return _is(total, "sum") and is_count(n.origin) and n.value == length_of_sum(total)
+    return _is(total, "sum") and is_count(_origin_of(n)) and n.value == length_of_sum(total)
+
+
+def _origin_of(constant: Node) -> Any:
+    """Give how a constant follows from lengths; the N − 0 of a variance is N."""
+    x = constant.origin
+    while isinstance(x, Formula) and x.op == "-" and isinstance(x.args[1], int) and not x.args[1]:
+        x = x.args[0]
+    return x
 
 
 def _is_flip(axes: tuple[int, ...]) -> bool:

@@ -72,7 +72,7 @@ def page(graph: Graph, *, literal: bool = False) -> str:
     >>> from tinygraph import Tensor
     >>> text = page(Graph.joint(Tensor(2.0, name="x") * 3))
     >>> text.splitlines()[0], text.count("<math"), 'data-v="dx"' in text
-    ('<!doctype html>', 8, True)
+    ('<!doctype html>', 5, True)
     """
     shown = passes(graph, MATHML, literal=literal)
     spoken = passes(graph, SPOKEN, literal=literal)

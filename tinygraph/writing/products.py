@@ -14,6 +14,7 @@ from tinygraph.graph.nodes import Node
 __all__ = ["ONE", "Factor", "Product", "exact", "inverted", "powered", "times"]
 
 LONGEST = 24  # factors; what has more stays in its parts
+SHORT = 2**20
 
 
 class Factor(NamedTuple):
@@ -51,16 +52,25 @@ def exact(value: Fraction) -> bool:
 
 
 def times(a: Product, b: Product) -> Product | None:
-    """Multiply; None where the result would not be exact, or too long to be read."""
-    number, divisor = a.number * b.number, a.divisor * b.divisor
+    """Multiply; None where a number would have more digits, or the product too many factors."""
+    number, divisor = _short(a.number, b.number), _short(a.divisor, b.divisor)
+    over, under = _merged(a.over, b.over), _merged(a.under, b.under)
+    if number is None or divisor is None or len(over) + len(under) > LONGEST:
+        return None
     if divisor and (number / divisor).denominator == 1:
         number, divisor = number / divisor, Fraction(1)
     elif number.denominator == 1 and number and (divisor / number).denominator == 1:
         number, divisor = Fraction(1), divisor / number
-    over, under = _merged(a.over, b.over), _merged(a.under, b.under)
-    if not exact(number) or not exact(divisor) or len(over) + len(under) > LONGEST:
-        return None
     return Product(a.negative != b.negative, number, divisor, over, under)
+
+
+def _short(a: Fraction, b: Fraction) -> Fraction | None:
+    """Multiply numbers of which one is 1, or that are short and stay so."""
+    if 1 in (a, b):
+        return a * b
+    numbers = (a, b, a * b)
+    is_short = all(x.numerator < SHORT and x.denominator < SHORT for x in numbers)
+    return a * b if is_short and exact(a * b) else None
 
 
 def inverted(p: Product) -> Product:

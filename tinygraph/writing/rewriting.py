@@ -188,11 +188,17 @@ class Rewriter:
 
     def multiplied(self, a: Product, b: Product, whole: Node) -> Product:
         """Multiply; what is too long or not exact stays in one piece."""
-        found = times(a, b)
+        found = times(a, b) or times(a, self._with_numbers_as_factors(b, whole))
         if found is None:
             pieces = (Product(over=(Factor(self.built(p, whole)),)) for p in (a, b))
             found = times(*pieces)
         return found or Product(over=(Factor(whole),))
+
+    def _with_numbers_as_factors(self, p: Product, like: Node) -> Product:
+        """Keep numbers apart whose product is no float."""
+        over = [Factor(self.constant(p.number, like))] if p.number != 1 else []
+        under = [Factor(self.constant(p.divisor, like))] if p.divisor != 1 else []
+        return Product(p.negative, over=(*over, *p.over), under=(*under, *p.under))
 
     def built(self, p: Product, like: Node) -> Node:
         """Write a product out: numbers first, then constants, sums last, and a minus in front."""
@@ -291,7 +297,17 @@ def _as_product(to: Rewriter, node: Node) -> Node | None:
         p = to.multiplied(first, inverted(second) if name == "div" else second, node)
     if not p.divisor:
         return None  # which is a mistake to be seen
+    p = p._replace(over=_without_roots(to, p.over), under=_without_roots(to, p.under))
     return to.built(_with_slopes(to, _with_sigmoids(to, p, node), node), node)
+
+
+def _without_roots(to: Rewriter, factors: tuple[Factor, ...]) -> tuple[Factor, ...]:
+    return tuple(
+        Factor(x.inputs[0], n // 2)
+        if n % 2 == 0 and str(x.op) == "sqrt" and not to.stands_alone(x)
+        else Factor(x, n)
+        for x, n in factors
+    )
 
 
 def _with_sigmoids(to: Rewriter, p: Product, like: Node) -> Product:
@@ -387,9 +403,47 @@ def _is_transposed(x: Node) -> bool:
 
 def _reshaped(to: Rewriter, node: Node) -> Node | None:
     (x,) = node.inputs
-    if not to.stands_alone(x) and str(x.op) == "reshape":
+    if x.shape == node.shape:
+        return x
+    if to.stands_alone(x):
+        return None
+    if str(x.op) == "reshape":
         return to.make("reshape", x.inputs[0], like=node, params=node.params)
-    return x if x.shape == node.shape else None
+    if str(x.op) == "sum" and x.params["keepdims"]:
+        axis = x.params["axis"]
+        left = tuple(n for k, n in enumerate(x.shape) if k not in axis)
+        params = MappingProxyType({"axis": axis, "keepdims": False})
+        return to.make("sum", x.inputs[0], like=node, params=params) if left == node.shape else None
+    return _of_vector(to, node, x) if str(x.op) == "matmul" else None
+
+
+def _of_vector(to: Rewriter, node: Node, product: Node) -> Node | None:
+    """Take a vector for the column or the row that it was made to be multiplied."""
+    (a, b), (v, w) = product.inputs, (_vector(to, x) for x in product.inputs)
+    is_row = v is not None and a.shape == (1, *v.shape)
+    is_column = w is not None and b.shape == (*w.shape, 1)
+    kept = product.shape[is_row : len(product.shape) - is_column]
+    if not (is_row or is_column) or kept != node.shape:
+        return None
+    left, right = v if v and is_row else a, w if w and is_column else b
+    return to.make("matmul", left, right, like=node)
+
+
+def _vector(to: Rewriter, x: Node) -> Node | None:
+    """Give v if a node is reshape(v), of a vector."""
+    is_reshaped = str(x.op) == "reshape" and not to.stands_alone(x)
+    return x.inputs[0] if is_reshaped and len(x.inputs[0].shape) == 1 else None
+
+
+def _scattered(to: Rewriter, node: Node) -> Node | None:
+    """Take a key of whole axes, old and new, for what it is."""
+    key = node.params["key"]
+    for part in key if isinstance(key, tuple) else (key,):
+        is_whole = isinstance(part, slice) and part == slice(None)
+        if not (is_whole or part is None or part is Ellipsis):
+            return None
+    params = MappingProxyType({"shape": node.shape})
+    return to.make("reshape", node.inputs[0], like=node, params=params)
 
 
 def _spread(to: Rewriter, node: Node) -> Node | None:
@@ -410,13 +464,19 @@ Rule = Callable[[Rewriter, Node], Node | None]
 RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
     (
         "−(−a) → a; a · a → a²; a · 2 → 2 · a; (a / b) · c → a · c / b; a · Σ b · c → a · c · Σ b; "
-        "1/(1 + exp(−z)) → σ(z); s² · exp(−z) → s · (1 − s), where s = σ(z)",
+        "(√a)² → a; 1/(1 + exp(−z)) → σ(z); s² · exp(−z) → s · (1 − s), where s = σ(z)",
         PRODUCTS,
         _as_product,
     ),
     ("a + (−b) → a − b; a − (−b) → a + b; −a + b → b − a", ("add", "sub"), _as_sum),
     ("(aᵀ)ᵀ → a; (aᵀ @ b)ᵀ → bᵀ @ a", ("transpose",), _transposed),
-    ("reshape(reshape(a)) → reshape(a); reshape(a) → a, of a's own shape", ("reshape",), _reshaped),
+    (
+        "reshape(reshape(a)) → reshape(a); reshape(a) → a, of a's own shape; reshape(Σ a) → Σ a, "
+        "where only axes of length 1 go; reshape(a @ reshape(v)) → a @ v, of a vector",
+        ("reshape",),
+        _reshaped,
+    ),
+    ("scatter(a → [:, None]) → reshape(a)", ("scatter",), _scattered),
     ("spread(spread(a)) → spread(a)", ("spread",), _spread),
     ("f(−a) → −f(a), f(2 · a) → 2 · f(a), f(a / 2) → f(a) / 2, where f is linear", LINEAR, _scaled),
 )
