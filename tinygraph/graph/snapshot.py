@@ -21,11 +21,11 @@ import numpy as np
 from tinygraph.engine.autodiff import is_discrete, leaves
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
-from tinygraph.graph.evaluation import evaluate, evaluate_at, number
+from tinygraph.graph.evaluation import check_premises, evaluate, evaluate_at, number
 from tinygraph.graph.flattening import flat, parts
 from tinygraph.graph.interchange import parts_of, text_of
 from tinygraph.graph.marks import in_letters
-from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
+from tinygraph.graph.nodes import NOTHING, Gradient, Node, Premise, Step, length_of_sum
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
 
@@ -69,6 +69,7 @@ class Graph:
     outputs: tuple[Node, ...]
     all_gradients: tuple[Gradient, ...]
     steps: tuple[Step, ...]
+    premises: tuple[Premise, ...]
     values: Mapping[int, tuple[Any, Any]]
 
     @classmethod
@@ -390,9 +391,12 @@ class Graph:
             values[node.index] = value[()] if value.dtype.kind != "O" else value
         if all(values[node.index].shape == node.shape for node in self.inputs):
             evaluate(self.nodes, values)
+            asked = [one for one in self.premises if not one.formula.is_of_lengths]
         else:
             outputs = {g.node.index: g.of for g in self.all_gradients if g.kind == "upstream"}
             evaluate_at(self.nodes, values, outputs)
+            asked = list(self.premises)
+        check_premises(asked, self.nodes, values)
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
 
