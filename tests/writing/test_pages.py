@@ -76,7 +76,7 @@ def test_a_label_says_what_is_seen():
     for made in passes(graph, SPOKEN):
         for line in made.lines:
             assert (f"{line.name} = {line.formula}" if line.formula else line.name) in labels
-    assert "dz[2] = do ⊙ o ⊙ (1 − o)" in labels
+    assert "dz″ = do ⊙ o ⊙ (1 − o)" in labels
 
 
 def test_no_name_breaks_the_page():

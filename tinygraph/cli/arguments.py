@@ -167,7 +167,9 @@ def _add_target(commands: Any, name: str, examples: str, *, output: str, **texts
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **texts,
     )
-    command.add_argument("target", metavar="FILE.py:FUNCTION", help="a function, or: batchnorm")
+    command.add_argument(
+        "target", metavar="FILE.py:FUNCTION", help="a function, CLASS.METHOD, or: batchnorm"
+    )
     command.add_argument("arguments", nargs="*", metavar="name=…", help="see below")
     command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
     command.add_argument("-o", "--output", type=_name, metavar="FILE", help=output)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, Stroke
 from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable
+from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation, number_text, shape_text
@@ -54,6 +55,7 @@ class Canvas:
         self.results = {step.number: step.result for step in graph.steps}
         self.sums = {g.of.index: g for g in graph.all_gradients if g.kind == "sum"}
         self.terms = _terms(graph)
+        self.upstream = {g.of.index: g.name for g in graph.gradients[::-1] if g.kind == "upstream"}
         self.names_of: dict[int, list[Gradient]] = {}
         for g in graph.gradients:
             self.names_of.setdefault(g.node.index, []).append(g)
@@ -67,7 +69,7 @@ class Canvas:
 
     def key(self, node: Node, prefix: str = "n") -> str:
         """Give the id of a node's box: its index, and its name as far as ids can hold it."""
-        name = re.sub(r"[^A-Za-z0-9]+", "_", name_of(node)).strip("_")
+        name = re.sub(r"[^A-Za-z0-9]+", "_", in_letters(name_of(node))).strip("_")
         return f"{prefix}{node.index}_{name}" if name else f"{prefix}{node.index}"
 
     def rule(self, gradient: Gradient, shape: bool = False) -> str:
@@ -86,7 +88,7 @@ class Canvas:
 
     def ident(self, prefix: str, name: str) -> str:
         """Give an id that nothing else on the picture has."""
-        plain = ident = prefix + re.sub(r"[^\w.-]+", "_", name).strip("_")
+        plain = ident = prefix + re.sub(r"[^\w.-]+", "_", in_letters(name)).strip("_")
         while ident in self.idents:
             self.idents[plain] += 1
             ident = f"{plain}-{self.idents[plain]}"
@@ -169,7 +171,7 @@ class Canvas:
 
     def arriving(self, out: Node) -> Stroke:
         """Give the stroke of what arrives at an output."""
-        name = f"d{name_of(out)}"
+        name = _short(self.upstream[out.index], LONGEST_NAME)
         return Stroke(
             self.ident("g-", name), "gradient", (_line(name, RED),), printable(name), out.step
         )
@@ -233,7 +235,7 @@ class Canvas:
         if not gradients or total is None:
             return []
         lines = [f"{self.terms[total.node.index]} paths add up"]
-        if total.name and (node.role == "input" or total.name != f"d{node.name}"):
+        if total.name and (node.role == "input" or node.index in self.upstream):
             lines = _broken(_short(self.rule(total), LONGEST_FORMULA), WIDEST_SUM) + lines
         return [_line(line, RED) for line in lines]
 

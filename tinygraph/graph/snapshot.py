@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.autodiff import is_discrete, leaves
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
 from tinygraph.graph.evaluation import evaluate, evaluate_at, number
 from tinygraph.graph.flattening import flat, parts
 from tinygraph.graph.interchange import parts_of, text_of
+from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
@@ -159,7 +160,7 @@ class Graph:
         if wrt is None:
             several = outputs if isinstance(outputs, list | tuple) else [outputs]
             tensors = [x for x in several if isinstance(x, Operand)]
-            wrt = [node for node in reachable(tensors) if node.op is None]
+            wrt = leaves(tensors)
         return cls.capture(outputs, wrt, values=values, variables=variables)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -190,11 +191,11 @@ class Graph:
         return f"Graph({names}: {len(self.nodes)} nodes, {len(self.steps)} steps{backward})"
 
     def __getitem__(self, name: str) -> Node:
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        known = ", ".join(str(node.name) for node in self.nodes if node.name)
-        raise KeyError(f"no node is called {name!r}; the names are {known}")
+        node = _called(name, {str(node.name): node for node in self.nodes[::-1] if node.name})
+        if node is None:
+            known = ", ".join(str(node.name) for node in self.nodes if node.name)
+            raise KeyError(f"no node is called {name!r}; the names are {known}")
+        return node
 
     def value(self, which: str | int) -> Any:
         """Give the value of a node of either pass, in a graph that holds values.
@@ -202,7 +203,8 @@ class Graph:
         Parameters
         ----------
         which : str or int
-            The name of a node or of a gradient, or the index of a node.
+            The name of a node or of a gradient, as pictures have it (``S′``) or in letters alone,
+            as NumPy source has it (``S_2``); or the index of a node.
 
         Returns
         -------
@@ -226,9 +228,10 @@ class Graph:
         >>> graph.value("x"), graph.value("dx"), graph.value(graph["dx"].index)
         (array([1., 2.]), array([2., 4.]), array([2., 4.]))
         """
-        named = {g.name: g.node for g in self.gradients}
-        node = self._at(which) if isinstance(which, int) else named.get(which) or self[which]
-        return self._held(node, which)
+        if isinstance(which, int):
+            return self._held(self._at(which), which)
+        gradient = _called(which, {g.name: g.node for g in self.gradients})
+        return self._held(gradient or self[which], which)
 
     def grad(self, which: str | int) -> Any:
         """Give the value of a gradient, in a joint graph that holds values.
@@ -236,8 +239,8 @@ class Graph:
         Parameters
         ----------
         which : str or int
-            The name of a gradient, such as ``dvar`` or ``dx1``; or the index of a forward node,
-            for all that arrives there.
+            The name of a gradient, such as ``dvar`` or ``dx1``, or in letters alone, ``dS_2``; or
+            the index of a forward node, for all that arrives there.
 
         Returns
         -------
@@ -262,7 +265,7 @@ class Graph:
             arriving = {g.of.index: g for g in self.all_gradients}  # a sum comes after its parts
             found = arriving.get(self._at(which).index)
         else:
-            found = {g.name: g for g in self.gradients}.get(which)
+            found = _called(which, {g.name: g for g in self.gradients})
         if found is None:
             known = ", ".join(g.name for g in self.gradients) or "none, without a backward pass"
             raise KeyError(f"there is no gradient {which!r}; the gradients are {known}")
@@ -378,7 +381,7 @@ class Graph:
             raise ValueError(f"run: missing inputs: {missing}; unknown inputs: {unknown}")
         values: dict[int, Any] = {}
         for node in self.inputs:
-            value = np.asarray(inputs[str(node.name)], dtype=node.dtype)
+            value = _as_input(inputs[str(node.name)], node)
             if value.ndim != len(node.shape):
                 raise ValueError(
                     f"run: {node.name} has shape {value.shape}, but was captured with "
@@ -394,5 +397,25 @@ class Graph:
         return named | {g.name: values[g.node.index] for g in self.gradients}
 
 
+T = TypeVar("T")
+
+
+def _called(name: str, named: Mapping[str, T]) -> T | None:
+    """Look a name up as it is written, or in letters alone where one name alone is written so."""
+    if name in named:
+        return named[name]
+    alike = [thing for other, thing in named.items() if in_letters(other) == name]
+    return alike[0] if len(alike) == 1 else None
+
+
 def _restored(form: dict[str, Any]) -> Graph:
     return Graph(**parts(form))
+
+
+def _as_input(given: Any, node: Node) -> Any:
+    """Give an array of the dtype of an input; labels and masks are not made of floats."""
+    array = np.asarray(given)
+    dtype = np.dtype(node.dtype)
+    if is_discrete(node) and array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"run: {node.name} is of {dtype}, but was given {array.dtype}")
+    return np.asarray(array, dtype=dtype)

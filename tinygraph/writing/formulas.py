@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.constants import variables_in
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
 from tinygraph.graph.axes import Axes
@@ -28,6 +29,7 @@ __all__ = ["Notation", "number_text", "shape_text"]
 LONGEST = 400
 
 SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "power", "neg": "neg"}
+SIGNS |= {"sqrt": "sqrt"}
 """The primitives whose signs the operations of a `Formula` are written with."""
 
 
@@ -88,7 +90,8 @@ class Notation(Printer):
         Where it averages over none, the only one that its constants were computed from.
         """
         averages = [x for node in graph.nodes for x in _divisors(node, self._reciprocals)]
-        constants = (_origin_of(node) for node in graph.nodes if node.role == "constant")
+        unnamed = (node for node in graph.nodes if node.role == "constant" and not node.name)
+        constants = (_origin_of(node) for node in unnamed)
         counts = averages or [count for origin in constants for count in _counts(origin)]
         batches = {self._axes.of_count(count): count.value(self._length) for count in counts}
         return next(((n, key) for key, n in batches.items() if len(batches) == 1), (None, None))
@@ -283,6 +286,8 @@ class Notation(Printer):
         origin = _origin_of(node)
         if isinstance(origin, Formula) and self._mentions_batch(origin):
             return self._origin(origin)
+        if node.written is not None:
+            return self._origin(node.written)
         if node.name is not None:
             return Written(self.name(node.name), "call")
         if isinstance(value, Fraction) and node.dtype == object:
@@ -310,8 +315,13 @@ class Notation(Printer):
             return self._number(x)
         if is_count(x) and self._axes.of_count(x) == self._batch:
             return Written(self.language.batch, "call")
-        if x.op not in SIGNS or not self._mentions_batch(x):
+        if x.op == "name":
+            return Written(self.name(x.args[0]), "call")
+        if x.op not in SIGNS or not (self._mentions_batch(x) or any(variables_in(x))):
             return self._number(x.value(self._length))
+        if x.op == "**" and x.args[1] in (0.5, -0.5):
+            root = Formula("sqrt", x.args[:1])
+            return self._origin(root if x.args[1] > 0 else Formula("/", (1, root)))
         operands = [self._origin(one) for one in x.args]
         if x.op == "/" and operands[0].text == "1":
             n = self.language.bracketed(operands[1], "power")
@@ -467,6 +477,6 @@ def _reduces(node: Node) -> bool:
 
 
 def _axes(node: Node) -> tuple[int, ...] | None:
-    """Give the axes of a reduction; None if it leaves a single number."""
+    """Give the axes of a reduction; None if it variables_in a single number."""
     axes: tuple[int, ...] = node.params["axis"]
     return axes if len(axes) < len(node.inputs[0].shape) else None

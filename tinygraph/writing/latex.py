@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from tinygraph.graph.marks import part_of
 from tinygraph.writing.names import GREEK, parsed
 
 __all__ = ["axes", "broken", "exact_name", "gradient", "length", "name", "number", "operator"]
@@ -21,21 +22,29 @@ ACCENTS = {
 SIGNS = {c: c for c in map(chr, range(33, 127)) if c not in '"&`'}  # those mathtext does not know
 SIGNS |= {c: rf"\{c}" for c in "{}$%_"}
 SIGNS |= {"\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "#": r"\# ", " ": r"\ "}
+PRIMES = {2: "'", 3: "''"}
 
 
 def name(name: str) -> str:
     r"""Write a variable: a letter in italics, a word upright, with hat and index where it has them.
 
+    The mark of a version stays above, in braces, so that a power can follow.
+
     Examples
     --------
     >>> print(*map(name, ("mu", "xhat", "h[0]", "w_out", "Wx", "sqrtvar", "γ", "eps")))
     \mu \hat{x} h_{0} w_{\mathrm{out}} W_{x} \mathrm{sqrtvar} \gamma \varepsilon
+    >>> print(*map(name, ("S′", "S⁽⁴⁾")))
+    {S'} {S^{(4)}}
     """
-    letter, word, accent, indices = parsed(name)
+    letter, word, accent, indices, version = parsed(name)
     stem = exact_name(word) if word or not letter else _letter(letter)
     stem = rf"\{accent}{{{stem}}}" if accent else stem
     below = ",".join(_index(index) for index in indices)
-    return f"{stem}_{{{below}}}" if below else stem
+    written = f"{stem}_{{{below}}}" if below else stem
+    if version == 1:
+        return written
+    return f"{{{written}{PRIMES.get(version) or f'^{{({version})}}'}}}"
 
 
 def _letter(letter: str) -> str:
@@ -82,18 +91,23 @@ def operator(name: str) -> str:
 def gradient(of: str, part: str) -> str:
     r"""Write the gradient of a written variable, or one part of it.
 
-    The d is upright, as no variable of one letter is.
+    The d is upright, as no variable of one letter is. A part whose number is lowered in the name
+    has it in brackets, because an index has none.
 
     Examples
     --------
-    >>> print(gradient(r"\mu", ""), gradient("x", "1"), gradient("h_{0}", "2"))
-    \mathrm{d}\mu \mathrm{d}x_{1} \mathrm{d}h_{0,2}
+    >>> print(gradient(r"\mu", ""), gradient("x", "1"), gradient("h_{0}", "₂"))
+    \mathrm{d}\mu \mathrm{d}x_{1} \mathrm{d}h_{0,(2)}
     """
     d = r"\mathrm{d}"
     if not part:
         return d + of
-    part = part if part.isdecimal() else exact_name(part.strip("_"))
-    indexed = re.fullmatch(r"(.*)_\{(.*)\}", of)
+    _, number = part_of(f"{of}{part}")
+    if number:
+        part = f"({number})"
+    elif not part.isdecimal():
+        part = exact_name(part.strip("_"))
+    indexed = re.fullmatch(r"([^{].*)_\{(.*)\}", of)
     return f"{d}{indexed[1]}_{{{indexed[2]},{part}}}" if indexed else f"{d}{of}_{{{part}}}"
 
 

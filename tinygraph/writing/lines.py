@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tinygraph.engine.constants import variables_in
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation, number_text, shape_text
@@ -177,9 +178,15 @@ def named_constants(graph: Graph, notation: Notation) -> dict[str, str]:
     """Give the constants that formulas mention by name, with all values that the name has."""
     values: dict[str, list[str]] = {}
     for node in graph.nodes:
-        if node.role == "constant" and node.name and not node.shape:
-            name = notation.name(node.name)
-            number = notation.language.number(number_text(node.value))
-            if notation.reference(node) == name and number not in values.setdefault(name, []):
-                values[name].append(number)
+        if node.role != "constant" or not node.name or node.shape:
+            continue
+        reference = notation.reference(node)
+        for name, value in (
+            [(node.name, node.value)] if node.written is None else variables_in(node.written)
+        ):
+            written = notation.name(name)
+            number = notation.language.number(number_text(value))
+            is_shown = reference == written or (node.written is not None and written in reference)
+            if is_shown and number not in values.setdefault(written, []):
+                values[written].append(number)
     return {name: notation.language.comma.join(numbers) for name, numbers in values.items()}

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from html import escape
 from string import Formatter
 
+from tinygraph.graph.marks import part_of
 from tinygraph.writing.names import parsed
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "parameter",
 ]
 
+PRIMES = {2: "<mo>′</mo>", 3: "<mo>″</mo>"}
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
 
 
@@ -39,9 +41,11 @@ def name(name: str) -> str:
     >>> print(name("mu"), name("sqrtvar"), name("Wx"))
     <mi class="i">μ</mi> <mi>sqrtvar</mi> <msub><mi class="i">W</mi><mi class="i">x</mi></msub>
     """
-    letter, word, accent, indices = parsed(name)
+    letter, word, accent, indices, version = parsed(name)
     stem = _letter(letter + ACCENTS.get(accent, "")) if letter else exact_name(word)
-    return _below(stem, [_index(index) for index in indices])
+    written = _below(stem, [_index(index) for index in indices])
+    mark = PRIMES.get(version, f"<mrow><mo>(</mo><mn>{version}</mn><mo>)</mo></mrow>")
+    return written if version == 1 else f"<msup>{written}{mark}</msup>"
 
 
 def _letter(letter: str) -> str:
@@ -105,7 +109,9 @@ def gradient(of: str, part: str) -> str:
     """
     indexed = re.fullmatch(r"<msub>(<mi[^>]*>[^<]*</mi>)(.*)</msub>", of)
     of, below = (indexed[1], [re.sub(r"^<mrow>|</mrow>$", "", indexed[2])]) if indexed else (of, [])
-    below += [_index(part.strip("_"))] if part else []
+    _, number = part_of(f"x{part}")
+    number = f"<mo>(</mo><mn>{number}</mn><mo>)</mo>" if number else _index(part.strip("_"))
+    below += [number] if part else []
     return _below(f'<mrow><mi mathvariant="normal">d</mi>{of}</mrow>', below)
 
 
