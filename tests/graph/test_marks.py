@@ -96,9 +96,17 @@ def test_whatever_things_are_called_no_two_names_are_alike_in_any_language(seed)
     for g, t in zip(space["backward"](dout, cache), tensors, strict=True):
         assert same_bits(g, t.grad)
 
-    written = [row.split()[1] for row in derive(out).splitlines() if row[:4].strip().isdigit()]
+    written = [
+        row.split()[1]
+        for row in derive(out, literal=True).splitlines()
+        if row[:4].strip().isdigit()
+    ]
     assert sorted(written) == sorted(set(called) - {n.name for n in leaves})
-    latex = [row.split("&")[2] for row in derive(out, format="latex").splitlines() if "&=" in row]
+    latex = [
+        row.split("&")[2]
+        for row in derive(out, format="latex", literal=True).splitlines()
+        if "&=" in row
+    ]
     assert len(set(latex)) == len(latex)
 
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Container, Iterator
 from itertools import count
 
-__all__ = ["free", "in_letters", "part_of", "parts", "unmarked", "versions"]
+__all__ = ["PRIMES", "free", "in_letters", "part_of", "parts", "unmarked", "versions"]
 
 PRIMES = {1: "", 2: "′", 3: "″"}
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹", "₀₁₂₃₄₅₆₇₈₉"

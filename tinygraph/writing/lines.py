@@ -181,12 +181,11 @@ def named_constants(graph: Graph, notation: Notation) -> dict[str, str]:
         if node.role != "constant" or not node.name or node.shape:
             continue
         reference = notation.reference(node)
-        for name, value in (
-            [(node.name, node.value)] if node.written is None else variables_in(node.written)
-        ):
+        own = [(node.name, node.value)] if node.written is None else variables_in(node.written)
+        for name, value in own:
             written = notation.name(name)
             number = notation.language.number(number_text(value))
-            is_shown = reference == written or (node.written is not None and written in reference)
+            is_shown = written in reference if node.written is not None else written == reference
             if is_shown and number not in values.setdefault(written, []):
                 values[written].append(number)
     return {name: notation.language.comma.join(numbers) for name, numbers in values.items()}

@@ -40,6 +40,8 @@ def name(name: str) -> str:
     --------
     >>> print(name("mu"), name("sqrtvar"), name("Wx"))
     <mi class="i">μ</mi> <mi>sqrtvar</mi> <msub><mi class="i">W</mi><mi class="i">x</mi></msub>
+    >>> print(name("S′"))
+    <msup><mi class="i">S</mi><mo>′</mo></msup>
     """
     letter, word, accent, indices, version = parsed(name)
     stem = _letter(letter + ACCENTS.get(accent, "")) if letter else exact_name(word)
