@@ -195,7 +195,7 @@ def check(out, tolerance=1e-9, exact=False, rules=None):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_functions_of_other_people(name):
-    check(make(name))
+    check(make(name), 1e-6)
 
 
 @settings(max_examples=examples(100), deadline=None)

@@ -91,7 +91,7 @@ class Notation(Printer):
         """
         averages = [x for node in graph.nodes for x in _divisors(node, self._reciprocals)]
         unnamed = (node for node in graph.nodes if node.role == "constant" and not node.name)
-        constants = map(_origin_of, unnamed)
+        constants = (_origin_of(node) for node in unnamed)
         counts = averages or [count for origin in constants for count in _counts(origin)]
         batches = {self._axes.of_count(count): count.value(self._length) for count in counts}
         return next(((n, key) for key, n in batches.items() if len(batches) == 1), (None, None))

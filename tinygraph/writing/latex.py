@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from tinygraph.graph.marks import part_of, unmarked
+from tinygraph.graph.marks import part_of
 from tinygraph.writing.names import GREEK, parsed
 
 __all__ = ["axes", "broken", "exact_name", "gradient", "length", "name", "number", "operator"]
@@ -34,16 +34,17 @@ def name(name: str) -> str:
     --------
     >>> print(*map(name, ("mu", "xhat", "h[0]", "w_out", "Wx", "sqrtvar", "γ", "eps")))
     \mu \hat{x} h_{0} w_{\mathrm{out}} W_{x} \mathrm{sqrtvar} \gamma \varepsilon
-    >>> print(*map(name, ("S′", "h⁽⁴⁾")))
-    {S'} {h^{(4)}}
+    >>> print(*map(name, ("S′", "S⁽⁴⁾")))
+    {S'} {S^{(4)}}
     """
-    base, number = unmarked(name)
-    letter, word, accent, indices = parsed(base)
+    letter, word, accent, indices, version = parsed(name)
     stem = exact_name(word) if word or not letter else _letter(letter)
     stem = rf"\{accent}{{{stem}}}" if accent else stem
     below = ",".join(_index(index) for index in indices)
     written = f"{stem}_{{{below}}}" if below else stem
-    return written if number == 1 else f"{{{written}{PRIMES.get(number) or f'^{{({number})}}'}}}"
+    if version == 1:
+        return written
+    return f"{{{written}{PRIMES.get(version) or f'^{{({version})}}'}}}"
 
 
 def _letter(letter: str) -> str:

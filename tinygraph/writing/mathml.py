@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from html import escape
 from string import Formatter
 
-from tinygraph.graph.marks import PRIMES, part_of, unmarked
+from tinygraph.graph.marks import part_of
 from tinygraph.writing.names import parsed
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "parameter",
 ]
 
+PRIMES = {2: "<mo>′</mo>", 3: "<mo>″</mo>"}
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
 
 
@@ -42,18 +43,11 @@ def name(name: str) -> str:
     >>> print(name("S′"))
     <msup><mi class="i">S</mi><mo>′</mo></msup>
     """
-    base, number = unmarked(name)
-    letter, word, accent, indices = parsed(base)
+    letter, word, accent, indices, version = parsed(name)
     stem = _letter(letter + ACCENTS.get(accent, "")) if letter else exact_name(word)
     written = _below(stem, [_index(index) for index in indices])
-    if number == 1:
-        return written
-    mark = f"<mo>{PRIMES[number]}</mo>" if number in PRIMES else _numbered(number)
-    return f"<msup>{written}{mark}</msup>"
-
-
-def _numbered(number: int | str) -> str:
-    return f"<mrow><mo>(</mo><mn>{number}</mn><mo>)</mo></mrow>"
+    mark = PRIMES.get(version, f"<mrow><mo>(</mo><mn>{version}</mn><mo>)</mo></mrow>")
+    return written if version == 1 else f"<msup>{written}{mark}</msup>"
 
 
 def _letter(letter: str) -> str:
@@ -115,10 +109,11 @@ def gradient(of: str, part: str) -> str:
     >>> print(gradient("<mi>x</mi>", "1"))
     <msub><mrow><mi mathvariant="normal">d</mi><mi>x</mi></mrow><mn>1</mn></msub>
     """
-    _, lowered = part_of(f"{of}{part}")
     indexed = re.fullmatch(r"<msub>(<mi[^>]*>[^<]*</mi>)(.*)</msub>", of)
     of, below = (indexed[1], [re.sub(r"^<mrow>|</mrow>$", "", indexed[2])]) if indexed else (of, [])
-    below += [_numbered(lowered) if lowered else _index(part.strip("_"))] if part else []
+    _, number = part_of(f"x{part}")
+    number = f"<mo>(</mo><mn>{number}</mn><mo>)</mo>" if number else _index(part.strip("_"))
+    below += [number] if part else []
     return _below(f'<mrow><mi mathvariant="normal">d</mi>{of}</mrow>', below)
 
 

@@ -1,7 +1,7 @@
 """Names: what a person calls a variable, taken apart as mathematics writes it.
 
 A letter stands in italics, a word upright; ``xhat`` is an x with a hat, ``h_prev`` and ``Wx`` an h
-and a W with an index.
+and a W with an index, ``S′`` the second value of S.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import NamedTuple
+
+from tinygraph.graph.marks import unmarked
 
 __all__ = ["GREEK", "Name", "parsed"]
 
@@ -26,12 +28,13 @@ _LETTER = rf"[A-Za-z{LETTERS}]|{'|'.join(_CHARACTER)}"
 
 
 class Name(NamedTuple):
-    """A letter or a word, what stands above it, and its indices."""
+    """A letter or a word, what stands above it, its indices, and which of its values it is."""
 
     letter: str
     word: str
     accent: str
     indices: tuple[str, ...]
+    version: int = 1
 
 
 def parsed(name: str) -> Name:
@@ -39,13 +42,12 @@ def parsed(name: str) -> Name:
 
     Examples
     --------
-    >>> parsed("xhat"), parsed("W_out2")
-    (Name(letter='x', word='', accent='hat', indices=()), \
-Name(letter='W', word='', accent='', indices=('out', '2')))
-    >>> parsed("Wx").indices, parsed("mu").letter, parsed("sqrtvar").word
-    (('x',), 'μ', 'sqrtvar')
+    >>> parsed("xhat")
+    Name(letter='x', word='', accent='hat', indices=(), version=1)
+    >>> parsed("W_out2").indices, parsed("Wx").indices, parsed("mu").letter, parsed("S″").version
+    (('out', '2'), ('x',), 'μ', 3)
     """
-    name = unicodedata.normalize("NFC", name)
+    name, version = unmarked(unicodedata.normalize("NFC", name))
     indexed = re.fullmatch(r"(.*[^\W\d_])(?:_?([0-9]+)|\[([0-9]+)\])", name)
     base, index = (indexed[1], indexed[2] or indexed[3]) if indexed else (name, "")
     letter = re.fullmatch(rf"({_LETTER})_?(hat|bar|tilde)?(?:_(.+))?", base)
@@ -59,4 +61,4 @@ Name(letter='W', word='', accent='', indices=('out', '2')))
         stem, word, accent, inner = short[1], "", "", short[2]
     else:
         stem, word, accent, inner = "", base, "", ""
-    return Name(stem, word, accent, tuple(filter(None, [inner, index])))
+    return Name(stem, word, accent, tuple(filter(None, [inner, index])), version)
