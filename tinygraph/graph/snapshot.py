@@ -353,8 +353,9 @@ class Graph:
             One per input, by name. An input may have other lengths than when it was captured,
             if the graph knows of each of its numbers that it was computed from lengths that were
             seen to be such (``x.shape``, a variable bound to ``len(x)``, NumPy's own mean), or
-            that it stands in the traced code. Branches that the code took, the number of turns of
-            its loops, integer labels, and what it read by ``.data`` stay what they were.
+            that it stands in the traced code. Labels, masks and what dropout drew are inputs too.
+            Branches that the code took, the number of turns of its loops, and what it read by
+            ``.data`` are part of the graph: what they depended on must be as it was.
 
         Returns
         -------
@@ -366,7 +367,11 @@ class Graph:
         ValueError
             If an input is missing, there is no input of that name, or one has another number of
             axes; or at other lengths, if a constant may stand for a length, which is named, an
-            entry is picked along an axis that has changed, or lengths do not fit.
+            entry is picked along an axis that has changed, or lengths do not fit; or if the code
+            was told something of its inputs (``if n > 3``, ``float(n)``, ``x.data``) that is not
+            true of these.
+        TypeError
+            If an input of integers or bools is given as floats.
 
         Examples
         --------
