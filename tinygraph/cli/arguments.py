@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tinygraph.cli.outputs import say
 
-__all__ = ["FORMATS", "parser"]
+__all__ = ["FORMATS", "NOTATIONS", "parser"]
 
 DTYPES = ("float32", "float64", "longdouble")
 VIEWS = ("circuit", "forward", "backward", "joint")
@@ -18,7 +18,15 @@ DETAILS = ("steps", "primitives")
 DIRECTIONS = ("LR", "TB", "RL", "BT", "auto")
 FINEST = 2400
 FORMATS = ("svg", "png", "pdf", "dot", "json")
-NOTATIONS = ("text", "markdown", "latex", "python")
+NOTATIONS = {
+    "text": "txt",
+    "markdown": "md",
+    "latex": "tex",
+    "html": "html",
+    "json": "json",
+    "python": "py",
+}
+"""What `derive` writes, with the suffix of its files."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -160,7 +168,9 @@ def _add_target(commands: Any, name: str, examples: str, *, output: str, **texts
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **texts,
     )
-    command.add_argument("target", metavar="FILE.py:FUNCTION", help="a function, or: batchnorm")
+    command.add_argument(
+        "target", metavar="FILE.py:FUNCTION", help="a function, CLASS.METHOD, or: batchnorm"
+    )
     command.add_argument("arguments", nargs="*", metavar="name=…", help="see below")
     command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
     command.add_argument("-o", "--output", type=_name, metavar="FILE", help=output)
@@ -222,13 +232,20 @@ def _add_derive(commands: Any) -> None:
         commands,
         "derive",
         "  tinygraph derive batchnorm\n"
-        "  tinygraph derive batchnorm --format python -o batchnorm_by_machine.py\n"
+        "  tinygraph derive batchnorm -o batchnorm_by_machine.py\n"
         "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
-        output="(default: standard output)",
+        output="by suffix: " + ", ".join(NOTATIONS.values()) + " (default: standard output)",
         help="write the backward pass of a function out",
         description="Run a function of yours, and write its forward and backward pass out.",
     )
-    derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
+    derive.add_argument(
+        "--format", choices=tuple(NOTATIONS), help="instead of the suffix (default text)"
+    )
+    derive.add_argument(
+        "--literal",
+        action="store_true",
+        help="write what runs, operation by operation, and not as an author would print it",
+    )
     derive.set_defaults(output="-")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.cli.arguments import FORMATS, parser
+from tinygraph.cli.arguments import FORMATS, NOTATIONS, parser
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
 from tinygraph.cli.outputs import (
     aside,
@@ -256,6 +256,7 @@ def _backward(out: Any, seed: int) -> None:
 
 
 def _run_derive(options: argparse.Namespace) -> int:
+    format = options.format or _notation_of(options.output)
     if options.output != "-":
         check_targets([Path(options.output)], options.force)
 
@@ -264,9 +265,24 @@ def _run_derive(options: argparse.Namespace) -> int:
 
     with aside(), explaining(options.target):
         out = run_target(options.target, options.arguments, options.seed)
-        text = derive(out, format=options.format)
-    write((text.rstrip("\n") + "\n").encode(), options.output, options.format)
+        text = derive(out, format=format, literal=options.literal)
+    write((text.rstrip("\n") + "\n").encode(), options.output, format)
     return AGREE
+
+
+def _notation_of(output: str) -> str:
+    """Give what a file of that suffix holds."""
+    if output == "-":
+        return "text"
+    suffix = Path(output).suffix.lower().removeprefix(".")
+    suffix = {"markdown": "md", "htm": "html"}.get(suffix, suffix)
+    for notation, known in NOTATIONS.items():
+        if suffix == known:
+            return notation
+    raise InputError(
+        f"{output}: cannot write {suffix or 'a file without suffix'}; the suffixes are "
+        f"{', '.join(NOTATIONS.values())}, or say what it holds with --format"
+    )
 
 
 COMMANDS = {

@@ -16,10 +16,11 @@ from tinygraph.drawing.numbers import value_rows
 from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, Stroke
 from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable, width
 from tinygraph.engine.primitive import JointRules
+from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.equations import named_constants
 from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.lines import named_constants
 
 __all__ = ["BANDS", "Canvas"]
 
@@ -65,6 +66,7 @@ class Canvas:
         self.results = {step.number: step.result for step in graph.steps}
         self.sums = {g.of.index: g for g in graph.all_gradients if g.kind == "sum"}
         self.terms = _terms(graph)
+        self.upstream = {g.of.index: g.name for g in graph.gradients[::-1] if g.kind == "upstream"}
         self.names_of: dict[int, list[Gradient]] = {}
         for g in graph.gradients:
             self.names_of.setdefault(g.node.index, []).append(g)
@@ -80,7 +82,7 @@ class Canvas:
 
     def key(self, node: Node, prefix: str = "n") -> str:
         """Give the id of a node's box: its index, and its name as far as ids can hold it."""
-        name = re.sub(r"[^A-Za-z0-9]+", "_", stub(node.name)).strip("_")
+        name = re.sub(r"[^A-Za-z0-9]+", "_", in_letters(stub(node.name))).strip("_")
         return f"{prefix}{node.index}_{name}" if name else f"{prefix}{node.index}"
 
     def rule(self, gradient: Gradient, shape: bool = False) -> str:
@@ -132,7 +134,7 @@ class Canvas:
 
     def ident(self, prefix: str, name: str) -> str:
         """Give an id that nothing else on the picture has."""
-        plain = ident = prefix + re.sub(r"[^\w.-]+", "_", name).strip("_")
+        plain = ident = prefix + re.sub(r"[^\w.-]+", "_", in_letters(name)).strip("_")
         while ident in self.idents:
             self.idents[plain] += 1
             ident = f"{plain}-{self.idents[plain]}"
@@ -235,7 +237,7 @@ class Canvas:
             opened[node.index] = replace(node, inputs=inputs, name=None)
         notation = Notation(self.graph)  # of its own, which knows these nodes by no name
         formula = notation.formula(opened[nodes[-1].index])
-        self.signs |= notation.sums()
+        self.signs |= notation.signs()
         return formula
 
     def put_output(self, node: Node, source: str, gradients: Sequence[Stroke] = ()) -> None:
@@ -262,7 +264,7 @@ class Canvas:
 
     def arriving(self, out: Node) -> Stroke:
         """Give the stroke of what arrives at an output."""
-        name = f"d{out.name}"
+        name = self.upstream[out.index]
         line, ident = _line(self.called(name), RED), self.ident("g-", name)
         return Stroke(ident, "gradient", (line,), printable(name), out.step)
 
@@ -340,7 +342,7 @@ class Canvas:
         if not gradients or total is None:
             return []
         lines = [f"{self.terms[total.node.index]} paths add up"]
-        if total.name and (node.role == "input" or total.name != f"d{node.name}"):
+        if total.name and (node.role == "input" or node.index in self.upstream):
             lines = self.fitted(self.rule(total), total.name, OF_SUMS) + lines
         return [_line(line, RED) for line in lines]
 
@@ -401,14 +403,15 @@ class Canvas:
         }
         legend = [mark for entry in entries for mark, is_seen in [marks[entry]] if is_seen]
         explained = ["numbers: value | gradient"] * self.has_numbers
-        written = [line.text for thing in (*blocks, *sheet.roads) for line in thing.lines]
+        things: list[Block | Road] = [*blocks, *sheet.roads]
+        written = [line.text for thing in things for line in thing.lines]
         written += [frame.title.text for frame in sheet.frames.values()] + sheet.rules
         text = "\n".join(written)
         values = {"N": str(self.notation.batch)} if self.notation.batch else {}
         values |= named_constants(self.graph, self.notation)
         explained += [f"{name} = {value}" for name, value in values.items() if _has(text, name)]
-        signs = (self.signs | self.notation.sums()).items()
-        explained += [f"{s}: {meaning}" for s, meaning in signs if _has(text, s.partition("(")[0])]
+        signs = (self.signs | self.notation.signs()).items()
+        explained += [f"{sign}: {meaning}" for sign, meaning in signs if _shows(text, sign)]
         sheet.legend = legend + [_line(text, GREY) for text in explained]
         sheet.note = _line(self.note, GREY) if self.note else None
 
@@ -428,6 +431,12 @@ def _fits(lines: list[str], room: tuple[float, float]) -> bool:
 
 def _has(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(printable(word))}(?!\w)", text) is not None
+
+
+def _shows(text: str, sign: str) -> bool:
+    """Whether a sign is seen: the σ of σ(z), the ᵀ of aᵀ, and of Σ₁ not the beginning of Σ₁₂."""
+    mark = re.sub(r"\(.*|[a-z]", "", sign)
+    return re.search(rf"{re.escape(mark)}(?![₀-₉])", text) is not None
 
 
 def _line(text: str, color: str = INK, *, bold: bool = False, size: int = 13) -> Line:
