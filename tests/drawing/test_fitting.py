@@ -35,7 +35,7 @@ def test_batchnorm_is_folded_before_it_is_turned():
 
 
 def test_a_direction_that_is_asked_for_is_kept():
-    out = make("lstm_step")
+    out = make("vae_loss")
     assert draw(out, width=PAGE).sheet.direction == "TB"
     assert draw(out, width=PAGE, direction="LR").sheet.direction == "LR"
     assert draw(out, direction="auto").sheet.direction == "TB"
