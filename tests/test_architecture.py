@@ -33,7 +33,7 @@ WINGS = {
     "nn": {"batchnorm", "engine", "files"},
     "optim": {"nn", "engine"},
     "writing": {"graph", "engine"},
-    "drawing": {"writing", "graph", "files"},
+    "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
     "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},

@@ -77,11 +77,13 @@ def check(
 
     Notes
     -----
-    A backward pass that is right is also proved, where that takes no more than two seconds; see
-    `tinygraph.algebra.proof.prove`.
+    A backward pass that is right is also proved by `prove`, in no more than two seconds.
 
     Errors are measured in units of the gradient's largest entry, or of the terms that it is the
     sum of where they cancel. Lines of functions that `backward` calls are not looked into.
+
+    To say why a line is wrong, `backward` is run some hundred times with that line changed, on
+    copies and unseen; it should do nothing but compute.
 
     Examples
     --------

@@ -44,8 +44,8 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     Parameters
     ----------
     target : str
-        ``FILE.py:FUNCTION``, or ``batchnorm`` for the staged BatchNorm, by default of the Wine
-        measurements.
+        ``FILE.py:FUNCTION``, ``FILE.py:CLASS.METHOD`` of a class whose objects are made without
+        arguments, or ``batchnorm`` for the staged BatchNorm, by default of the Wine measurements.
     arguments : sequence of str
         ``name=…`` and ``name:=…``, as described above.
     seed : int, optional
@@ -101,14 +101,14 @@ def load_pair(
     InputError
         As `run_target`.
     """
-    modules: dict[Path, Any] = {}
-    function, values = _called(forward, arguments, np.random.default_rng(seed), modules)
-    own = _load(backward, modules)
+    loaded: dict[Any, Any] = {}  # files, and objects of their classes
+    function, values = _called(forward, arguments, np.random.default_rng(seed), loaded)
+    own = _load(backward, loaded)
     return function, own, _bound(forward, function, values)
 
 
 def _called(
-    target: str, arguments: Sequence[str], rng: np.random.Generator, modules: dict[Path, Any]
+    target: str, arguments: Sequence[str], rng: np.random.Generator, loaded: dict[Any, Any]
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Give a function and the values of its arguments, by name."""
     values: dict[str, Any] = {}
@@ -118,7 +118,7 @@ def _called(
             raise InputError(f"{text}: {name} is given twice; leave one of the two out")
         values[name] = value
     if target != BUILT_IN:
-        return _load(target, modules), values
+        return _load(target, loaded), values
     x = values.setdefault("x", wine())
     if not isinstance(x, np.ndarray):
         raise InputError(f"{target}: x is {x!r}, but must be a tensor, such as x=64x100")
@@ -181,7 +181,7 @@ def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:
         ) from None
 
 
-def _load(target: str, modules: dict[Path, Any]) -> Callable[..., Any]:
+def _load(target: str, loaded: dict[Any, Any]) -> Callable[..., Any]:
     """Import the file, once, under a name of its own and look the function up."""
     path, _, name = target.rpartition(":")
     if not name or not path.endswith(".py"):
@@ -189,27 +189,19 @@ def _load(target: str, modules: dict[Path, Any]) -> Callable[..., Any]:
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file; check the name and the folder")
     file = Path(path).resolve()
-    if file not in modules:
+    if file not in loaded:
         with explaining(target):
-            modules[file] = _module(file, path)
+            loaded[file] = _module(file, path)
     owner: Any = None
-    module = function = modules[file]
+    module = function = loaded[file]
     with explaining(target):
         for part in name.split("."):
             owner, function = function, getattr(function, part, None)
         static = isinstance(inspect.getattr_static(owner, part, None), staticmethod)
     if inspect.isclass(owner) and inspect.isfunction(function) and not static:
-        raise InputError(
-            f"{target}: is a method, which needs an object of {owner.__name__}; name a function "
-            "that makes one and calls it"
-        )
-    if not callable(function):
-        known = [
-            k
-            for k, v in vars(module).items()
-            if inspect.isfunction(v) and v.__module__ == module.__name__
-        ]
-        raise InputError(f"{path}: has no function {name!r}; it has {', '.join(known) or 'none'}")
+        function = _method(owner, function, target, loaded)
+    if inspect.isclass(function) or not callable(function):
+        raise InputError(_no_function(path, name, function, list(_functions(module))))
     if inspect.iscoroutinefunction(function):
         raise InputError(f"{target}: is asynchronous; name a function that computes when called")
     found: Callable[..., Any] = function
@@ -224,6 +216,49 @@ def _module(file: Path, path: str) -> Any:
     sys.modules[spec.name] = module  # as Python itself runs a file: it can be found by name
     spec.loader.exec_module(module)
     return module
+
+
+def _no_function(path: str, name: str, found: Any, known: list[str]) -> str:
+    """Say that a name is none of a function, and which ones there are."""
+    if inspect.isclass(found):
+        methods = [k for k in known if k.startswith(f"{name}.")]
+        listed = f"name a method of it: {', '.join(methods)}" if methods else "it has no methods"
+        return f"{path}:{name}: is a class, and no function; {listed}"
+    return f"{path}: has no function {name!r}; it has {', '.join(known) or 'none'}"
+
+
+def _functions(module: Any) -> Iterator[str]:
+    """Give the names of the functions that a file defines, and of the methods of its classes."""
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if inspect.isfunction(value):
+            yield name
+        elif inspect.isclass(value):
+            own = (k for k, v in vars(value).items() if inspect.isfunction(v))
+            yield from (f"{name}.{k}" for k in own if k == "__call__" or k[0] != "_")
+
+
+def _method(
+    owner: type, method: Callable[..., Any], target: str, loaded: dict[Any, Any]
+) -> Callable[..., Any]:
+    """Give a method of an object, where one can be made without arguments: one of each class."""
+    try:
+        signature = inspect.signature(owner)
+    except ValueError:
+        signature = inspect.Signature()
+    try:
+        signature.bind()
+    except TypeError:
+        raise InputError(
+            f"{target}: is a method, which needs an object of {owner.__name__}, and to make one, "
+            f"{_usage(signature)}; name a function that makes one and calls it"
+        ) from None
+    with explaining(target):
+        if owner not in loaded:
+            loaded[owner] = owner()
+        bound: Callable[..., Any] = getattr(loaded[owner], method.__name__)
+    return bound
 
 
 @contextlib.contextmanager
@@ -273,6 +308,7 @@ def _message(error: BaseException) -> str:
 
 
 def _usage(signature: inspect.Signature) -> str:
+    """List the arguments, those that need not be given in brackets."""
     names = [
         name if p.default is p.empty else f"[{name}]" for name, p in signature.parameters.items()
     ]
