@@ -370,6 +370,12 @@ def test_bad_input_is_one_clear_sentence(forward, backward, message):
         prove(forward, backward, np.ones(3))
 
 
+def test_a_backward_pass_that_is_random_by_itself_is_no_subject_of_a_proof():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="dx is another one each time"):
+        prove(lambda x: x * 2, lambda dout: dout * rng.normal(), np.ones(3))
+
+
 def test_the_three_ways_to_write_a_proof():
     proof = prove(passes.batchnorm_forward, with_64, *batch(64, 3), EPS)
     assert proof.markdown().splitlines()[0] == f"**{HERE}, for all D: dx**"

@@ -130,6 +130,8 @@ class _Prover:
         order = (REFUTED, UNDECIDED, HERE, PROVED)
         verdict = min(verdicts.values(), key=order.index)
         proved = verdict in (PROVED, HERE)
+        if verdict == REFUTED:
+            self._check_repeatable()
         gradients = self.pair.joint.all_gradients
         asked = dict.fromkeys(str(g.of.name) for g in gradients if g.of.role == "input")
         fixed = max(self.fixed.values(), key=len, default=Fixed())
@@ -204,6 +206,19 @@ class _Prover:
             return REFUTED
         self.reason = f"d{name}: the difference does not cancel, and no number tells it from 0"
         return UNDECIDED
+
+    def _check_repeatable(self) -> None:
+        """Raise where the backward pass gives other gradients each time."""
+        again = self.code.capture()
+        values = Values(again)
+        for name, found in again.returned.items():
+            same = np.array_equal(found, self.pair.returned[name], equal_nan=True)
+            engine, before = values.engine(name), self.values.engine(name)
+            if not same and np.array_equal(engine, before, equal_nan=True):
+                raise ValueError(
+                    f"d{name} is another one each time that the backward pass is called; what is "
+                    "random belongs into the forward pass, which hands it on"
+                )
 
     def _refuted_by(self, values: Values, name: str) -> bool:
         found = values.counterexample(name)
