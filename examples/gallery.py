@@ -254,8 +254,8 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
             lstm_step, (4, 3), (4, 5), (4, 5), (3, 20), (5, 20), (20,), fold=["sigmoid"]
         ),
         "The same step, with one box to a call",
-        "Look at the boxes with two faces: each is one call of sigmoid, with the formula of all that "
-        "it does. The frames of the picture above are gone, and nothing else has changed.",
+        "Look at the boxes with two faces: each is one call of sigmoid, with the formula of all "
+        "that it does. The frames of the picture above are gone, and nothing else has changed.",
     ),
     "attention": (
         lambda: draw_function(attention, (5, 8), (8, 8), (8, 8), (8, 8)),
