@@ -103,10 +103,13 @@ class Rewriter:
         Node
             One of the graph, or a new one without a name.
         """
-        for one in reachable([node], enter=lambda x: not self.stands_alone(x)):
-            if one is not node and not self.stands_alone(one) and one.index not in self._written:
+        for one in reachable([node], enter=self._is_new):
+            if one is not node:
                 self._written[one.index] = self._rebuilt(one)
         return self._rebuilt(node)
+
+    def _is_new(self, node: Node) -> bool:
+        return not self.stands_alone(node) and node.index not in self._written
 
     def _rebuilt(self, node: Node) -> Node:
         if node.op is None:
