@@ -147,3 +147,19 @@ def test_ids_of_a_picture_tell_versions_apart():
     source = draw(trace(f)(X)).source
     for ident in ("v-S", "v-S_2", "v-S_3"):
         assert f'"{ident}"' in source or f"id={ident}" in source
+
+
+def test_marks_and_parts_in_every_language_of_mathematics():
+    def f(x, w2):
+        for _ in range(4):
+            x = x * np.sin(x * w2)
+        return x
+
+    out = trace(f)(X, X)
+    latex, page = derive(out, format="latex"), derive(out, format="html")
+    for written in ("{x'}", "{x''}", "{x^{(4)}}", r"\mathrm{d}{x'}_{(1)}", r"\mathrm{d}w_{2,(1)}"):
+        assert written in latex, written
+    x = '<mi class="i">x</mi>'
+    for mark in ("<mo>′</mo>", "<mo>″</mo>", "<mrow><mo>(</mo><mn>4</mn><mo>)</mo></mrow>"):
+        assert f"<msup>{x}{mark}</msup>" in page
+    assert "<mrow><mo>(</mo><mn>1</mn><mo>)</mo></mrow></mrow></msub>" in page

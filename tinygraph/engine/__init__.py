@@ -4,14 +4,15 @@ In the order in which to read it:
 
 - `primitive`: what a row of the table of primitives says; everything else follows from the rows.
 - `ops`: the rows.
-- `lengths`: numbers that remember which axis they count.
 - `recording`: whether operations are recorded, here and now.
+- `lengths`: numbers that remember which axis they count.
 - `functions`: NumPy's functions, composed of primitives.
 - `alternatives`: what to write instead of what is not supported.
 - `operators`: how a person writes an operation, turned into calls of one method.
 - `arrays`: what a graph may hold, and that nobody changes it.
 - `autodiff`: the sweep that carries gradients back.
 - `tensor`: the node that computes.
+- `notes`: what the code that is traced was told of its inputs.
 - `sources`: which numbers stand in the code that is traced.
 - `constants`: what the code that is traced calls its numbers.
 - `tracing`: names from the user's own variables.
