@@ -495,9 +495,10 @@ def _is_count(x: Node) -> bool:
 
 
 def _plain(node: Node) -> Fraction | None:
-    """Give a number that is written as a float, and has no name."""
+    """Give a number that is written as a float, and as none that names stand in."""
     value = node.value
-    if node.role != "constant" or node.name is not None or node.shape or isinstance(value, bool):
+    is_named = node.name is not None or node.written is not None
+    if node.role != "constant" or is_named or node.shape or isinstance(value, bool):
         return None
     if isinstance(value, float) and isfinite(value) and (value or not np.signbit(value)):
         value = Fraction(value)  # of np.float64, too
