@@ -199,19 +199,7 @@ def _run_draw(options: argparse.Namespace) -> int:
             f"--step {options.step} is a picture of its own, values with gradients beside them; "
             "leave --view and --detail out"
         )
-    parts = [options.target.rpartition(":")[2] or "function"]
-    parts += [options.view] * (options.view != "circuit")
-    parts += [options.detail] * (options.detail != "steps")
-    parts += [f"step{options.step}"] * (options.step is not None)
-    default = f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
-    output = default if options.output is None else options.output
-    suffix = options.format or Path(output).suffix.lower().removeprefix(".")
-    suffix = {"gv": "dot", "": "svg" if output == "-" else ""}.get(suffix, suffix)
-    if suffix not in FORMATS:
-        raise InputError(
-            f"{output}: cannot write {suffix or 'a file without suffix'}; "
-            f"the formats are {', '.join(FORMATS)}"
-        )
+    output, suffix = _output_of_draw(options)
     if output != "-":
         check_targets([Path(output)], options.force)
 
@@ -228,11 +216,36 @@ def _run_draw(options: argparse.Namespace) -> int:
             detail=options.detail,
             step=options.step,
             values=options.values,
+            fold=options.fold,
             direction=options.direction,
+            width=options.width,
+            legend=not options.no_legend,
         )
-        content = picture.content(suffix)
+        content = picture.content(suffix, dpi=options.dpi or 96, transparent=options.transparent)
     write(content, output, suffix)
     return AGREE
+
+
+def _output_of_draw(options: argparse.Namespace) -> tuple[str, str]:
+    """Give where the picture goes and in which format; what options say must go together."""
+    parts = [options.target.rpartition(":")[2] or "function"]
+    parts += [options.view] * (options.view != "circuit")
+    parts += [options.detail] * (options.detail != "steps")
+    parts += [f"step{options.step}"] * (options.step is not None)
+    default = f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
+    output = default if options.output is None else options.output
+    suffix = options.format or Path(output).suffix.lower().removeprefix(".")
+    suffix = {"gv": "dot", "": "svg" if output == "-" else ""}.get(suffix, suffix)
+    if suffix not in FORMATS:
+        raise InputError(
+            f"{output}: cannot write {suffix or 'a file without suffix'}; "
+            f"the formats are {', '.join(FORMATS)}"
+        )
+    if options.dpi and suffix != "png":
+        raise InputError(f"--dpi {options.dpi:g} is for .png; a .{suffix} has no pixels")
+    if options.transparent and suffix not in ("svg", "png"):
+        raise InputError(f"--transparent is for .svg and .png; a .{suffix} has no paper")
+    return output, suffix
 
 
 def _backward(out: Any, seed: int) -> None:
