@@ -128,6 +128,19 @@ def test_values_are_found_by_either_spelling():
         graph["S_6"]
 
 
+def test_a_graph_is_run_on_inputs_by_either_spelling():
+    x, y = Tensor(X[0], name="x"), Tensor(X[1], name="x")
+    w = Tensor(X[2], name="layers.0.weight")
+    graph = Graph.capture(x / y * w)
+    assert [n.name for n in graph.inputs] == ["x", "x′", "layers.0.weight"]
+    run = graph.run(x=X[0], x_2=X[1], layers_0_weight=X[2])
+    assert same_bits(run["out"], X[0] / X[1] * X[2])
+    with pytest.raises(ValueError, match="missing inputs: x′; unknown inputs: x_3"):
+        graph.run(x=X[0], x_3=X[1], layers_0_weight=X[2])
+    with pytest.raises(ValueError, match="missing inputs: layers"):
+        graph.run(**{"x": X[0], "x_2": X[1], "x′": X[1]})
+
+
 def test_a_name_that_is_written_out_comes_before_one_that_is_spelled_alike():
     def f(S, S_2):
         S = S * S_2

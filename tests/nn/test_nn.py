@@ -1011,7 +1011,7 @@ def test_a_name_of_ones_own_stays_and_a_part_is_called_from_the_whole():
     arguments = inspect.signature(space["forward"]).parameters
     assert "layers_0_inner_first_weight" in arguments
     latex = derive(out, format="latex")
-    assert r"d\mathrm{layers.1.weight} &=" in latex
+    assert r"\mathrm{d}\mathrm{layers.1.weight} &=" in latex
 
 
 def test_a_module_of_one_line_has_a_frame_whose_step_is_what_it_returns():

@@ -323,13 +323,14 @@ class _Namer:
 
     def _name_attributes(self, owner: Any) -> None:
         """Name the unnamed leaves that an object holds after its attributes."""
-        for name, value in getattr(owner, "__dict__", {}).items():
+        for name, value in tuple(getattr(owner, "__dict__", {}).items()):
             if type(value) is Tensor and value.op is None and value.name is None:
                 value.name = name
 
     def _note_results(self, frame: FrameType, result: Any) -> None:
         """Let what a call returns without a name be a step of it, whoever names it later."""
-        if frame.f_code.co_name.startswith("<"):
+        is_long = isinstance(result, tuple | list) and len(result) > FEW_ENTRIES
+        if is_long or frame.f_code.co_name.startswith("<"):
             return
         scope = self.scopes.get(frame, ())
         label = f"{scope[-1].partition(' #')[0]}_out" if scope else None

@@ -350,7 +350,8 @@ class Graph:
         Parameters
         ----------
         **inputs : array_like
-            One per input, by name. An input may have other lengths than when it was captured,
+            One per input, by name, or in letters alone, ``x_2`` for ``x′``.
+            An input may have other lengths than when it was captured,
             if the graph knows of each of its numbers that it was computed from lengths that were
             seen to be such (``x.shape``, a variable bound to ``len(x)``, NumPy's own mean), or
             that it stands in the traced code. Labels, masks and what dropout drew are inputs too.
@@ -380,10 +381,12 @@ class Graph:
         >>> graph.run(a=5.0, b=7.0)["out"]
         np.float64(35.0)
         """
-        wanted = {str(node.name) for node in self.inputs}
-        if set(inputs) != wanted:
-            missing = ", ".join(sorted(wanted - set(inputs))) or "none"
-            unknown = ", ".join(sorted(set(inputs) - wanted)) or "none"
+        wanted = {str(node.name): str(node.name) for node in self.inputs}
+        given = len(inputs)
+        inputs = {_called(name, wanted) or name: value for name, value in inputs.items()}
+        if inputs.keys() != wanted.keys() or len(inputs) != given:
+            missing = ", ".join(sorted(wanted.keys() - inputs.keys())) or "none"
+            unknown = ", ".join(sorted(inputs.keys() - wanted.keys())) or "none"
             raise ValueError(f"run: missing inputs: {missing}; unknown inputs: {unknown}")
         values: dict[int, Any] = {}
         for node in self.inputs:
@@ -413,7 +416,7 @@ def _called(name: str, named: Mapping[str, T]) -> T | None:
     """Look a name up as it is written, or in letters alone where one name alone is written so."""
     if name in named:
         return named[name]
-    alike = [thing for other, thing in named.items() if in_letters(other) == name]
+    alike = [thing for other, thing in named.items() if in_letters(other).replace(".", "_") == name]
     return alike[0] if len(alike) == 1 else None
 
 
