@@ -1366,7 +1366,7 @@ def test_functions_are_folded_before_steps():
     assert not any(title.startswith("inner") for title in titles)
     assert {frame.lines[0] for frame in shown.frames.values()} == {
         "f",
-        *(f"f[{k}]" for k in range(1, 6)),
+        *(f"f #{k}" for k in range(2, 7)),
     }
 
 
