@@ -228,7 +228,8 @@ def test_the_derivation_reads_as_one_does_it_by_hand():
 def test_the_derivation_in_latex_and_markdown():
     derivation = simplify(traced("batchnorm, staged"))
     latex = derivation.latex()
-    assert r"\frac{\gamma}{\mathrm{sqrtvar}} \, \left(d\mathrm{out} - \frac{d\beta}{N}" in latex
+    front = r"\frac{\gamma}{\mathrm{sqrtvar}} \, \left(\mathrm{d}\mathrm{out}"
+    assert front + r" - \frac{\mathrm{d}\beta}{N}" in latex
     assert latex.count("{") == latex.count("}")
     assert latex.count(r"\left") == latex.count(r"\right")
     assert derivation.markdown() == f"```text\n{derivation}\n```"

@@ -106,7 +106,7 @@ def test_simplify_prints_the_derivation(capsys):
 
 
 def test_simplify_writes_a_module_whose_backward_pass_is_the_closed_form(tmp_path, capsys):
-    options = ["--format", "python", "-o", "closed.py"]
+    options = ["-o", "closed.py"]
     assert main(["simplify", "model.py:forward", *SHAPES, *options]) == 0
     assert capsys.readouterr().err == "wrote closed.py\n"
     names = {}

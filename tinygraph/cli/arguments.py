@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tinygraph.cli.outputs import say
 
-__all__ = ["FORMATS", "NOTATIONS", "parser"]
+__all__ = ["FORMATS", "NOTATIONS", "PROSE", "parser"]
 
 DTYPES = ("float32", "float64", "longdouble")
 VIEWS = ("circuit", "forward", "backward", "joint")
@@ -318,9 +318,7 @@ def _add_simplify(commands: Any) -> None:
         description="Run a function of yours, and derive its gradients step by step from what "
         "autodiff does, down to the closed form.",
     )
-    simplify.add_argument(
-        "--format", default="text", choices=(*PROSE, "python"), help="(default text)"
-    )
+    simplify.add_argument("--format", choices=NOTATIONS, help="instead of the suffix")
     simplify.set_defaults(output="-")
 
 

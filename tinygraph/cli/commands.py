@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.cli.arguments import FORMATS, NOTATIONS, parser
+from tinygraph.cli.arguments import FORMATS, NOTATIONS, PROSE, parser
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
 from tinygraph.cli.outputs import (
     aside,
@@ -316,6 +316,7 @@ def _run_prove(options: argparse.Namespace) -> int:
 
 
 def _run_simplify(options: argparse.Namespace) -> int:
+    format = options.format or _notation_of(options.output)
     if options.output != "-":
         check_targets([Path(options.output)], options.force)
 
@@ -325,9 +326,8 @@ def _run_simplify(options: argparse.Namespace) -> int:
 
     with aside(), explaining(options.target):
         found = simplify(run_target(options.target, options.arguments, options.seed))
-        python = options.format == "python"
-        text = derive(found.graph, format="python") if python else _in_format(found, options.format)
-    write((text.rstrip("\n") + "\n").encode(), options.output, options.format)
+        text = _in_format(found, format) if format in PROSE else derive(found.graph, format=format)
+    write((text.rstrip("\n") + "\n").encode(), options.output, format)
     return AGREE
 
 
