@@ -7,6 +7,7 @@ is right where its value is that of a gradient. What is neither is told apart fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -129,10 +130,11 @@ class _Judge:
         for known in [*parts, *totals]:
             if (e := error(one.value, known)) <= TOLERANCE:
                 return _mark(one, known, e)
-        same = [known for known in parts if known.name == one.name]
-        if not is_last or not same:
+        number = re.search(r"\d+$", one.name)
+        if not is_last or number is None or not 0 < int(number[0]) <= len(parts):
             return self._by_value(one)
-        return _mark(one, same[0], error(one.value, same[0]))
+        same = parts[int(number[0]) - 1]
+        return _mark(one, same, error(one.value, same))
 
     def _by_value(self, one: Assigned) -> Mark:
         if np.any(one.value):

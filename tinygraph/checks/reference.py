@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +9,10 @@ import numpy as np
 
 from tinygraph.checks.magnitudes import CANCELLED, uncancelled
 from tinygraph.graph.evaluation import evaluate, number
+from tinygraph.graph.marks import unmarked
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["TOLERANCE", "Known", "Reference", "error", "original"]
+__all__ = ["TOLERANCE", "Known", "Reference", "error"]
 
 # Of float64. Right backward passes stay below 1e-13 of their terms; an eps of 1e-5 on the wrong
 # side of a root is 1e-6 and more.
@@ -81,20 +81,20 @@ class Reference:
                 lambda x: number(x) if x.role == "constant" else values[x.index],
                 np.random.default_rng(0),
             )
-        steps = {step.number: original(step.name) for step in graph.steps}
+        steps = {step.number: unmarked(step.name)[0] for step in graph.steps}
         summed = {g.of.index for g in graph.all_gradients if g.kind == "sum"}
         self.gradients: list[Known] = []
         self.inputs: dict[str, Known] = {}
         for g in graph.all_gradients:
             name, size = g.of.name or "", sizes.get(g.of.index, 0.0)
             kind = "part" if g.of.index in summed and g.kind == "upstream" else g.kind
-            known = _known(g.name, original(name), kind, values[g.node.index], size)
+            known = _known(g.name, unmarked(name)[0], kind, values[g.node.index], size)
             known = replace(known, depth=len(g.of.scope), via=steps.get(g.step, ""))
             self.gradients.append(known)
             if g.of.role == "input" and kind != "part":
                 self.inputs[name] = known
         self.forward = [
-            _known(n.name, original(n.name), "forward", values[n.index], 0.0)
+            _known(n.name, unmarked(n.name)[0], "forward", values[n.index], 0.0)
             for n in forward
             if n.name and n.dtype is not None and n.dtype.kind == "f"
         ]
@@ -104,24 +104,13 @@ class Reference:
                 self.totals.setdefault(one.of, []).append(one)
 
     def parts(self, of: str) -> list[Known]:
-        """Give what arrives at a variable along its several paths."""
+        """Give what arrives at a variable along its several paths, in their order."""
         return [g for g in self.gradients if g.of == of and g.kind == "part"]
 
     def gradient(self, name: str, shape: tuple[int, ...]) -> Known:
         """Give the gradient of an input: zeros, where the outputs do not depend on it."""
         zero = Known(f"d{name}", name, "whole", np.zeros(shape), 1.0)
         return self.inputs.get(name, zero)
-
-
-def original(name: str) -> str:
-    """Give a variable's name as its author wrote it, without what tells its versions apart.
-
-    Examples
-    --------
-    >>> original("h[2]"), original("x′"), original("prev_h")
-    ('h', 'x', 'prev_h')
-    """
-    return re.sub(r"(\[\d+\]|[′″‴]+)+$", "", name)
 
 
 def _known(name: str | None, of: str, kind: str, value: Any, terms: float) -> Known:
