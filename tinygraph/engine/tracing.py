@@ -33,6 +33,7 @@ import numpy as np
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources, names_of_lengths
+from tinygraph.engine.stacking import lists_stacked
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["Origin", "framed", "is_engine", "trace"]
@@ -121,7 +122,7 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         named = {key: _as_tensor(x) for key, x in kwargs.items()}
         before = sys.gettrace()
         namer = _Namer()
-        with changed(tracing=True):
+        with changed(tracing=True), lists_stacked():
             sys.settrace(namer.call)
             try:
                 result = fn(*tensors, **named)

@@ -1,0 +1,144 @@
+"""NumPy's functions on tensors, over a generated list of calls: values, dtypes, derivatives."""
+
+import numpy as np
+import pytest
+from helpers import close, same_bits
+from library import ARRAYS, CALLS, DISCRETE, evaluated, names, spelled
+
+from tinygraph import Tensor, grad, ops, trace
+from tinygraph.engine.primitive import NUMPY
+
+SMOOTH, CONSTANT = spelled(CALLS), spelled(DISCRETE)
+STEP = 1e-5
+
+
+def plain(x):
+    return x.data if isinstance(x, Tensor) else x
+
+
+def arrays_of(call, dtype=np.float64):
+    return {name: ARRAYS[name].astype(dtype) for name in names(call)}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["f64", "f32"])
+@pytest.mark.parametrize("call", SMOOTH)
+def test_values_shapes_and_dtypes_are_those_of_numpy(call, dtype):
+    if "linalg" in call and dtype == np.float32 and "norm" not in call:
+        return  # of which LAPACK's digits are the test of themselves
+    arrays = arrays_of(call, dtype)
+    with np.errstate(all="ignore"):
+        expected = evaluated(call, arrays)
+        results = evaluated(call, {k: Tensor(x) for k, x in arrays.items()})
+    assert len(results) == len(expected)
+    for result, array in zip(results, expected, strict=True):
+        assert plain(result).dtype == np.asarray(array).dtype
+        close(plain(result), array, 4e-15 if dtype == np.float64 else 4e-6)
+
+
+def test_every_function_is_called():
+    called = set()
+    for call in SMOOTH + CONSTANT:
+        head = call.partition("(")[0]
+        if head.startswith("np.") and not head.endswith(("reduce", "outer", "accumulate")):
+            found = np
+            for name in head.split(".")[1:]:
+                found = getattr(found, name)
+            called.add(found)
+    outer = {np.outer, np.ma.outer} if False else {np.outer}
+    ours = {
+        f for f, known in NUMPY.items() if getattr(known, "home", "tinygraph")[:9] == "tinygraph"
+    }
+    assert sorted(f.__name__ for f in ours - called - outer) == []
+
+
+@pytest.mark.parametrize("call", CONSTANT)
+def test_what_is_discrete_is_that_of_numpy(call):
+    arrays = arrays_of(call)
+    for result, array in zip(
+        evaluated(call, {k: Tensor(x) for k, x in arrays.items()}),
+        evaluated(call, arrays),
+        strict=True,
+    ):
+        assert not isinstance(result, Tensor)
+        assert same_bits(result, array)
+
+
+# --- derivatives --------------------------------------------------------------------------------
+
+
+def weighted(results, weights):
+    """Add up all results, each entry with a weight of its own."""
+    return sum(np.sum(one * w) for one, w in zip(results, weights, strict=True))
+
+
+def derivative(call, weights, directions, order):
+    """Give the function whose value is the derivative of that order along the directions."""
+
+    def value(operands):
+        tensors = {k: x if isinstance(x, Tensor) else Tensor(x) for k, x in operands.items()}
+        results = evaluated(call, tensors)
+        out = weighted(
+            [r for r in results if isinstance(r, Tensor)],
+            [w for r, w in zip(results, weights, strict=True) if isinstance(r, Tensor)],
+        )
+        if not isinstance(out, Tensor):  # constant
+            return 0.0
+        for k in range(order):
+            gradients = grad(out, list(tensors.values()), create_graph=True)
+            out = sum(
+                (
+                    np.sum(g * directions[k][name])
+                    for name, g in zip(tensors, gradients, strict=True)
+                ),
+                start=Tensor(0.0),
+            )
+        return out.item()
+
+    return value
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        call if k % 7 == 0 else pytest.param(call, marks=pytest.mark.slow)
+        for k, call in enumerate(SMOOTH)
+    ],
+)
+def test_derivatives_to_third_order(call):
+    """Each order is compared with the difference quotient of the one before it."""
+    rng = np.random.default_rng(len(call))
+    arrays = arrays_of(call)
+    with np.errstate(all="ignore"):
+        weights = [rng.normal(size=np.shape(one)) for one in evaluated(call, arrays)]
+        directions = [
+            {name: rng.normal(size=x.shape) for name, x in arrays.items()} for _ in range(3)
+        ]
+
+        def numbers(operands):
+            return float(weighted(evaluated(call, operands), weights))
+
+        def moved(step, direction):
+            return {name: x + step * direction[name] for name, x in arrays.items()}
+
+        for order, direction in enumerate(directions):
+            lower = derivative(call, weights, directions, order) if order else numbers
+            difference = lower(moved(STEP, direction)) - lower(moved(-STEP, direction))
+            exact = derivative(call, weights, directions, order + 1)(arrays)
+            close(exact, difference / (2 * STEP), 2e-6)
+
+
+def test_a_wrong_derivative_is_noticed(monkeypatch):
+    monkeypatch.setattr(ops.sinh, "rules", (lambda g, out, x: g * np.sinh(x),))
+    with pytest.raises(AssertionError, match="differs"):
+        test_derivatives_to_third_order("np.sinh(A)")
+
+
+@pytest.mark.parametrize("call", SMOOTH[::5])
+def test_inside_trace_the_same_is_computed(call):
+    arrays = arrays_of(call)
+    with np.errstate(all="ignore"):
+        expected = evaluated(call, {k: Tensor(x) for k, x in arrays.items()})
+        traced = trace(lambda **operands: evaluated(call, operands))
+        results = traced(**{k: np.array(x) for k, x in arrays.items()})
+    for result, one in zip(results, expected, strict=True):
+        assert same_bits(plain(result), plain(one))
