@@ -225,6 +225,11 @@ def names(call):
     return sorted(set(re.findall(r"(?<![\w\"'.])[A-Z](?![\w\"'])", re.sub(r'"[^"]*"', "", call))))
 
 
+def arrays_of(call, dtype=np.float64):
+    """Give the operands of a call."""
+    return {name: ARRAYS[name].astype(dtype) for name in names(call)}
+
+
 def evaluated(call, operands):
     """Evaluate a call on these operands; give all its results in a list."""
     result = eval(call, {"np": np, **operands})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers import close, same_bits
-from library import ARRAYS, CALLS, DISCRETE, evaluated, names, spelled
+from library import CALLS, DISCRETE, arrays_of, evaluated, spelled
 
 from tinygraph import Tensor, grad, ops, trace
 from tinygraph.engine.primitive import NUMPY
@@ -14,10 +14,6 @@ STEP = 1e-5
 
 def plain(x):
     return x.data if isinstance(x, Tensor) else x
-
-
-def arrays_of(call, dtype=np.float64):
-    return {name: ARRAYS[name].astype(dtype) for name in names(call)}
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["f64", "f32"])

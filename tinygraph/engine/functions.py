@@ -155,7 +155,8 @@ def transpose(x: Any, axes: Any = None) -> Any:
     order = (axes,) if hasattr(axes, "__index__") else tuple(axes)
     if sorted(k % x.ndim if x.ndim else k for k in order) != list(range(x.ndim)):
         raise ValueError(f"transpose: {axes!r} is no permutation of the axes of {describe(x)}")
-    return ops.transpose(x, axes=tuple(k % x.ndim for k in order))
+    order = tuple(k % x.ndim for k in order)
+    return x if order == tuple(range(x.ndim)) else ops.transpose(x, axes=order)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:

@@ -271,7 +271,7 @@ class Operand(Methods, Vertex, Tracer):
         )
 
 
-REDUCED = {
+REDUCED: Mapping[str, Mapping[np.ufunc, Callable[..., Any]]] = {
     "reduce": {
         np.add: NUMPY[np.sum],
         np.multiply: NUMPY[np.prod],

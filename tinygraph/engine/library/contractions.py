@@ -206,7 +206,7 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
     if b.ndim <= 2:
         return matmul(a, b)
     _check_lengths("dot", a, b, a.ndim - 1, b.ndim - 2)
-    left, before, (last,), after = _letters(a.ndim - 1, b.ndim - 2, 1, 1)
+    left, before, last, after = _letters(a.ndim - 1, b.ndim - 2, 1, 1)
     subscripts = f"{left}{last},{before}{last}{after}->{left}{before}{after}"
     return contract(subscripts, a, b, optimize=True)
 
@@ -233,7 +233,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 def _axis(x: Any, k: int) -> int:
     if not -x.ndim <= k < x.ndim:
         raise ValueError(f"tensordot: axis {k} does not exist in {describe(x)}")
-    return k % x.ndim
+    return int(k % x.ndim)
 
 
 def _check_lengths(name: str, a: Any, b: Any, i: int, j: int) -> None:

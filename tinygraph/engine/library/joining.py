@@ -179,7 +179,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
         return framed + frame.astype(x.dtype)
     for k, width in enumerate(widths):
         if width != (0, 0):
-            places = np.pad(np.arange(shape[k]), width, mode=mode, **kwargs)
+            pad_places: Any = np.pad  # whose types know no string for a mode
+            places = pad_places(np.arange(shape[k]), width, mode=mode, **kwargs)
             x = x[(slice(None),) * k + (places,)]
     return x
 

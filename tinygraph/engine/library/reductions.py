@@ -127,7 +127,7 @@ def std(x: Any, axis: Any = None, *args: Any, **kwargs: Any) -> Any:
 def _count(x: Any, axes: Sequence[int], where: Any, keepdims: Any, *, of: str) -> Any:
     """Count the entries that are reduced, for each result where a mask says which they are."""
     if where is not True:
-        there = np.broadcast_to(where, tuple(map(int, x.shape)))
+        there: Any = np.broadcast_to(where, tuple(map(int, x.shape)))
         there = there.data if is_node(there) else there
         return np.sum(there, axis=tuple(axes), keepdims=bool(keepdims)).astype(x.dtype)
     n = count(x, axes)

@@ -41,7 +41,7 @@ def _others(x: Any) -> Any:
 
 def _prod_rule(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
     if not x.size:
-        return np.zeros_like(x)
+        return ops.spread(g, shape=x.shape, axis=axis)
     kept = tuple(k for k in range(x.ndim) if k not in axis)
     shape = tuple(x.shape[k] for k in kept + axis)
     others = np.reshape(_others(along_last(x, axis)), shape)

@@ -38,19 +38,21 @@ def _polygamma(x: Any, n: int) -> Any:
 
 # fmt: off
 def _row(name: str, *rules: Any, **written: Any) -> Primitive:
-    return Primitive(name, name, _scipy(name), *rules, numpy=f"{name}({{operands}})", **written)
+    numpy = f"special.{name}({{operands}})"
+    return Primitive(name, name, _scipy(name), *rules, numpy=numpy, **written)
 
 
-expit = _row("expit", lambda g, out, x: g * (out * expit(-x)))
+expit: Primitive = _row("expit", lambda g, out, x: g * (out * expit(-x)))
 logit = _row("logit", lambda g, out, x: g / (x * (1 - x)))
-log_expit = _row("log_expit", lambda g, out, x: g * expit(-x))
+log_expit: Primitive = _row("log_expit", lambda g, out, x: g * expit(-x))
 erf = _row("erf", lambda g, out, x: g * (TWO_OVER_ROOT_PI * np.exp(-np.square(x))),
     latex=r"\operatorname{{erf}}\left({0}\right)")
 erfc = _row("erfc", lambda g, out, x: -g * (TWO_OVER_ROOT_PI * np.exp(-np.square(x))))
 erfinv = _row("erfinv", lambda g, out, x: g * np.exp(np.square(out)) / TWO_OVER_ROOT_PI)
 ndtr = _row("ndtr", lambda g, out, x: g * (np.exp(-np.square(x) / 2) / ROOT_TWO_PI),
     text="Φ({0})", latex=r"\Phi\left({0}\right)")
-log_ndtr = _row("log_ndtr", lambda g, out, x: g * (np.exp(-np.square(x) / 2 - out) / ROOT_TWO_PI),
+log_ndtr = _row("log_ndtr",
+    lambda g, out, x: g * (np.exp(-np.square(x) / 2 - out) / ROOT_TWO_PI),
     text="log Φ({0})", latex=r"\log\Phi\left({0}\right)")
 gamma = _row("gamma", lambda g, out, x: g * (out * polygamma(x, n=0)),
     text="Γ({0})", latex=r"\Gamma\left({0}\right)")
@@ -70,7 +72,8 @@ betaln = _row("betaln",
 polygamma: Primitive = Primitive("polygamma", "ψ",
     _polygamma,
     lambda g, out, x, n: g * polygamma(x, n=n + 1),
-    text="ψ⁽{n}⁾({0})", latex=r"\psi^{{({n})}}\left({0}\right)", numpy="polygamma({n}, {0})")
+    text="ψ⁽{n}⁾({0})", latex=r"\psi^{{({n})}}\left({0}\right)",
+    numpy="special.polygamma({n}, {0})")
 # fmt: on
 
 ROWS = frozenset(name for name, row in TABLE.items() if row.home == __name__) - {"polygamma"}
