@@ -113,3 +113,15 @@ def test_many_threads_trace_at_once():
         thread.join()
     assert sorted(results) == [(k, X[0] * k + np.mean(X[1:])) for k in range(20)]
     assert np.array is plain
+
+
+def test_the_engine_itself_keeps_to_numpys_functions():
+    def f(x):
+        with pytest.raises(TypeError, match=r"np\.stack"):
+            x * [x[0], x[1], x[2]]
+        with pytest.raises(TypeError, match="plain array"):
+            Tensor([x[0], x[1]])
+        mask = x > 0
+        return x[mask].sum() + x[[np.argmax(x), np.argmin(x)]].sum()
+
+    assert trace(f)(X).item() == X[X > 0].sum() + X.max() + X.min()

@@ -27,6 +27,7 @@ from tinygraph.engine.primitive import NUMPY, Primitive, Tracer, Vertex
 __all__ = ["Operand"]
 
 
+AS_ARRAY = np.array  # NumPy's own, also where `stacking` has put another in its place
 FEW_ROWS = 64  # that one by one are cheap enough
 OVERWRITES = (
     "out= would overwrite an array, and a graph records values, not places; use the result instead"
@@ -337,7 +338,7 @@ def _indexed(x: Operand, parts: tuple[Any, ...]) -> Any:
             for k, part in enumerate(parts)
         ]
         return x.record(ops.pick, (x, *keys), {"key": tuple(filled)})
-    key = tuple([np.asarray(part) if isinstance(part, Operand) else part for part in parts])
+    key = tuple([part.__array__() if isinstance(part, Operand) else part for part in parts])
     return x.record(ops.select, (x, *keys), {"key": index_key(x, key), "places": tuple(places)})
 
 
@@ -366,7 +367,7 @@ def index_key(x: Operand, key: Any) -> Any:
 
 def _index_array(x: Operand, key: Any) -> Any:
     try:
-        array = np.array(key)
+        array = AS_ARRAY(key)
     except ValueError as error:
         raise ValueError(f"{x!r} is indexed by what forms no array: {error}") from None
     if array.size == 0 and not isinstance(key, np.ndarray):

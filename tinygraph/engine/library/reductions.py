@@ -6,14 +6,13 @@ how many there are. ``initial=`` is one more entry, and ``dtype=`` what is compu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.functions import describe, is_node, normalize_axes
-from tinygraph.engine.lengths import count
+from tinygraph.engine.lengths import count, extent, plain
 from tinygraph.engine.library import scans
 from tinygraph.engine.primitive import NUMPY
 from tinygraph.engine.recording import current
@@ -111,9 +110,11 @@ def var(
         mean = _mean(x, axes, keepdims=True, where=where)
     squares = _prepared(ops.square(x - mean), None, out, where, 0, "var")
     n = _count(x, axes, where, keepdims, of="var")
-    if where is True and n <= ddof:
-        raise ValueError(f"var: ddof={ddof} leaves nothing of {n} values per entry")
-    return ops.sum(squares, axis=axes, keepdims=bool(keepdims)) / (n - ddof)
+    if ddof:
+        if where is True and plain(n) <= ddof:
+            raise ValueError(f"var: ddof={ddof} leaves nothing of {n} values per entry")
+        n = n - ddof
+    return ops.sum(squares, axis=axes, keepdims=bool(keepdims)) / n
 
 
 _mean = mean
@@ -124,16 +125,16 @@ def std(x: Any, axis: Any = None, *args: Any, **kwargs: Any) -> Any:
     return ops.sqrt(var(x, axis, *args, **kwargs))
 
 
-def _count(x: Any, axes: Sequence[int], where: Any, keepdims: Any, *, of: str) -> Any:
+def _count(x: Any, axes: tuple[int, ...], where: Any, keepdims: Any, *, of: str) -> Any:
     """Count the entries that are reduced, for each result where a mask says which they are."""
     if where is not True:
         there: Any = np.broadcast_to(where, tuple(map(int, x.shape)))
         there = there.data if is_node(there) else there
         return np.sum(there, axis=tuple(axes), keepdims=bool(keepdims)).astype(x.dtype)
-    n = count(x, axes)
-    if n == 0:
-        raise ValueError(f"{of}: nothing to reduce along axis {tuple(axes)} of shape {x.shape}")
-    return n
+    shape = extent(x)
+    if 0 in shape and 0 in [shape[k] for k in axes]:
+        raise ValueError(f"{of}: nothing to reduce along axis {tuple(axes)} of shape {shape}")
+    return count(x, axes)
 
 
 def max_(
