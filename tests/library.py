@@ -193,6 +193,7 @@ np.invert(A > 0)
 np.isclose(A, {{A + 1e-9|B}})
 np.{{allclose|array_equal}}(A, {{A|B}})
 np.{{isrealobj|iscomplexobj|shape|ndim|size}}(A)
+np.result_type(A, np.float32)
 np.{{zeros_like|ones_like}}(A)
 np.full_like(A, 3.0, dtype=np.float32)
 np.empty_like(A).shape

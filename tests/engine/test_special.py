@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import close
 
-from tinygraph import Tensor, derive, grad
+from tinygraph import Tensor, derive, grad, trace
 from tinygraph.engine.library.special import ROWS
 
 special = pytest.importorskip("scipy.special", reason="SciPy is no dependency")
@@ -63,6 +63,14 @@ def test_they_are_written_like_others():
 def test_what_is_no_ufunc_is_refused_by_name(name):
     with pytest.raises(TypeError, match=rf"^scipy\.special\.{name} is not .* write .*np\.max"):
         getattr(special, name)(Tensor(UNIT))
+
+
+def test_some_of_them_are_recorded_inside_trace():
+    out = trace(lambda x: special.softmax(x, axis=1))(UNIT)
+    close(out.data, special.softmax(UNIT, axis=1), 1e-15)
+    for name in ("logsumexp", "log_softmax"):
+        with pytest.raises(TypeError, match=rf"^scipy\.special\.{name} is not .* write .*np\.max"):
+            trace(getattr(special, name))(UNIT)
 
 
 def test_distributions_are_refused_by_name():

@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine import alternatives
 from tinygraph.engine.functions import is_node
+from tinygraph.engine.library import special
 from tinygraph.engine.recording import current
 
 __all__ = ["lists_stacked"]
@@ -88,6 +90,8 @@ def _converted(
     ndmin: int = 0,
     like: Any = None,
 ) -> Any:
+    if (asking := special.refused()) in special.IN_PLACE:
+        raise TypeError(alternatives.unsupported(asking))
     if is_node(x):  # `array` copies and `asarray` does not, which a later write can tell
         x = x.copy() if name in ("array", "copy") and copy in (None, True) else x
     else:

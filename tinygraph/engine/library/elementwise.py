@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
-from tinygraph.engine.primitive import NUMPY, Primitive
+from tinygraph.engine.primitive import NUMPY, Primitive, Tracer
 
 __all__ = ["floordiv", "mod", "nonzero", "rounded"]
 
@@ -201,8 +201,13 @@ def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
     return a // b, a % b
 
 
+def _result_type(*operands: Any) -> Any:
+    return np.result_type(*[x.dtype if isinstance(x, Tracer) else x for x in operands])
+
+
 NUMPY.update(
     {
+        np.result_type: _result_type,
         np.sinc: lambda x: sinc(x, n=0),
         np.deg2rad: lambda x: x * (np.pi / 180),
         np.radians: lambda x: x * (np.pi / 180),

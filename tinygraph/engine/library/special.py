@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygraph.engine.primitive import TABLE, Primitive
 
-__all__ = ["known", "refused"]
+__all__ = ["IN_PLACE", "known", "refused"]
 
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
@@ -77,6 +77,10 @@ polygamma: Primitive = Primitive("polygamma", "ψ",
 # fmt: on
 
 ROWS = frozenset(name for name, row in TABLE.items() if row.home == __name__) - {"polygamma"}
+
+
+IN_PLACE = ("scipy.special.logsumexp", "scipy.special.log_softmax")
+"""Functions of SciPy that take what `trace` hands them for an array, and then write into it."""
 
 
 def known(ufunc: np.ufunc) -> Any:
