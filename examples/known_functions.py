@@ -22,9 +22,7 @@ UNSUPPORTED = {
     "np.angle": "not holomorphic, as np.abs of complex tensors",
     "np.cbrt": "left as the example of a row of your own",
     "np.digitize, np.histogram, np.searchsorted, np.unique": "no gradient: call it on t.data",
-    "np.linalg.cond, np.linalg.eig, np.linalg.eigvals, np.linalg.svd": (
-        "singular values and eigenvectors have several results, and a row has one"
-    ),
+    "np.linalg.eig, np.linalg.eigvals": "of real matrices they are complex; np.linalg.eigh is not",
     "np.nditer, np.vectorize, np.apply_along_axis": "write it over whole arrays",
     "np.polyfit, np.unwrap, np.interp, np.gradient": "rarely asked for: say so, if you do",
     "np.random.*": "of a tensor for a parameter: loc + scale * np.random.randn(…)",

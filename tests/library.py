@@ -115,6 +115,12 @@ np.linalg.solve({{M, V[:3]|M, A.T|N, M|M, N}})
 np.linalg.cholesky(M @ M.T)
 np.linalg.norm({{V|A|X|A, axis=0|X, axis=(0, 2)|A, "fro"|A, keepdims=True|V, np.inf|V, -np.inf}})
 np.linalg.norm({{V, 1|V, 3|D, 1|D, np.inf|D, -1|N, 1, (2, 0)|N, np.inf, (2, 0), True|V, 0}})
+np.linalg.eigh({{M @ M.T|M|M, "U"}})[0]
+np.linalg.eigvalsh(N + N.swapaxes(1, 2))
+np.linalg.eigh(M + M.T)[1] ** 2
+np.linalg.svd({{M|A|W|N}}, compute_uv=False)
+np.linalg.svd({{M|A|W|N}}, full_matrices=False)[{{0|2}}] ** 2
+np.linalg.norm({{M, 2|M, -2|A, "nuc"|N, "nuc", (0, 2)|N, 2, (1, 2), True}})
 np.linalg.diagonal(N)
 np.matrix_transpose(N)
 np.reshape(X, {{-1|(4, 6)}}, order={{"C"|"F"}})

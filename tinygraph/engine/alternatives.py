@@ -26,6 +26,7 @@ INSTEAD = {
     "np.histogram": "np.histogram(x.data), which has no gradient",
     "np.insert": "np.concatenate",
     "np.interp": "y[k] + (x - x0[k]) * slope[k] with k = np.searchsorted(x0, x.data) - 1",
+    "np.linalg.eig": "np.linalg.eigh of a symmetric matrix",
     "np.linalg.lstsq": "np.linalg.solve(a.T @ a, a.T @ b)",
     "np.linalg.pinv": "np.linalg.inv(x.T @ x) @ x.T",
     "np.linspace": "a + (b - a) * np.linspace(0, 1, n)[:, None]",

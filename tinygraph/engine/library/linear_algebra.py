@@ -1,7 +1,8 @@
 """`numpy.linalg` on stacks of matrices: what it solves, inverts and measures.
 
 Rules as in Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
-differentiation" (2008), and for the factorization Murray, "Differentiation of the Cholesky
+differentiation" (2008), for the factorization Murray, "Differentiation of the Cholesky
+decomposition" (2016), and for singular vectors Townsend, "Differentiating the singular value
 decomposition" (2016).
 """
 
@@ -58,6 +59,105 @@ cholesky = Primitive("cholesky", "cholesky", np.linalg.cholesky, _cholesky_rule,
     elementwise=False, numpy="np.linalg.cholesky({0})")
 # fmt: on
 
+# --------------------------------------------------------------------------- decompositions
+
+# One row for each of their results, whose rules ask for the others: w and V of A = V diag(w) Vᵀ,
+# and U, s and Vᵀ of A = U diag(s) Vᵀ. Vectors are determined up to their signs, and their
+# gradients where no two values are equal.
+
+
+def _gaps(values: Any) -> Any:
+    """Give 1/(vⱼ − vᵢ) at place i, j, and 0 on the diagonal."""
+    n = values.shape[-1]
+    same = np.eye(n, dtype=bool)
+    difference = np.expand_dims(values, -2) - np.expand_dims(values, -1)
+    return np.where(same, 0, 1 / np.where(same, 1, difference))
+
+
+def _scaled(columns: Any, by: Any) -> Any:
+    return columns * np.expand_dims(by, -2)
+
+
+def _eigenvectors_rule(g: Any, out: Any, a: Any) -> Any:
+    return out @ (_gaps(eigenvalues(a)) * (_T(out) @ g)) @ _T(out)
+
+
+def _of_u(g: Any, u: Any, a: Any) -> Any:
+    s, v = singular_values(a), _T(right_vectors(a))
+    inner = _gaps(ops.square(s)) * (_T(u) @ g - _T(g) @ u)
+    within = _scaled(u @ inner, s)
+    outside = _scaled(g - u @ (_T(u) @ g), 1 / s)
+    return (within + outside) @ _T(v)
+
+
+def _of_v(g: Any, vt: Any, a: Any) -> Any:
+    u, s, v = left_vectors(a), singular_values(a), _T(vt)
+    inner = _gaps(ops.square(s)) * (vt @ _T(g) - g @ v)
+    within = _scaled(u, s) @ (inner @ vt)
+    outside = _scaled(u, 1 / s) @ (g - (g @ v) @ vt)
+    return within + outside
+
+
+def _thin(part: int) -> Any:
+    return lambda a: np.linalg.svd(a, full_matrices=False)[part]
+
+
+# fmt: off
+eigenvalues: Primitive = Primitive("eigenvalues", "λ", lambda a: np.linalg.eigh(a)[0],
+    lambda g, out, a: _scaled(eigenvectors(a), g) @ _T(eigenvectors(a)),
+    elementwise=False, numpy="np.linalg.eigh({0})[0]")
+eigenvectors: Primitive = Primitive("eigenvectors", "V", lambda a: np.linalg.eigh(a)[1],
+    _eigenvectors_rule,
+    elementwise=False, numpy="np.linalg.eigh({0})[1]")
+left_vectors: Primitive = Primitive("left_vectors", "U", _thin(0), _of_u,
+    elementwise=False, numpy="np.linalg.svd({0}, full_matrices=False)[0]")
+singular_values: Primitive = Primitive("singular_values", "σ", _thin(1),
+    lambda g, out, a: _scaled(left_vectors(a), g) @ right_vectors(a),
+    elementwise=False, numpy="np.linalg.svd({0}, full_matrices=False)[1]")
+right_vectors: Primitive = Primitive("right_vectors", "Vᵀ", _thin(2), _of_v,
+    elementwise=False, numpy="np.linalg.svd({0}, full_matrices=False)[2]")
+# fmt: on
+
+
+def _symmetric(a: Any, uplo: str) -> Any:
+    """Give the symmetric matrix of which NumPy reads one triangle."""
+    if uplo not in ("L", "U"):
+        raise ValueError("UPLO argument must be 'L' or 'U'")
+    if uplo == "L":
+        return np.tril(a) + _T(np.tril(a, -1))
+    return np.triu(a) + _T(np.triu(a, 1))
+
+
+def _eigh(a: Any, UPLO: str = "L") -> Any:
+    a = _real(_symmetric(a, UPLO), "eigh")
+    return _EighResult(eigenvalues(a), eigenvectors(a))
+
+
+def _svd(
+    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    a = _real(a, "svd")
+    if not compute_uv:
+        return singular_values(a)
+    if full_matrices and a.shape[-1] != a.shape[-2]:
+        raise TypeError(
+            "np.linalg.svd: full_matrices=True adds vectors that the matrix does not determine, "
+            "which have no gradient; write full_matrices=False"
+        )
+    return _SVDResult(left_vectors(a), singular_values(a), right_vectors(a))
+
+
+def _real(a: Any, of: str) -> Any:
+    if a.dtype.kind == "c":
+        raise TypeError(
+            f"np.linalg.{of}: of a complex tensor it conjugates, and has no complex derivative"
+        )
+    return a
+
+
+_EighResult: Any = type(np.linalg.eigh(np.eye(1)))
+_SVDResult: Any = type(np.linalg.svd(np.eye(1)))
+
 
 def _solve(a: Any, b: Any) -> Any:
     """Solve a x = b; one vector is a matrix of one column for the time of it."""
@@ -86,7 +186,7 @@ def _cholesky(a: Any, /, *, upper: bool = False) -> Any:
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Give a norm of vectors or matrices; those of singular values are not supported."""
+    """Give a norm of vectors or matrices."""
     if x.dtype.kind == "c":
         raise TypeError(
             "np.linalg.norm: of a complex tensor it is not holomorphic and has no complex "
@@ -130,10 +230,11 @@ def _matrix_norm(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -> Any
         found = (np.max if ord > 0 else np.min)(total, axis=pick, keepdims=True)
         return found if keepdims else np.squeeze(found, axes)
     if ord in (2, -2, "nuc"):
-        raise TypeError(
-            f"np.linalg.norm: ord={ord!r} of matrices needs singular values, which are not "
-            "supported on tensors; ord='fro' is"
-        )
+        rest = tuple(k for k in range(x.ndim) if k not in axes)
+        values = singular_values(np.transpose(x, rest + axes))
+        reduce = np.sum if ord == "nuc" else np.max if ord > 0 else np.min
+        found = reduce(values, axis=-1)
+        return np.expand_dims(found, axes) if keepdims else found
     raise ValueError(f"np.linalg.norm: invalid norm order {ord!r} for matrices")
 
 
@@ -180,6 +281,9 @@ NUMPY.update(
         np.linalg.det: _square("det", det),
         np.linalg.slogdet: _square("slogdet", _slogdet),
         np.linalg.cholesky: _square("cholesky", _cholesky),
+        np.linalg.eigh: _square("eigh", _eigh),
+        np.linalg.eigvalsh: _square("eigvalsh", lambda a, UPLO="L": _eigh(a, UPLO)[0]),
+        np.linalg.svd: _svd,
         np.linalg.matrix_power: _square("matrix_power", _matrix_power),
         np.linalg.norm: _norm,
         np.linalg.multi_dot: _multi_dot,
