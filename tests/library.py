@@ -117,9 +117,9 @@ np.linalg.norm({{V|A|X|A, axis=0|X, axis=(0, 2)|A, "fro"|A, keepdims=True|V, np.
 np.linalg.norm({{V, 1|V, 3|D, 1|D, np.inf|D, -1|N, 1, (2, 0)|N, np.inf, (2, 0), True|V, 0}})
 np.linalg.eigh({{M @ M.T|M|M, "U"}})[0]
 np.linalg.eigvalsh(N + N.swapaxes(1, 2))
-np.linalg.eigh(M + M.T)[1] ** 2
+np.linalg.eigh({{M + M.T|M, "U"|N, "U"}})[1]
 np.linalg.svd({{M|A|W|N}}, compute_uv=False)
-np.linalg.svd({{M|A|W|N}}, full_matrices=False)[{{0|2}}] ** 2
+np.linalg.svd({{M|A|W|N}}, full_matrices=False)[{{0|2}}]
 np.linalg.norm({{M, 2|M, -2|A, "nuc"|N, "nuc", (0, 2)|N, 2, (1, 2), True}})
 np.linalg.diagonal(N)
 np.matrix_transpose(N)
@@ -174,6 +174,12 @@ np.clip(A, {{-0.2, 0.3|None, 0.1|B, B + 1}})
 np.clip(A, min=-0.2, max=0.3)
 A.clip(-0.2, 0.3)
 np.where(A > 0, A, {{B|0.0}})
+np.select([A > 0.2, B > 0], [A, B * B], {{0|C}})
+np.linspace(A, {{B|2.0}}, 5, endpoint={{True|False}})
+np.linspace(S, V, 4, axis=-1)
+np.linspace(0.0, A, 3, retstep=True)
+np.cross({{M, M.T|X.swapaxes(1, 2), M[0]}})
+np.cross(A[0], M, axis=0)
 A.copy() * B.astype(float, copy=False)
 A.squeeze() + A.sum(0, keepdims=True) + A.mean(0) + A.max(1, keepdims=True) + A.min()
 A.prod(0) + A.var(0, ddof=1) + A.std(0)

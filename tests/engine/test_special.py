@@ -11,15 +11,20 @@ special = pytest.importorskip("scipy.special", reason="SciPy is no dependency")
 
 UNIT = np.random.default_rng(1).uniform(0.2, 0.8, size=(2, 3))
 OTHER = np.random.default_rng(2).uniform(0.5, 2.0, size=(2, 3))
-CALLS = {name: (UNIT, OTHER)[: getattr(special, name).nin] for name in sorted(ROWS)}
+ORDERS = {"jv": 1, "yv": 1, "yn": 1, "iv": 1, "ive": 1, "gammainc": 1, "gammaincc": 1, "betainc": 2}
+CALLS = {
+    name: ((2,) * ORDERS.get(name, 0) + (UNIT, OTHER))[: getattr(special, name).nin]
+    for name in sorted(ROWS - {"gammasgn"})
+}
 CALLS |= {"psi": (UNIT,), "digamma": (OTHER,)}
 
 
 def value(name, xs, order):
     """Differentiate `order` times, each time along other directions."""
     rng = np.random.default_rng(3)
-    tensors = [Tensor(x) for x in xs]
-    out = np.sum(getattr(special, name)(*tensors) * rng.normal(size=UNIT.shape))
+    operands = [x if isinstance(x, int) else Tensor(x) for x in xs]
+    tensors = [x for x in operands if isinstance(x, Tensor)]
+    out = np.sum(getattr(special, name)(*operands) * rng.normal(size=UNIT.shape))
     for _ in range(order):
         gradients = grad(out, tensors, create_graph=True)
         out = sum(np.sum(g * rng.normal(size=UNIT.shape)) for g in gradients)
@@ -29,18 +34,30 @@ def value(name, xs, order):
 @pytest.mark.parametrize("name", CALLS)
 def test_values_and_derivatives_to_third_order(name):
     xs = CALLS[name]
-    assert np.array_equal(
-        getattr(special, name)(*map(Tensor, xs)).data, getattr(special, name)(*xs)
-    )
+    operands = [x if isinstance(x, int) else Tensor(x) for x in xs]
+    assert np.array_equal(getattr(special, name)(*operands).data, getattr(special, name)(*xs))
     rng, step = np.random.default_rng(3), 1e-5
     rng.normal(size=UNIT.shape)
     for order in range(3):
-        directions = [rng.normal(size=UNIT.shape) for _ in xs]
+        directions = [0 if isinstance(x, int) else rng.normal(size=UNIT.shape) for x in xs]
+        pairs = list(zip(xs, directions, strict=True))
         ahead, back = (
-            value(name, [x + s * d for x, d in zip(xs, directions, strict=True)], order)
+            value(name, [x if isinstance(x, int) else x + s * d for x, d in pairs], order)
             for s in (step, -step)
         )
         close(value(name, xs, order + 1), (ahead - back) / (2 * step), 1e-6)
+
+
+def test_the_derivative_by_an_order_is_refused():
+    n, x = Tensor(2.0), Tensor(UNIT)
+    out = special.jv(n, x).sum()
+    assert grad(special.jv(2.0, x).sum(), [x])[0].shape == UNIT.shape
+    with pytest.raises(TypeError, match="order or shape parameter is not known"):
+        grad(out, [n])
+
+
+def test_the_sign_of_gamma_is_constant_almost_everywhere():
+    assert special.gammasgn(Tensor([-0.5, 0.5])).tolist() == [-1, 1]
 
 
 def test_xlogy_at_zero():

@@ -18,7 +18,6 @@ INSTEAD = {
         "(x - np.mean(x, axis=1, keepdims=True)) @ "
         "(x - np.mean(x, axis=1, keepdims=True)).T / (n - 1)"
     ),
-    "np.cross": "products of the entries, and np.stack",
     "np.delete": "x[mask]",
     "np.ediff1d": "np.diff(x)",
     "np.gradient": "np.diff, and the mean of its neighbours",
@@ -29,13 +28,11 @@ INSTEAD = {
     "np.linalg.eig": "np.linalg.eigh of a symmetric matrix",
     "np.linalg.lstsq": "np.linalg.solve(a.T @ a, a.T @ b)",
     "np.linalg.pinv": "np.linalg.inv(x.T @ x) @ x.T",
-    "np.linspace": "a + (b - a) * np.linspace(0, 1, n)[:, None]",
     "np.meshgrid": "x[None, :] and y[:, None], which broadcast",
     "np.partition": "np.sort(x)",
     "np.piecewise": "np.where",
     "np.polyval": "a sum of coefficients times powers",
     "np.searchsorted": "np.searchsorted(a, x.data), which has no gradient",
-    "np.select": "np.where inside np.where",
     "np.trapezoid": "np.sum((y[1:] + y[:-1]) / 2 * np.diff(x))",
     "np.unique": "np.unique(x.data), which has no gradient",
     "scipy.special.logsumexp": (

@@ -194,6 +194,59 @@ def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in np.broadcast_to(pad_width, (ndim, 2)).tolist()]
 
 
+# --------------------------------------------------------------------------- made of others
+
+
+def _select(conditions: Any, choices: Any, default: Any = 0) -> Any:
+    """Choose, entry by entry, the first whose condition holds."""
+    if len(conditions) != len(choices) or not len(choices):
+        raise ValueError("select: there must be as many cases as choices, and at least one")
+    chosen = default
+    for condition, choice in list(zip(conditions, choices, strict=True))[::-1]:
+        chosen = ops.where(condition, choice, chosen)
+    return chosen
+
+
+def _linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """Give evenly spaced numbers from one end to the other."""
+    steps = num - 1 if endpoint else num
+    difference = stop - start
+    if not steps:
+        raise ValueError("linspace: on tensors num must be at least 2")
+    step = difference / steps
+    places = np.arange(num, dtype=difference.dtype)
+    shape = (num, *(1,) * difference.ndim)
+    found = start + np.reshape(places, shape) * step
+    if endpoint:  # which is met exactly
+        last = np.reshape(places == steps, shape)
+        found = ops.where(last, stop, found)
+    found = np.moveaxis(found, 0, axis)
+    found = found if dtype is None else found.astype(dtype)
+    return (found, step) if retstep else found
+
+
+def _cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None
+) -> Any:
+    """Multiply vectors of length 3."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = (np.moveaxis(_node(x), k, -1) for x, k in ((a, axisa), (b, axisb)))
+    if not a.shape[-1] == b.shape[-1] == 3:
+        raise ValueError(f"cross: vectors must have length 3: {describe(a)}, {describe(b)}")
+    next_, after = [1, 2, 0], [2, 0, 1]
+    product = a[..., next_] * b[..., after] - a[..., after] * b[..., next_]
+    return np.moveaxis(product, -1, axisc)
+
+
 NUMPY.update(
     {
         np.atleast_1d: _1d,
@@ -205,6 +258,9 @@ NUMPY.update(
         np.column_stack: _column_stack,
         np.append: _append,
         np.block: _block,
+        np.select: _select,
+        np.linspace: _linspace,
+        np.cross: _cross,
         np.split: split,
         np.array_split: lambda x, n, axis=0: split(x, n, axis, equal=False),
         np.hsplit: _split_along("hsplit", 1),

@@ -78,8 +78,13 @@ def _scaled(columns: Any, by: Any) -> Any:
     return columns * np.expand_dims(by, -2)
 
 
-def _eigenvectors_rule(g: Any, out: Any, a: Any) -> Any:
-    return out @ (_gaps(eigenvalues(a)) * (_T(out) @ g)) @ _T(out)
+def _eigenvalues_rule(g: Any, out: Any, a: Any, uplo: str) -> Any:
+    v = eigenvectors(a, uplo=uplo)
+    return _scaled(v, g) @ _T(v)
+
+
+def _eigenvectors_rule(g: Any, out: Any, a: Any, uplo: str) -> Any:
+    return out @ (_gaps(eigenvalues(a, uplo=uplo)) * (_T(out) @ g)) @ _T(out)
 
 
 def _of_u(g: Any, u: Any, a: Any) -> Any:
@@ -103,12 +108,12 @@ def _thin(part: int) -> Any:
 
 
 # fmt: off
-eigenvalues: Primitive = Primitive("eigenvalues", "λ", lambda a: np.linalg.eigh(a)[0],
-    lambda g, out, a: _scaled(eigenvectors(a), g) @ _T(eigenvectors(a)),
-    elementwise=False, numpy="np.linalg.eigh({0})[0]")
-eigenvectors: Primitive = Primitive("eigenvectors", "V", lambda a: np.linalg.eigh(a)[1],
+eigenvalues: Primitive = Primitive("eigenvalues", "λ", lambda a, uplo: np.linalg.eigh(a, uplo)[0],
+    _eigenvalues_rule,
+    elementwise=False, text="eigenvalues({0})", numpy='np.linalg.eigh({0}, "{uplo}")[0]')
+eigenvectors: Primitive = Primitive("eigenvectors", "V", lambda a, uplo: np.linalg.eigh(a, uplo)[1],
     _eigenvectors_rule,
-    elementwise=False, numpy="np.linalg.eigh({0})[1]")
+    elementwise=False, numpy='np.linalg.eigh({0}, "{uplo}")[1]')
 left_vectors: Primitive = Primitive("left_vectors", "U", _thin(0), _of_u,
     elementwise=False, numpy="np.linalg.svd({0}, full_matrices=False)[0]")
 singular_values: Primitive = Primitive("singular_values", "σ", _thin(1),
@@ -130,7 +135,7 @@ def _symmetric(a: Any, uplo: str) -> Any:
 
 def _eigh(a: Any, UPLO: str = "L") -> Any:
     a = _real(_symmetric(a, UPLO), "eigh")
-    return _EighResult(eigenvalues(a), eigenvectors(a))
+    return _EighResult(eigenvalues(a, uplo=UPLO), eigenvectors(a, uplo=UPLO))
 
 
 def _svd(

@@ -42,33 +42,67 @@ def _row(name: str, *rules: Any, **written: Any) -> Primitive:
     return Primitive(name, name, _scipy(name), *rules, numpy=numpy, **written)
 
 
+def _no_order(g: Any, out: Any, *inputs: Any) -> Any:
+    raise TypeError(
+        "the derivative with respect to an order or shape parameter is not known; pass it as a "
+        "number, not as a tensor"
+    )
+
+
 expit: Primitive = _row("expit", lambda g, out, x: g * (out * expit(-x)))
-logit = _row("logit", lambda g, out, x: g / (x * (1 - x)))
+logit: Primitive = _row("logit", lambda g, out, x: g / (x * (1 - x)))
 log_expit: Primitive = _row("log_expit", lambda g, out, x: g * expit(-x))
-erf = _row("erf", lambda g, out, x: g * (TWO_OVER_ROOT_PI * np.exp(-np.square(x))),
+erf: Primitive = _row("erf", lambda g, out, x: g * (TWO_OVER_ROOT_PI * np.exp(-np.square(x))),
     latex=r"\operatorname{{erf}}\left({0}\right)")
-erfc = _row("erfc", lambda g, out, x: -g * (TWO_OVER_ROOT_PI * np.exp(-np.square(x))))
-erfinv = _row("erfinv", lambda g, out, x: g * np.exp(np.square(out)) / TWO_OVER_ROOT_PI)
-ndtr = _row("ndtr", lambda g, out, x: g * (np.exp(-np.square(x) / 2) / ROOT_TWO_PI),
+erfc: Primitive = _row("erfc", lambda g, out, x: -g * (TWO_OVER_ROOT_PI * np.exp(-np.square(x))))
+erfinv: Primitive = _row("erfinv", lambda g, out, x: g * np.exp(np.square(out)) / TWO_OVER_ROOT_PI)
+ndtr: Primitive = _row("ndtr", lambda g, out, x: g * (np.exp(-np.square(x) / 2) / ROOT_TWO_PI),
     text="Φ({0})", latex=r"\Phi\left({0}\right)")
-log_ndtr = _row("log_ndtr",
+log_ndtr: Primitive = _row("log_ndtr",
     lambda g, out, x: g * (np.exp(-np.square(x) / 2 - out) / ROOT_TWO_PI),
     text="log Φ({0})", latex=r"\log\Phi\left({0}\right)")
-gamma = _row("gamma", lambda g, out, x: g * (out * polygamma(x, n=0)),
+gamma: Primitive = _row("gamma", lambda g, out, x: g * (out * polygamma(x, n=0)),
     text="Γ({0})", latex=r"\Gamma\left({0}\right)")
-gammaln = _row("gammaln", lambda g, out, x: g * polygamma(x, n=0),
+gammaln: Primitive = _row("gammaln", lambda g, out, x: g * polygamma(x, n=0),
     text="log Γ({0})", latex=r"\log\Gamma\left({0}\right)")
-xlogy = _row("xlogy",
+xlogy: Primitive = _row("xlogy",
     lambda g, out, x, y: g * np.log(y),
     lambda g, out, x, y: g * (x / np.where(x == 0, 1, y).astype(out.dtype)),
     text="{0:power} · log {1:call}", latex=r"{0:power} \log\left({1}\right)",
     binds={"text": "product", "latex": "product"})
-xlog1py = _row("xlog1py",
+xlog1py: Primitive = _row("xlog1py",
     lambda g, out, x, y: g * np.log1p(y),
     lambda g, out, x, y: g * (x / (1 + np.where(x == 0, 0, y).astype(out.dtype))))
-betaln = _row("betaln",
+betaln: Primitive = _row("betaln",
     lambda g, out, a, b: g * (polygamma(a, n=0) - polygamma(a + b, n=0)),
     lambda g, out, a, b: g * (polygamma(b, n=0) - polygamma(a + b, n=0)))
+rgamma: Primitive = _row("rgamma", lambda g, out, x: -g * (out * polygamma(x, n=0)))
+erfcinv: Primitive = _row("erfcinv",
+    lambda g, out, x: -g * np.exp(np.square(out)) / TWO_OVER_ROOT_PI)
+beta: Primitive = _row("beta",
+    lambda g, out, a, b: g * (out * (polygamma(a, n=0) - polygamma(a + b, n=0))),
+    lambda g, out, a, b: g * (out * (polygamma(b, n=0) - polygamma(a + b, n=0))))
+betainc: Primitive = _row("betainc", _no_order, _no_order,
+    lambda g, out, a, b, x: g * np.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b)))
+gammainc: Primitive = _row("gammainc", _no_order,
+    lambda g, out, a, x: g * np.exp(xlogy(a - 1, x) - x - gammaln(a)))
+gammaincc: Primitive = _row("gammaincc", _no_order,
+    lambda g, out, a, x: -g * np.exp(xlogy(a - 1, x) - x - gammaln(a)))
+gammasgn: Primitive = _row("gammasgn")
+
+# Bessel functions: 2 Z′ₙ = Zₙ₋₁ − Zₙ₊₁ for J and Y, and Zₙ₋₁ + Zₙ₊₁ for I.
+jv: Primitive = _row("jv", _no_order, lambda g, out, n, x: g * (jv(n - 1, x) - jv(n + 1, x)) / 2)
+yv: Primitive = _row("yv", _no_order, lambda g, out, n, x: g * (yv(n - 1, x) - yv(n + 1, x)) / 2)
+yn: Primitive = _row("yn", _no_order, lambda g, out, n, x: g * (yv(n - 1, x) - yv(n + 1, x)) / 2)
+iv: Primitive = _row("iv", _no_order, lambda g, out, n, x: g * (iv(n - 1, x) + iv(n + 1, x)) / 2)
+ive: Primitive = _row("ive", _no_order,
+    lambda g, out, n, x: g * ((ive(n - 1, x) + ive(n + 1, x)) / 2 - out * np.sign(x)))
+j0: Primitive = _row("j0", lambda g, out, x: -g * j1(x))
+j1: Primitive = _row("j1", lambda g, out, x: g * (j0(x) - jv(2, x)) / 2)
+y0: Primitive = _row("y0", lambda g, out, x: -g * y1(x))
+y1: Primitive = _row("y1", lambda g, out, x: g * (y0(x) - yv(2, x)) / 2)
+i0: Primitive = _row("i0", lambda g, out, x: g * i1(x))
+i1: Primitive = _row("i1", lambda g, out, x: g * (i0(x) + iv(2, x)) / 2)
 polygamma: Primitive = Primitive("polygamma", "ψ",
     _polygamma,
     lambda g, out, x, n: g * polygamma(x, n=n + 1),
