@@ -4,8 +4,8 @@ In the order in which to read it:
 
 - `primitive`: what a row of the table of primitives says; everything else follows from the rows.
 - `ops`: the rows.
-- `lengths`: numbers that remember which axis they count.
 - `recording`: whether operations are recorded, here and now.
+- `lengths`: numbers that remember which axis they count.
 - `functions`: NumPy's functions, composed of primitives.
 - `library`: NumPy's functions beyond the first few, by subject: `scans`, `contractions`,
   `elementwise`, `joining`, `shaping`, `linear_algebra`, `reductions`, and SciPy's `special` ones.
@@ -16,6 +16,7 @@ In the order in which to read it:
 - `autodiff`: the sweep that carries gradients back.
 - `tensor`: the node that computes.
 - `stacking`: lists of tensors where NumPy takes an array.
+- `notes`: what the code that is traced was told of its inputs.
 - `sources`: which numbers stand in the code that is traced.
 - `tracing`: names from the user's own variables.
 - `anomaly`: stop at the first nan or inf.

@@ -30,14 +30,15 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tinygraph.engine.arrays import held
 from tinygraph.engine.autodiff import DISCRETE, is_discrete
 from tinygraph.engine.lengths import shape_of
-from tinygraph.engine.recording import changed
+from tinygraph.engine.recording import changed, current, entered
 from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.stacking import lists_stacked
-from tinygraph.engine.tensor import Tensor, discrete
+from tinygraph.engine.tensor import LEAF, Tensor, made
 
-__all__ = ["Origin", "framed", "is_engine", "trace"]
+__all__ = ["Origin", "discrete", "drawn", "framed", "is_engine", "trace"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,8 +97,8 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
     variable bound to ``len(x)``; what is computed from them, such as ``1 / N``, is known to be so.
     Masks (``x > 0``) and indices (``np.argmax(x)``) are recorded as well. Of a snapshot of the
     result, `Graph.run` is therefore right at other numbers and lengths, or says what it cannot
-    know. What it cannot see are values read by ``.data`` or given to functions of NumPy that are
-    not recorded, such as ``np.unique(mask)``: they are constants of the graph.
+    know: what is read by ``.data``, or becomes a plain number or a branch, is taken down, and must
+    be the same again. What is only written out, as in a message, is not taken down.
 
     Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
     coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function
@@ -124,7 +125,7 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         named = {key: _as_tensor(x) for key, x in kwargs.items()}
         before = sys.gettrace()
         namer = _Namer()
-        with changed(tracing=True), lists_stacked():
+        with changed(tracing=namer.sources.notes), lists_stacked():
             sys.settrace(namer.call)
             try:
                 result = fn(*tensors, **named)
@@ -177,6 +178,22 @@ def _numbered(scope: Scope, calls: dict[Scope, int]) -> Scope:
     """Count the calls of one name from one place: ``norm``, ``norm[1]``, ``norm[2]``."""
     number = calls[scope] = calls.get(scope, -1) + 1
     return (*scope[:-1], f"{scope[-1]}[{number}]") if number else scope
+
+
+def discrete(array: Any, name: str | None = None) -> Tensor:
+    """Make a leaf of labels, indices or a mask, which keep their dtype and have no gradient.
+
+    Examples
+    --------
+    >>> discrete(np.array([2, 0, 1]), "labels")
+    Tensor(labels, shape=(3,), dtype=int64)
+    """
+    return made(Tensor, held(np.array(array)), LEAF, name)
+
+
+def drawn(array: Any) -> Any:
+    """Let what was drawn at random be an input of a traced graph, named after its variable."""
+    return discrete(array) if entered.get() and current().tracing else array
 
 
 def _as_tensor(x: Any) -> Any:
@@ -292,8 +309,9 @@ class _Namer:
                 )
         for name, of in names_of_lengths(frame.f_code).items():
             x, n = variables.get(of), variables.get(name)
-            if type(x) is Tensor and type(n) is int and x.shape and n == len(x):
-                variables[name] = shape_of(x)[0]  # which Python's own len cannot give
+            if type(x) is Tensor and type(n) is int and n in x.extent[:1]:
+                length = variables[name] = shape_of(x)[0]  # which Python's own len cannot give
+                self.sources.notes.take_back(length.formula)
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool
