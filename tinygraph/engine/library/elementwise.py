@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
-from tinygraph.engine.primitive import NUMPY, Primitive, Tracer
+from tinygraph.engine.functions import is_node
+from tinygraph.engine.primitive import NUMPY, Primitive
 
 __all__ = ["floordiv", "mod", "nonzero", "rounded"]
 
@@ -202,7 +203,7 @@ def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _result_type(*operands: Any) -> Any:
-    return np.result_type(*[x.dtype if isinstance(x, Tracer) else x for x in operands])
+    return np.result_type(*[x.dtype if is_node(x) else x for x in operands])
 
 
 NUMPY.update(
