@@ -1,15 +1,18 @@
 """NumPy's functions on tensors, over a generated list of calls: values, dtypes, derivatives."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from helpers import close, same_bits
-from library import CALLS, DISCRETE, arrays_of, evaluated, spelled
+from library import CALLS, DISCRETE, arrays_of, evaluated, names, spelled
 
 from tinygraph import Tensor, grad, ops, trace
 from tinygraph.engine.primitive import NUMPY
 
 SMOOTH, CONSTANT = spelled(CALLS), spelled(DISCRETE)
 STEP = 1e-5
+EXACTLY = np.frompyfunc(lambda x: Fraction(x).limit_denominator(50), 1, 1)
 
 
 def plain(x):
@@ -121,6 +124,38 @@ def test_derivatives_to_third_order(call):
             difference = lower(moved(STEP, direction)) - lower(moved(-STEP, direction))
             exact = derivative(call, weights, directions, order + 1)(arrays)
             close(exact, difference / (2 * STEP), 2e-6)
+
+
+# fmt: off
+RATIONAL = {
+    "sum", "prod", "mean", "var", "max", "min", "median", "average", "ptp", "cumsum", "cumprod",
+    "diff", "quantile", "dot", "inner", "outer", "vdot", "kron", "matmul", "tensordot", "einsum",
+    "multi_dot", "trace", "diagonal", "diag", "tile", "pad", "roll", "flip", "repeat", "take",
+    "moveaxis", "hstack", "vstack", "column_stack", "append", "split", "concatenate", "stack",
+    "triu", "tril", "sort", "cross", "sliding_window_view", "clip", "square", "reciprocal",
+}
+# fmt: on
+EXACT = [
+    call
+    for call in SMOOTH
+    if call.startswith("np.") and call.partition("(")[0].rpartition(".")[2] in RATIONAL
+    if "dtype" not in call and "E" not in names(call) and "=0.1" not in call and "=0.5" not in call
+    if not call.startswith("np.clip") or "B" in call  # at bounds that are floats
+]
+
+
+@pytest.mark.parametrize("call", EXACT[::2])
+def test_what_is_rational_stays_exact(call):
+    exact = {k: EXACTLY(x) for k, x in arrays_of(call).items()}
+    tensors = {k: Tensor(x) for k, x in exact.items()}
+    results = evaluated(call, tensors)
+    floats = {k: np.asarray(x, dtype=float) for k, x in exact.items()}
+    for result, array in zip(results, evaluated(call, floats), strict=True):
+        assert all(isinstance(one, Fraction) for one in np.ravel(result.data))
+        close(result.data.astype(float), array, 1e-13)
+        weights = EXACTLY(np.random.default_rng(2).normal(size=result.shape))
+        for g in grad(np.sum(result * weights), list(tensors.values())):
+            assert all(isinstance(one, Fraction) for one in np.ravel(g))
 
 
 def test_a_wrong_derivative_is_noticed(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -176,7 +177,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
         if not np.any(values):
             return framed
         frame = np.pad(np.zeros(shape), pad_width, constant_values=values)
-        return framed + frame.astype(x.dtype)
+        exact = x.dtype.hasobject
+        return framed + (np.frompyfunc(Fraction, 1, 1)(frame) if exact else frame.astype(x.dtype))
     for k, width in enumerate(widths):
         if width != (0, 0):
             pad_places: Any = np.pad  # whose types know no string for a mode

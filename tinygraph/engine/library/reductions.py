@@ -6,6 +6,7 @@ how many there are. ``initial=`` is one more entry, and ``dtype=`` what is compu
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinygraph.engine.recording import current
 
 __all__ = ["all_", "any_", "argmax", "argmin", "max_", "mean", "min_", "prod", "std", "sum_", "var"]
 
+EXACTLY = np.frompyfunc(Fraction, 1, 1)
 NOTHING: Any = getattr(np, "_NoValue", None)
 """What stands for an argument that was not given, where None has a meaning."""
 
@@ -291,7 +293,10 @@ def _quantile(
     place = q * (n - 1)
     below = np.floor(place).astype(np.intp)
     weight = (place - below).reshape(q.shape + (1,) * (last.ndim - 1))
-    weight = weight if q.ndim else weight.astype(x.dtype)  # as NumPy: an array of q is of float64
+    if x.dtype.hasobject:
+        weight = EXACTLY(weight)
+    elif not q.ndim:  # as NumPy: an array of q is of float64
+        weight = weight.astype(x.dtype)
     above = np.minimum(below + 1, n - 1)
     found = ordered[below] * (1 - weight) + ordered[above] * weight
     return np.reshape(found, (*q.shape, *kept)) if keepdims else found
