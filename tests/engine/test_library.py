@@ -173,3 +173,28 @@ def test_inside_trace_the_same_is_computed(call):
         results = traced(**{k: np.array(x) for k, x in arrays.items()})
     for result, one in zip(results, expected, strict=True):
         assert same_bits(plain(result), plain(one))
+
+
+NAN = np.array([[1.0, np.nan, 2.0], [np.nan, np.nan, np.nan], [3.0, 4.0, 0.5]])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    "call",
+    [
+        *spelled("np.{nanmax|nanmin|nanmean|nansum|nanprod|median}(A, {axis=0|axis=1|axis=None})"),
+        *spelled("np.{nanvar|nanstd}(A, axis={0|1}, ddof={0|1|2})"),
+        *spelled("np.quantile(A, {0.3|[0.2, 1.0]}, axis={0|1}, keepdims=True)"),
+        *spelled("np.{mean|sum|var}(A, axis=0, where=~np.isnan(A))"),
+        *spelled("np.{sort|argsort|max|cumsum|ptp}(A, axis=1)"),
+    ],
+)
+def test_what_is_no_number_stays_none_and_hides_nothing(call):
+    (expected,) = evaluated(call, {"A": NAN})
+    for result in (
+        evaluated(call, {"A": Tensor(NAN)}),
+        trace(lambda a: evaluated(call, {"A": a}))(NAN),
+    ):
+        found = np.asarray(plain(result[0]), dtype=float)
+        assert np.array_equal(np.isnan(found), np.isnan(expected))
+        close(np.nan_to_num(found), np.nan_to_num(expected), 1e-15)

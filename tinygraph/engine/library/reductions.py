@@ -115,7 +115,7 @@ def var(
     if ddof:
         if where is True and plain(n) <= ddof:
             raise ValueError(f"var: ddof={ddof} leaves nothing of {n} values per entry")
-        n = n - ddof
+        n = n - ddof if where is True else np.maximum(n - ddof, 0)  # and what it leaves is nan
     return ops.sum(squares, axis=axes, keepdims=bool(keepdims)) / n
 
 
@@ -131,7 +131,6 @@ def _count(x: Any, axes: tuple[int, ...], where: Any, keepdims: Any, *, of: str)
     """Count the entries that are reduced, for each result where a mask says which they are."""
     if where is not True:
         there: Any = np.broadcast_to(where, tuple(map(int, x.shape)))
-        there = there.data if is_node(there) else there
         return np.sum(there, axis=tuple(axes), keepdims=bool(keepdims)).astype(x.dtype)
     shape = extent(x)
     if 0 in shape and 0 in [shape[k] for k in axes]:
@@ -251,9 +250,29 @@ def _without_nan(reduce: Any, fill: Any = NOTHING) -> Any:
         if fill is NOTHING:
             x = np.where(np.isnan(x), 0, x)
             return reduce(x, axis, *args, where=there, **kwargs)
-        return reduce(np.where(there, x, fill), axis, *args, **kwargs)
+        found = reduce(np.where(there, x, fill), axis, *args, **kwargs)
+        if not np.isinf(fill):
+            return found
+        none = ~any_(there, axis, keepdims=kwargs.get("keepdims", False))  # of which nan is left
+        return np.where(none, np.nan, found) if is_node(none) or np.any(none) else found
 
     return reduced
+
+
+def _nanvar(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: Any = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Any:
+    there = ~np.isnan(x) if where is True else ~np.isnan(x) & where
+    found = var(np.where(np.isnan(x), 0, x), axis, dtype, out, ddof, keepdims, where=there)
+    none = np.sum(there, axis=axis, keepdims=keepdims) <= ddof  # is left: no variance
+    return np.where(none, np.nan, found) if is_node(none) or np.any(none) else found
 
 
 # --------------------------------------------------------------------------- order statistics
@@ -299,6 +318,10 @@ def _quantile(
         weight = weight.astype(x.dtype)
     above = np.minimum(below + 1, n - 1)
     found = ordered[below] * (1 - weight) + ordered[above] * weight
+    if not x.dtype.hasobject:  # nan comes last, and where there is one nothing else is known
+        broken = np.isnan(ordered[-1])
+        if is_node(broken) or np.any(broken):
+            found = np.where(broken, np.nan, found)
     return np.reshape(found, (*q.shape, *kept)) if keepdims else found
 
 
@@ -329,8 +352,8 @@ NUMPY.update(
         np.nansum: _without_nan(sum_, 0),
         np.nanprod: _without_nan(prod, 1),
         np.nanmean: _without_nan(mean),
-        np.nanvar: _without_nan(var),
-        np.nanstd: _without_nan(std),
+        np.nanvar: _nanvar,
+        np.nanstd: lambda x, *args, **options: ops.sqrt(_nanvar(x, *args, **options)),
         np.nanmax: _without_nan(max_, -np.inf),
         np.nanmin: _without_nan(min_, np.inf),
         np.median: _median,

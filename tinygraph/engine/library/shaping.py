@@ -132,7 +132,7 @@ def repeat(x: Any, repeats: Any, axis: Any = None) -> Any:
         x, axis = np.reshape(x, -1), 0
     k = _axis(x, axis, "repeat")
     n = int(x.shape[k])
-    times = np.asarray(repeats)
+    times = repeats.__array__() if is_node(repeats) else np.asarray(repeats)
     if times.size == 1 and times.dtype.kind in "iu" and times.min() >= 0:
         x = np.reshape(x, (*x.shape[: k + 1], 1, *x.shape[k + 1 :]))
         each = int(times.reshape(()))
