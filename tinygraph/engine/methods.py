@@ -21,6 +21,7 @@ class Methods(Tracer):
 
     shape: Any
     dtype: Any
+    data: Any
 
     # ------------------------------------------------------------------ shape
 
@@ -97,6 +98,10 @@ class Methods(Tracer):
     def argsort(self, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
         """Give the places of the entries in their order, along an axis."""
         return shaping.places(self, axis)
+
+    def tolist(self) -> Any:
+        """Give all entries as Python numbers in nested lists, through which no gradient flows."""
+        return self.data.tolist()
 
     def nonzero(self) -> Any:
         """Give the places of the entries that are not 0, axis by axis."""

@@ -304,10 +304,6 @@ class Tensor(Operand):
             raise ValueError(f"item: {describe(self)} has {self._data.size} entries, not one")
         return self._data.item()
 
-    def tolist(self) -> Any:
-        """Give all entries as Python numbers in nested lists, through which no gradient flows."""
-        return self._data.tolist()
-
     def detach(self) -> Tensor:
         """Give the same value as a new leaf, through which no gradient flows back."""
         return Tensor(self.data, name=self.name)
