@@ -616,6 +616,8 @@ ARGUMENTS = {
     r"np\.cumsum: out=": lambda x: x.cumsum(out=np.zeros(4)),
     r"np\.dot: out=": lambda x: x.dot(x, np.zeros((2, 2))),
     r"np\.quantile on tensors: .*'weights'": lambda x: np.quantile(x, 0.2, weights=x),
+    r"np\.reshape: order='A'": lambda x: np.reshape(x, 4, order="A"),
+    r"np\.reshape: order='K'": lambda x: x.T.ravel("K"),
     r"np\.take: mode='wrap'": lambda x: np.take(x, [5], mode="wrap"),
     r"np\.pad: mode='mean'": lambda x: np.pad(x, 1, mode="mean"),
     r"np\.quantile: method='lower'": lambda x: np.quantile(x, 0.2, method="lower"),

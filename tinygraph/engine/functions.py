@@ -123,8 +123,11 @@ def reshape(x: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
     if order == "F":
         wanted = shape[::-1] if isinstance(shape, Sequence) else shape
         return transpose(reshape(transpose(x), wanted))
-    if order not in "CA":
-        raise TypeError(f"np.reshape: order={order!r} is not supported on tensors; C and F are")
+    if order != "C":
+        raise TypeError(
+            f"np.reshape: order={order!r} follows the memory of an array, which is no part of a "
+            "graph; write 'C' or 'F'"
+        )
     if shape == x.shape:
         return x
     wanted = tuple(shape) if isinstance(shape, Sequence) else (shape,)
@@ -145,7 +148,7 @@ def _as_length(n: Any) -> Any:
 
 def ravel(x: Any, order: str = "C") -> Any:
     """Give all entries in a row."""
-    return reshape(x, -1, "C" if order == "K" else order)
+    return reshape(x, -1, order)
 
 
 def transpose(x: Any, axes: Any = None) -> Any:
