@@ -34,22 +34,26 @@ def _einsum_rule(
     return einsum(*values, subscripts=f"{','.join(others)}->{indices[position]}", optimize=optimize)
 
 
+def _subscripts(node: Any) -> str:
+    return str(node.params.get("subscripts", "->"))
+
+
 def _form(quote: str, arrow: str) -> Any:
     def form(node: Any) -> str:
-        subscripts = node.params["subscripts"].replace("->", arrow)
+        subscripts = _subscripts(node).replace("->", arrow)
         return f"einsum({quote}{subscripts}{quote}, {{operands}})"
 
     return form
 
 
 def _source(node: Any) -> str:
-    options = ", optimize={optimize}" if node.params["optimize"] else ""
+    options = ", optimize={optimize}" if node.params.get("optimize") else ""
     return 'np.einsum("{subscripts}", {operands}' + options + ")"
 
 
 def _latex(node: Any) -> str:
     """Write what the subscripts abbreviate: Σ over what is not in the result."""
-    terms, _, result = node.params["subscripts"].partition("->")
+    terms, _, result = _subscripts(node).partition("->")
     summed = "".join(sorted({c for c in terms if c.isalpha()} - set(result)))
     factors = r" \, ".join(
         f"{{{k}:call}}_{{{{{indices}}}}}" if indices else f"{{{k}:call}}"

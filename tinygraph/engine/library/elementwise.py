@@ -115,7 +115,7 @@ def _sinc(x: Any, n: int) -> Any:
 
 
 def _sinc_form(call: str, derivative: str) -> Any:
-    return lambda node: derivative if node.params["n"] else call
+    return lambda node: derivative if node.params.get("n") else call
 
 
 # fmt: off
