@@ -38,12 +38,8 @@ def _subscripts(node: Any) -> str:
     return str(node.params.get("subscripts", "->"))
 
 
-def _form(quote: str, arrow: str) -> Any:
-    def form(node: Any) -> str:
-        subscripts = _subscripts(node).replace("->", arrow)
-        return f"einsum({quote}{subscripts}{quote}, {{operands}})"
-
-    return form
+def _text(node: Any) -> str:
+    return f"einsum({_subscripts(node).replace('->', ' → ')}, {{operands}})"
 
 
 def _source(node: Any) -> str:
@@ -64,7 +60,7 @@ def _latex(node: Any) -> str:
 
 # fmt: off
 einsum: Primitive = Primitive("einsum", "Σ·", _einsum, VariadicRules(_einsum_rule),
-    elementwise=False, text=_form("", " → "), latex=_latex, numpy=_source,
+    elementwise=False, text=_text, latex=_latex, numpy=_source,
     binds={"latex": "sigma"})
 # fmt: on
 
