@@ -35,6 +35,7 @@ from tinygraph.engine.constants import Called, constants_among
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.recording import changed, current, entered
 from tinygraph.engine.sources import Sources, names_of_lengths
+from tinygraph.engine.stacking import lists_stacked
 from tinygraph.engine.tensor import LEAF, Tensor, made
 
 __all__ = ["Origin", "discrete", "drawn", "framed", "is_engine", "trace"]
@@ -127,7 +128,7 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         named = {key: _as_tensor(x) for key, x in kwargs.items()}
         before = sys.gettrace()
         namer = _Namer()
-        with changed(tracing=namer.sources.notes):
+        with changed(tracing=namer.sources.notes), lists_stacked():
             sys.settrace(namer.call)
             try:
                 result = fn(*tensors, **named)
