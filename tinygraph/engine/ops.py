@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -321,6 +322,64 @@ scatter: Primitive = Primitive("scatter", "scatter", _scatter, lambda g, out, x,
     elementwise=False, text="scatter({0} → [{key}])",
     latex=r"\operatorname{{scatter}}\left({0} \to [{key}]\right)",
     numpy="scatter({0}, np.s_[{key}], {shape})")
+
+
+# --------------------------------------------------------------------------- places
+
+# What in-place code is as a function of values: the base with other values in some places.
+
+
+def _copied(base: Any, values: Sequence[Any]) -> Any:
+    """Copy an array, as complex or exact numbers if there are some to be put into it."""
+    kinds = [x.dtype for x in values if getattr(x, "dtype", base.dtype).kind in "cO"]
+    return np.array(base, np.result_type(base.dtype, *kinds))
+
+
+def _assign(base: Any, *values: Any, keys: Sequence[Any], disjoint: bool) -> Any:
+    out = _copied(base, values)
+    for key, value in zip(keys, values, strict=True):
+        out[key] = value
+    return out
+
+
+def _assign_rule(position: int, g: Any, out: Any, base: Any, *values: Any,
+                 keys: Sequence[Any], disjoint: bool) -> Any:
+    if position == 0:
+        return assign(g, *[_zero(g)] * len(values), keys=keys, disjoint=True)
+    part = g[keys[position - 1]]
+    stays = None if disjoint else _stays(base.shape, keys, position - 1)
+    return part if stays is None else np.where(stays, part, _zero(g))
+
+
+def _stays(shape: Shape, keys: Sequence[Any], position: int) -> Any:
+    """Say which entries of a value are not overwritten by others of it, or by later values."""
+    last = np.zeros(shape, np.intp)
+    key = keys[position]
+    numbers = np.arange(1, last[key].size + 1).reshape(last[key].shape)
+    last[key] = numbers
+    for later in keys[position + 1 :]:
+        last[later] = 0
+    return last[key] == numbers
+
+
+def _assign_add(base: Any, *values: Any, keys: Sequence[Any]) -> Any:
+    out = _copied(base, values)
+    for key, value in zip(keys, values, strict=True):
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(part, np.ndarray) for part in parts):
+            np.add.at(out, key, value)  # not +=, which forgets all but one of a repeated index
+        else:
+            out[key] += value
+    return out
+
+
+assign: Primitive = Primitive("assign", "[]←", _assign, VariadicRules(_assign_rule),
+    elementwise=False)
+# The entries that a key names, plus a value: what is there passes on, and no path to it is cut.
+assign_add: Primitive = Primitive("assign_add", "[]+", _assign_add,
+    VariadicRules(lambda position, g, out, base, *values, keys:
+                  g[keys[position - 1]] if position else g),
+    elementwise=False)
 
 
 def _concatenate_rule(position: int, g: Any, out: Any, *parts: Any, axis: int) -> Any:

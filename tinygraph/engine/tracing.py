@@ -29,6 +29,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tinygraph.engine.mutation import Array, Session
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["Origin", "framed", "is_engine", "trace"]
@@ -103,15 +104,18 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(fn)
     def traced(*args: P.args, **kwargs: P.kwargs) -> R:
-        tensors = [_as_tensor(x) for x in args]
-        named = {key: _as_tensor(x) for key, x in kwargs.items()}
+        session = Session(getattr(getattr(fn, "__code__", None), "co_filename", ""))
+        given = session.arguments([*args, *kwargs.values()], _as_tensor)
+        named = dict(zip(kwargs, given[len(args) :], strict=True))
         before = sys.gettrace()
-        sys.settrace(_Namer().call)
+        sys.settrace(_Namer(session).call)
         try:
-            result = fn(*tensors, **named)
+            result = fn(*given[: len(args)], **named)
         finally:
             sys.settrace(before)
-        _check_traced(fn, [*tensors, *named.values()], result)
+            session.open = False
+        result, *_ = session.close(result, *given)
+        _check_traced(fn, given, result)
         _name_results(result)
         return result
 
@@ -225,7 +229,8 @@ FEW_ENTRIES = 64  # of a container that may be read again and again
 class _Namer:
     """A trace function for one run: follows calls, and names at every line and return."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
         self.seen: dict[int, tuple[Any, int]] = {}  # long containers, and how far they were read
@@ -255,18 +260,20 @@ class _Namer:
         return _numbered((*outer, _label(frame)), self.calls)
 
     def _name_locals(self, frame: FrameType, containers: bool = False) -> None:
-        variables = frame.f_locals
+        variables = frame.f_locals  # once: on Python 3.11, a second look undoes what was written
+        self.session.look(frame, variables)
         for name, value in tuple(variables.items()):
             if name.startswith("."):
                 continue
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
-                constants = _constants_among(tensor, variables)
+                node = tensor._known if type(tensor) is Array else tensor
+                constants = _constants_among(node, variables) if isinstance(node, Tensor) else {}
                 _give_name(tensor, label, Origin(self.scopes.get(frame, ()), constants))
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool
     ) -> Iterator[tuple[str, Tensor]]:
-        if type(value) is Tensor:
+        if type(value) is Tensor or type(value) is Array:
             if value.name is None:
                 yield name, value
         elif containers and type(value) in (list, tuple, dict):
@@ -277,7 +284,7 @@ class _Namer:
             else:
                 items = [(f"{name}[{k}]", value[k]) for k in range(len(value) - new, len(value))]
             for label, one in items:
-                if type(one) is Tensor and one.name is None:
+                if type(one) in (Tensor, Array) and one.name is None:
                     yield label, one
 
     def _unread(self, frame: FrameType, container: Any) -> int:
@@ -325,6 +332,7 @@ def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], st
 
 
 def _is_variable(x: Any, value: Any) -> bool:
+    value = value._known if type(value) is Array else value
     if type(x) is not np.ndarray or type(value) is not np.ndarray:
         return x is value
     return x.shape == value.shape and x.dtype == value.dtype and np.array_equal(x, value)

@@ -1,0 +1,288 @@
+"""NumPy's operators and functions on handles: which of them view, which write, and all others.
+
+All others are done on the values, and their result is a new array. That holds also where a Tensor
+gives itself back, as nobody can change it: ``+x`` and ``np.clip(x, None, None)`` are copies.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine.mutation.handles import Array, fresh, now
+from tinygraph.engine.mutation.values import gathered
+from tinygraph.engine.operators import Operand
+from tinygraph.engine.tensor import Tensor
+
+__all__ = ["VIEWS", "WRITES"]
+
+# --------------------------------------------------------------------------- operators
+
+_BINARY = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "truediv": operator.truediv,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "pow": operator.pow,
+    "matmul": operator.matmul,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+}
+_COMPARED = {name: getattr(operator, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
+_UNARY = {
+    "neg": operator.neg,
+    "pos": operator.pos,
+    "abs": operator.abs,
+    "invert": operator.invert,
+}
+
+
+def _forward(function: Callable[[Any, Any], Any]) -> Any:
+    def method(self: Array, other: Any) -> Any:
+        return fresh(function(self._now(), now(other)), self._run)
+
+    return method
+
+
+def _reflected(function: Callable[[Any, Any], Any]) -> Any:
+    def method(self: Array, other: Any) -> Any:
+        return fresh(function(now(other), self._now()), self._run)
+
+    return method
+
+
+def _changing(function: Callable[[Any, Any], Any]) -> Any:
+    def method(self: Array, other: Any) -> Any:
+        return self._in_place(function, other)
+
+    return method
+
+
+def _unary(function: Callable[[Any], Any]) -> Any:
+    def method(self: Array) -> Any:
+        return fresh(function(self._now()), self._run)
+
+    return method
+
+
+def _method(name: str) -> Any:
+    def method(self: Array, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = now(args), {key: now(x) for key, x in kwargs.items()}
+        return fresh(getattr(self._now(), name)(*args, **kwargs), self._run)
+
+    return method
+
+
+def _viewing(name: str) -> Any:
+    def method(self: Array, *args: Any, **kwargs: Any) -> Any:
+        def called(x: Any) -> Any:
+            return getattr(x, name)(*args, **kwargs)
+
+        out = self.viewed(called)
+        if kwargs:
+            now(out)  # which says at once what is not supported
+        return out
+
+    return method
+
+
+def _transposed(x: Any) -> Any:
+    return x.T
+
+
+for _name, _function in _BINARY.items():
+    setattr(Array, f"__{_name}__", _forward(_function))
+    setattr(Array, f"__r{_name}__", _reflected(_function))
+    setattr(Array, f"__i{_name}__", _changing(_function))
+for _name, _function in _COMPARED.items():
+    setattr(Array, f"__{_name}__", _forward(_function))
+for _name, _function in _UNARY.items():
+    setattr(Array, f"__{_name}__", _unary(_function))
+Array.__hash__ = object.__hash__  # type: ignore[method-assign,assignment]
+for _name in ("reshape", "transpose", "squeeze", "swapaxes", "ravel", "diagonal"):
+    setattr(Array, _name, _viewing(_name))
+Array.T = property(lambda self: self.viewed(_transposed))  # type: ignore[assignment,misc]
+for _name, _value in vars(Operand).items():
+    if callable(_value) and _name[0] != "_" and _name not in vars(Array) and _name != "record":
+        setattr(Array, _name, _method(_name))
+
+
+def _fill(self: Array, value: Any) -> None:
+    self[...] = value
+
+
+Array.fill = _fill  # type: ignore[attr-defined]
+
+# --------------------------------------------------------------------------- NumPy's functions
+
+VIEWS = frozenset(
+    {
+        np.array_split,
+        np.atleast_1d,
+        np.atleast_2d,
+        np.atleast_3d,
+        np.broadcast_to,
+        np.diagonal,
+        np.dsplit,
+        np.expand_dims,
+        np.flip,
+        np.fliplr,
+        np.flipud,
+        np.hsplit,
+        np.imag,
+        np.matrix_transpose,
+        np.moveaxis,
+        np.ravel,
+        np.real,
+        np.reshape,
+        np.rollaxis,
+        np.rot90,
+        np.split,
+        np.squeeze,
+        np.swapaxes,
+        np.transpose,
+        np.vsplit,
+        np.lib.stride_tricks.sliding_window_view,
+    }
+)
+"""Functions that give views of their first argument, or may."""
+
+
+def _copyto(out: Array, value: Any, casting: str = "same_kind", where: Any = True) -> None:
+    if where is not True:
+        value = np.where(now(where), now(value), out._now())
+    out[...] = value
+
+
+def _put(out: Array, indices: Any, values: Any) -> None:
+    indices = np.asarray(indices)
+    flat = out.reshape(-1)
+    if flat._cell is not out._cell:
+        raise TypeError("np.put into a view that is not contiguous: write x[i, j] = v")
+    flat[indices.reshape(-1)] = np.resize(values, indices.size) if np.ndim(values) else values
+
+
+def _fill_diagonal(out: Array, value: Any, wrap: bool = False) -> None:
+    if wrap or len(set(out.shape)) > 1:
+        raise TypeError("np.fill_diagonal of an array that is not square: write x[i, i] = v")
+    out[(np.arange(out.shape[0]),) * out.ndim] = value
+
+
+WRITES: dict[Any, Callable[..., None]] = {
+    np.copyto: _copyto,
+    np.put: _put,
+    np.fill_diagonal: _fill_diagonal,
+}
+"""Functions that change their first argument."""
+
+_REFUSED = {np.place, np.putmask, np.put_along_axis}
+
+
+def _run_of(*args: Any) -> Any:
+    """Find the traced call that is running, to which one of some operands belongs."""
+    runs = [x._run for x in args if type(x) is Array]
+    return next((run for run in runs if run.open), runs[0])
+
+
+def _flat(args: Any) -> list[Any]:
+    """Give all operands, those in lists as well."""
+    found: list[Any] = []
+    for x in args:
+        found += _flat(x) if type(x) in (list, tuple) else [x]
+    return found
+
+
+def _array_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    if method == "at":
+        return _at(ufunc, *inputs)
+    out = kwargs.pop("out", None)
+    values = now(inputs)
+    if out is not None and any(type(x) is Array for x in out):
+        result = _array_ufunc(self, ufunc, method, *values, **kwargs)
+        return _written(out, result)
+    if out is not None:
+        kwargs["out"] = out
+    one = next((x for x in values if isinstance(x, Tensor)), None)
+    if one is not None:
+        result = Operand.__array_ufunc__(one, ufunc, method, *values, **kwargs)
+    else:
+        result = getattr(ufunc, method)(*values, **kwargs)
+    return result if out is not None else fresh(result, self._run)
+
+
+def _written(out: Any, result: Any) -> Any:
+    (place,) = out
+    if not np.can_cast(result.dtype, place.dtype, "same_kind"):
+        raise TypeError(f"out= holds {place.dtype} and cannot be given {result.dtype}")
+    if tuple(result.shape) != place.shape:
+        raise ValueError(
+            f"non-broadcastable output operand with shape {place.shape} doesn't match the "
+            f"broadcast shape {tuple(result.shape)}"
+        )
+    place[...] = result
+    return place
+
+
+def _at(ufunc: np.ufunc, place: Any, key: Any, *values: Any) -> None:
+    if ufunc not in (np.add, np.subtract) or type(place) is not Array:
+        raise TypeError(
+            f"np.{ufunc.__name__}.at is not supported with arrays of a traced function; np.add.at "
+            "and np.subtract.at are, into an array that was made in it"
+        )
+    value = gathered(now(values[0]))
+    value = value if isinstance(value, Tensor) else np.asarray(value)
+    place.add_at(key, value if ufunc is np.add else -value)
+
+
+def _array_function(
+    self: Array, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
+) -> Any:
+    first = args[0] if args else None
+    if type(first) is Array:
+        if func in WRITES:
+            return WRITES[func](*args, **kwargs)
+        if func in VIEWS:
+            return _viewed(first, func, args[1:], kwargs)
+    if func in WRITES or func in _REFUSED:
+        raise TypeError(
+            f"np.{func.__name__} is not supported with arrays of a traced function; write "
+            "x[mask] = values, into an array that was made in it"
+        )
+    run = _run_of(*_flat([*args, *kwargs.values()]))
+    out = kwargs.pop("out", None)
+    args, kwargs = now(args), {key: now(x) for key, x in kwargs.items()}
+    flat = _flat([*args, *kwargs.values()])
+    one = next((x for x in flat if isinstance(x, Tensor)), None)
+    if one is not None:
+        result = Operand.__array_function__(one, func, types, args, kwargs)
+        result = fresh(result, run)
+    else:
+        result = self._unshared(func(*args, **kwargs), *flat)
+    return result if out is None else _written((out,), result)
+
+
+def _viewed(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    args, kwargs = now(args), {key: now(x) for key, x in kwargs.items()}
+    first._place()
+    shown = func(first._layout, *args, **kwargs)
+    if isinstance(shown, list | tuple):
+        parts = [partial(_part, func, args, kwargs, k) for k in range(len(shown))]
+        return [first.viewed(part) for part in parts]
+    out = first.viewed(lambda x: func(x, *args, **kwargs))
+    now(out)  # which says at once what is not supported
+    return out
+
+
+def _part(func: Callable[..., Any], args: Any, kwargs: Any, k: int, x: Any) -> Any:
+    return func(x, *args, **kwargs)[k]
+
+
+Array.__array_ufunc__ = _array_ufunc  # type: ignore[method-assign]
+Array.__array_function__ = _array_function  # type: ignore[method-assign]

@@ -1,0 +1,537 @@
+"""`Array`: what a traced function sees of an array: a handle on a place, which can be written into.
+
+A handle is a `Tensor` for everything that reads it: its data, its name and what it was computed
+by are those of the value that the place has now. Every operation is done on that value and gives
+a new handle; only views stay with the place. And it says of itself that it is an `numpy.ndarray`,
+because code asks.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinygraph.engine import ops
+from tinygraph.engine.arrays import held, locked
+from tinygraph.engine.functions import describe
+from tinygraph.engine.mutation.cells import Cell, Write
+from tinygraph.engine.mutation.places import COUNTER, entries, is_basic, key_of, same_place
+from tinygraph.engine.mutation.values import fitted, gathered, shaped, turned, whole
+from tinygraph.engine.operators import Operand, index_key
+from tinygraph.engine.primitive import Primitive
+from tinygraph.engine.tensor import LEAF, Recorded, Tensor, made
+
+__all__ = ["Array", "Run", "fresh", "now", "root"]
+
+_new: Any = object.__new__
+
+
+class Run(Protocol):
+    """The traced call that a handle belongs to."""
+
+    open: bool
+
+
+def now(x: Any) -> Any:
+    """Give the value of a handle, and anything else as it is; lists and tuples inside as well."""
+    kind = type(x)
+    if kind is Array:
+        return x._now()
+    if kind in (list, tuple):
+        return kind([now(one) for one in x])
+    return x
+
+
+def root(value: Any, run: Run) -> Array:
+    """Give a handle on a new place, of which `value` is all."""
+    out: Array = _new(Array)
+    out._run, out._held = run, value
+    out._cell = out._parent = out._key = out._label = None
+    return out
+
+
+def fresh(result: Any, run: Run) -> Any:
+    """Give what an operation computed to the traced function: a new array, on a new place.
+
+    Scalars are immutable, and integers and masks are not differentiated; they are what they are.
+    """
+    kind = type(result)
+    if not run.open:
+        return result
+    if kind is Tensor:
+        return root(result, run) if result._data.ndim else result
+    if kind is np.ndarray:
+        return root(held(result), run) if result.dtype.kind in "fcO" and result.ndim else result
+    if kind in (list, tuple):
+        return kind([fresh(one, run) for one in result])
+    return result
+
+
+class Array(Tensor):
+    """A handle on an array, or on a part of one, inside a traced call.
+
+    Attributes
+    ----------
+    name : str or None
+        Of the value that it has now.
+
+    See Also
+    --------
+    tinygraph.engine.mutation.cells.Cell : the place.
+    """
+
+    __slots__ = (
+        "_cell",  # None while the handle is the only one on its place, and nothing was written
+        "_held",  # the value, where there is no cell
+        "_key",  # of a basic index into the whole
+        "_label",
+        "_layout",
+        "_parent",  # of which this is a view, by `_step`
+        "_run",
+        "_seen",  # the value that was last read, and the number of the last write then
+        "_step",
+    )
+
+    # ------------------------------------------------------------------ the place
+
+    def _place(self) -> Cell:
+        """Give the cell."""
+        cell = self._cell
+        if cell is None:
+            cell = self._cell = Cell(self._held)
+            cell.label = self._label
+            self._layout, self._held = cell.layout, None
+        return cell
+
+    def _view(self, layout: Any, step: Callable[[Any], Any], key: Any = None) -> Array:
+        """Give a handle on part of the same place."""
+        out: Array = _new(Array)
+        out._run, out._cell, out._parent = self._run, self._cell, self
+        out._layout, out._step, out._key = layout, step, key
+        out._seen, out._label = (-1, None), None
+        return out
+
+    def _now(self) -> Any:
+        """Give the value: a Tensor, or a locked array where nothing recorded was written."""
+        cell = self._cell
+        if cell is None:
+            return self._held
+        if self._parent is None:
+            return cell.record()
+        if self._is_current():
+            return self._seen[1]
+        value = cell.written(self._layout)
+        if value is not None:
+            value = shaped(value, self._layout.shape, cell.recorded.dtype)
+        else:
+            if cell.is_pending(self._layout):
+                cell.record()
+            value = self._read()
+        self._seen = cell.count, self._labelled(value)
+        return value
+
+    def _is_current(self) -> bool:
+        count, value = self._seen
+        return value is not None and self._cell.is_same(self._layout, count)
+
+    def _read(self) -> Any:
+        """Compute the value of a view, no part of which is pending, from that of the whole."""
+        cell = self._cell
+        views: list[Array] = [self]
+        at: Any = self._parent
+        while at._parent is not None and not at._is_current():
+            views.append(at)
+            at = at._parent
+        value = cell.recorded if at._parent is None else at._seen[1]
+        for view in reversed(views):
+            value = view._step(value)
+            if not cell.pending:
+                view._seen = cell.count, view._labelled(value)
+        return value
+
+    def _node(self) -> Tensor:
+        """Give the value as a Tensor."""
+        value = self._now()
+        return value if isinstance(value, Tensor) else made(Tensor, value, LEAF)
+
+    # ------------------------------------------------------------------ what it is read as
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        return np.ndarray
+
+    @property
+    def _data(self) -> Any:  # type: ignore[override]
+        value = self._now()
+        return value._data if isinstance(value, Tensor) else value
+
+    @property
+    def _recorded(self) -> Recorded:  # type: ignore[override]
+        return self._node()._recorded
+
+    @property
+    def _index(self) -> int:  # type: ignore[override]
+        return self._node()._index
+
+    @property
+    def _version(self) -> int:  # type: ignore[override]
+        return self._node()._version
+
+    @property
+    def _grad(self) -> Any:
+        return self._node()._grad
+
+    @_grad.setter
+    def _grad(self, value: Any) -> None:
+        self._node()._grad = value
+
+    @property
+    def data(self) -> Any:
+        """The value, read-only."""
+        return self._data.view()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise TypeError(
+            f"{describe(self)} is an array of a traced function, which has no data to replace; "
+            "write into it: x[...] = value"
+        )
+
+    @property
+    def _known(self) -> Any:
+        """Give the value where it is recorded already."""
+        cell = self._cell
+        if cell is None:
+            return self._held
+        if self._parent is None:
+            return None if cell.pending else cell.recorded
+        return self._seen[1] if self._is_current() else None
+
+    @property
+    def name(self) -> str | None:  # type: ignore[override]
+        """What pictures, equations and messages call its value."""
+        value = self._known
+        if isinstance(value, Tensor):
+            return value.name
+        return self._label[0] if self._label else None
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self._label = (name, None)
+
+    @property
+    def origin(self) -> Any:
+        value = self._known
+        if isinstance(value, Tensor):
+            return value.origin
+        if self._label is None:
+            raise AttributeError("origin")
+        return self._label[1]
+
+    @origin.setter
+    def origin(self, origin: Any) -> None:
+        name = self._label[0] if self._label else None
+        self._label = name, origin
+        if self._parent is None and self._cell is not None:
+            self._cell.label = self._label
+        self._labelled(self._known)
+
+    def _labelled(self, value: Any) -> Any:
+        """Name a value that has no name after the variable of this handle."""
+        if self._label is not None and isinstance(value, Tensor) and value.name is None:
+            value.name, value.origin = self._label
+        return value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        shape: tuple[int, ...] = (self._held if self._cell is None else self._layout).shape
+        return shape
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        raise TypeError(f"x.shape = {shape!r}: {describe(self)}: write x = x.reshape({shape!r})")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the entries."""
+        value = self._held if self._cell is None else self._cell.recorded
+        dtype: np.dtype[Any] = value.dtype
+        return dtype
+
+    def backward(self, dout: Any = None) -> None:
+        """See `Tensor.backward`."""
+        self._node().backward(now(dout))
+
+    def detach(self) -> Any:
+        """Give the same value as a new array, through which no gradient flows back."""
+        return fresh(np.array(self._data), self._run)
+
+    def _as_number(self, kind: str) -> Any:
+        value = self._now()
+        return value._as_number(kind) if isinstance(value, Tensor) else value.item()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        value = self._now()
+        if isinstance(value, Tensor):
+            return value.__array__(dtype, copy)
+        out = np.array(value, dtype)
+        if copy is not True:  # np.asarray: an array that NumPy would not have copied
+            return self._place().export(locked(out))
+        return out
+
+    def __repr__(self) -> str:
+        return repr(self._now())
+
+    __str__ = __repr__
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._node().__reduce_ex__(protocol)
+
+    def __copy__(self) -> Any:
+        return fresh(self._now(), self._run)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return fresh(self._now(), self._run)
+
+    def record(self, op: Primitive, inputs: Any, params: Any = None) -> Any:
+        """Apply a primitive to the values; see `Tensor.record`."""
+        return fresh(super().record(op, now(list(inputs)), params or {}), self._run)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give a method that arrays have and Tensors have not, where no gradient could be lost."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self._now()
+        if isinstance(value, Tensor) or not callable(getattr(value, name)):
+            raise AttributeError(f"{name!r} of an array is not supported in a traced function")
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return self._unshared(getattr(value, name)(*now(args), **kwargs), value)
+
+        return method
+
+    def _unshared(self, result: Any, *values: Any) -> Any:
+        """Hand out a result; raise where it is a view that would not see what is written."""
+        for one in result if isinstance(result, list | tuple) else (result,):
+            if isinstance(one, np.ndarray) and any(
+                isinstance(x, np.ndarray) and np.may_share_memory(one, x) for x in values
+            ):
+                raise TypeError(
+                    f"{describe(self)}: this NumPy function gives a view, which is not supported "
+                    "in a traced function; write x.copy() for its argument, or slice it"
+                )
+        return fresh(result, self._run)
+
+    # ------------------------------------------------------------------ views
+
+    def viewed(self, function: Callable[[Any], Any]) -> Any:
+        """Apply a function that may give a view: NumPy, asked with the layout, decides.
+
+        Parameters
+        ----------
+        function : callable
+            Of one operand: an array, a Tensor, or the layout.
+        """
+        cell = self._place()
+        seen = function(self._layout)
+        if seen is self._layout:
+            return self
+        if seen.base is cell.layout:
+            return self._view(seen, function)
+        return fresh(function(self._now()), self._run)
+
+    def __getitem__(self, key: Any) -> Any:
+        key = now(key)
+        if not is_basic(key):
+            return fresh(self._now()[key], self._run)
+        cell = self._place()
+        seen = self._layout[key]
+        if type(seen) is not COUNTER:
+            return self._view(seen, itemgetter(key), key if self._parent is None else None)
+        value = cell.written(region := self._layout[_open(key)])
+        if value is None:
+            if cell.is_pending(region):
+                cell.record()
+            return self._read_at(key)
+        return shaped(value, (), self.dtype)
+
+    def _read_at(self, key: Any) -> Any:
+        if self._parent is None:
+            return self._cell.recorded[key]
+        return (self._read() if self._cell.pending else self._now())[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def copy(self, order: str = "C") -> Any:
+        """Give a new array of the same entries."""
+        return fresh(self._now(), self._run)
+
+    def flatten(self, order: str = "C") -> Any:
+        """Give a new array of the same entries, with one axis."""
+        _row_major(order, "flatten")
+        return fresh(np.reshape(self._now(), (-1,)), self._run)
+
+    def astype(self, dtype: Any, **options: Any) -> Any:
+        """Convert to another dtype; the gradient comes back in this one."""
+        if np.dtype(dtype) == self.dtype and not options.pop("copy", True):
+            return self
+        options.pop("copy", None)
+        return fresh(self._now().astype(dtype, **options), self._run)
+
+    # ------------------------------------------------------------------ writes
+
+    def _writable(self) -> Cell:
+        """Give the cell; raise where nothing may be written."""
+        if not self._run.open:
+            raise ValueError(
+                f"{describe(self)} is written to after the traced call that it belongs to is over; "
+                "what was computed from it would not change: return it, and write to a copy"
+            )
+        cell = self._place()
+        cell.check()
+        if not self._layout.flags.writeable:
+            raise ValueError("assignment destination is read-only")
+        return cell
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        cell = self._writable()
+        key = now(key)
+        if not is_basic(key):
+            self._write_picked(key, value)
+            return
+        region = self._layout[key]
+        if type(region) is COUNTER:
+            region = self._layout[_open(key)]
+        if type(value) is Array and value._cell is cell and same_place(value._layout, region):
+            return  # what `x[key] += …` does at its end
+        value = fitted(now(value), region.shape, cell.recorded)
+        self._write(ops.assign, key if self._parent is None else None, region, value)
+
+    def _write(self, op: Primitive, key: Any, region: Any, value: Any) -> None:
+        """Write to a view, given its key in the whole if it is known."""
+        cell = self._place()
+        if not region.size:
+            return
+        if op is ops.assign and same_place(region, cell.layout):
+            value = whole(value, cell.recorded)
+            if value is not None:
+                cell.replace(value)
+                return
+        if key is None:
+            found = key_of(region, cell.layout)
+            if found is None:
+                cell.write(op, (region, ...), Write(entries(region, cell.layout), value, region))
+                return
+            key, axes = found
+            value = turned(value, region.shape, axes)
+        cell.write(op, (region, ...), Write(index_key(self, key), value, region))
+
+    def _write_picked(self, key: Any, value: Any) -> None:
+        """Write where integers or a mask say."""
+        cell = self._place()
+        key = index_key(self, key)
+        shape = self._layout[key].shape
+        value = fitted(now(value), shape, cell.recorded)
+        op, value = self._as_addition(key, value)
+        cell.write(op, (self._layout, key), Write(self._picked(key), value, None))
+
+    def _picked(self, key: Any) -> Any:
+        """Give a key of the whole for one of this view."""
+        if self._parent is None:
+            return key
+        return tuple([part[key] for part in entries(self._layout, self._cell.layout)])
+
+    def _as_addition(self, key: Any, value: Any) -> tuple[Primitive, Any]:
+        """Recognise ``x[key] += v``: what is there passes on, and need not be read.
+
+        Python computes ``x[key] + v`` first and writes that.
+        """
+        if isinstance(value, Tensor) and value.op in (ops.add, ops.sub) and not self._cell.pending:
+            picked, more = value._recorded[1]
+            if (
+                isinstance(picked, Tensor)
+                and picked.op is ops.index
+                and picked._recorded[1][0] is self._known
+                and _same_key(picked._recorded[2]["key"], key)
+                and picked.dtype == value.dtype
+                and picked.shape == value.shape
+                and _names_once(self._layout, key)
+            ):
+                return ops.assign_add, more if value.op is ops.add else -more
+        return ops.assign, value
+
+    def add_at(self, key: Any, value: Any) -> None:
+        """Add, as often as the key names an entry; `numpy.add.at`."""
+        cell = self._writable()
+        key = index_key(self, now(key))
+        value = fitted(now(value), np.shape(self._layout[key]), cell.recorded)
+        cell.write(ops.assign_add, (self._layout, key), Write(self._picked(key), value, None))
+
+    def _in_place(self, function: Callable[[Any, Any], Any], other: Any) -> Array:
+        """Do ``x op= other``."""
+        cell = self._writable()
+        other = now(other)
+        if self._parent is not None and function in _ADDITIONS:
+            more = self._addend(cell, other)
+            if more is not None:
+                more = more if function is operator.add else -more
+                self._write(ops.assign_add, self._key, self._layout, more)
+                return self
+        value = function(self._now(), other)
+        if tuple(value.shape) != self.shape:
+            raise ValueError(
+                f"non-broadcastable output operand with shape {self.shape} doesn't match the "
+                f"broadcast shape {tuple(value.shape)}"
+            )
+        if not np.can_cast(value.dtype, self.dtype, "same_kind"):
+            raise TypeError(
+                f"{describe(self)} holds {self.dtype} and cannot be given {value.dtype} in place"
+            )
+        self._write(ops.assign, self._key, self._layout, fitted(value, self.shape, cell.recorded))
+        return self
+
+    def _addend(self, cell: Cell, other: Any) -> Any:
+        """Give what is added to a view, where the sum need not be computed to write it."""
+        if cell.recorded.dtype.hasobject or cell.written(self._layout) is not None:
+            return None
+        other = gathered(other)
+        kept = np.result_type(self.dtype, other) if not isinstance(other, Tensor) else other.dtype
+        if kept != self.dtype or np.broadcast_shapes(np.shape(other), self.shape) != self.shape:
+            return None
+        return fitted(other, self.shape, cell.recorded)
+
+
+_ADDITIONS = (operator.add, operator.sub)
+
+
+def _open(key: Any) -> Any:
+    """Give a key that shows one entry as a view of it."""
+    return (*key, ...) if isinstance(key, tuple) and ... not in key else (
+        key if isinstance(key, tuple) else (key, ...)
+    )
+
+
+def _same_key(a: Any, b: Any) -> bool:
+    """Whether two keys that the graph keeps are equal."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_same_key, a, b))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return type(a) is type(b) and a == b
+
+
+def _names_once(layout: Any, key: Any) -> bool:
+    """Whether a key names no entry twice."""
+    named = np.arange(layout.size).reshape(layout.shape)[key]
+    return len(np.unique(named)) == named.size
+
+
+def _row_major(order: Any, of: str) -> None:
+    if order not in ("C", "K"):
+        raise TypeError(f"{of}(order={order!r}) is not supported in a traced function")

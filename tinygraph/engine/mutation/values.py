@@ -1,0 +1,118 @@
+"""What is written: a value, as it fits into the place that it is written to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine.arrays import exactly, held
+from tinygraph.engine.functions import describe
+from tinygraph.engine.operators import Operand
+
+__all__ = ["fitted", "gathered", "shaped", "turned", "whole"]
+
+
+def gathered(value: Any) -> Any:
+    """Give a list with tensors in it as one tensor."""
+    if not isinstance(value, list | tuple):
+        return value
+    parts = [gathered(one) for one in value]
+    return np.stack(parts) if any(isinstance(x, Operand) for x in parts) else value
+
+
+def fitted(value: Any, shape: tuple[int, ...], like: Any) -> Any:
+    """Give a value as it is assigned to a place of some shape in an array like `like`.
+
+    Parameters
+    ----------
+    value : Tensor, array_like or scalar
+        Where it is an array, it is copied.
+    shape : tuple of ints
+    like : Tensor or ndarray
+
+    Returns
+    -------
+    Tensor, ndarray or scalar
+        Of the dtype of `like`, and of a shape that broadcasts to `shape`; a number of Python's
+        stays one.
+
+    Raises
+    ------
+    ValueError
+        If it does not broadcast.
+    TypeError
+        If it is complex, or not numbers, and `like` is not.
+
+    Examples
+    --------
+    >>> fitted([[1, 2]], (3, 2), np.zeros((4, 2)))
+    array([[1., 2.]])
+    """
+    value = gathered(value)
+    if not isinstance(value, Operand):
+        if type(value) in (int, float) and not like.dtype.hasobject:
+            return value
+        value = np.array(value)
+    if value.ndim > len(shape):  # NumPy drops leading axes of length 1
+        kept = value.shape[value.ndim - len(shape) :]
+        if all(n == 1 for n in value.shape[: value.ndim - len(shape)]):
+            value = np.reshape(value, kept)
+    if not _broadcasts(tuple(value.shape), shape):
+        raise ValueError(
+            f"could not broadcast input array from shape {tuple(value.shape)} into shape {shape}"
+        )
+    kinds = value.dtype.kind + like.dtype.kind
+    if kinds == "cf" or (kinds[0] == "O") != (kinds[1] == "O" and kinds[0] not in "biu"):
+        raise TypeError(
+            f"an array of {like.dtype} was given {describe(value)} and {value.dtype}, which it "
+            f"cannot hold; make it one of {value.dtype}"
+        )
+    if isinstance(value, Operand):
+        return value.astype(like.dtype)
+    value = exactly(value) if like.dtype.hasobject else value.astype(like.dtype, copy=False)
+    return held(value) if value.ndim else value[()]
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(
+        n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False)
+    )
+
+
+def shaped(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Give what was written as it is read: of the full shape."""
+    if isinstance(value, Operand):
+        return value if tuple(value.shape) == shape else np.broadcast_to(value, shape)
+    if not shape:
+        return value if isinstance(value, np.generic) else np.asarray(value, dtype)[()]
+    out = np.empty(shape, dtype)
+    out[...] = value
+    return held(out)
+
+
+def turned(value: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """Give a value that was to broadcast to `shape` with some of its axes, in another order.
+
+    The axes that are left out are of length 1.
+    """
+    if axes == tuple(range(len(shape))) or np.ndim(value) == 0:
+        return value
+    full = (1,) * (len(shape) - value.ndim) + tuple(value.shape)
+    rest = tuple(k for k in range(len(shape)) if k not in axes)
+    value = np.transpose(np.reshape(value, full), axes + rest)
+    return np.reshape(value, tuple(value.shape)[: len(axes)])
+
+
+def whole(value: Any, like: Any) -> Any:
+    """Give a value as all of an array, or None where it would lie in memory in another order.
+
+    Sums follow the order, and NumPy's array keeps its own.
+    """
+    data = like._data if isinstance(like, Operand) else like
+    if not isinstance(value, Operand):
+        out = np.empty_like(data)
+        out[...] = value
+        return held(out)
+    same = value._data.shape == data.shape and value._data.strides == data.strides
+    return value if same else None
