@@ -198,9 +198,10 @@ def test_the_house_has_few_rooms_and_few_floors():
 def test_a_wing_says_how_to_read_it(wing):
     """Every file of it, in the order of its imports, and nothing but public names."""
     doc = ast.get_docstring(tree_of(f"{wing}.__init__"))
-    files = [n.rpartition(".")[2] for n in FILES if wing_of(n) == wing and "__init__" not in n]
-    assert [name for name in files if f"`{name}`" not in doc] == []
-    place = {f"{wing}.{name}": doc.index(f"`{name}`") for name in files}
+    files = [n for n in FILES if wing_of(n) == wing and "__init__" not in n]
+    named = {name: f"`{name.rpartition('.')[2]}`" for name in files}
+    assert [name for name in files if named[name] not in doc] == []
+    place = {name: doc.index(named[name]) for name in files}
     for name in place:
         for other in imported(tree_of(name))[0] & set(place):
             assert place[other] < place[name], f"{name} is named before {other}, which it imports"

@@ -11,6 +11,8 @@ In the order in which to read it:
 - `arrays`: what a graph may hold, and that nobody changes it.
 - `autodiff`: the sweep that carries gradients back.
 - `tensor`: the node that computes.
+- `mutation`: in-place code as pure values, in `places`, `cells`, `values`, `handles`,
+  `handle_functions` and `adopting`.
 - `tracing`: names from the user's own variables.
 - `anomaly`: stop at the first nan or inf.
 - `pickling`: copies and pickles, without recursion.

@@ -104,7 +104,8 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(fn)
     def traced(*args: P.args, **kwargs: P.kwargs) -> R:
-        session = Session(getattr(getattr(fn, "__code__", None), "co_filename", ""))
+        outer = _running()
+        session = outer.session if outer else Session(_file_of(fn))
         given = session.arguments([*args, *kwargs.values()], _as_tensor)
         named = dict(zip(kwargs, given[len(args) :], strict=True))
         before = sys.gettrace()
@@ -113,8 +114,9 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
             result = fn(*given[: len(args)], **named)
         finally:
             sys.settrace(before)
-            session.open = False
-        result, *_ = session.close(result, *given)
+            session.open = outer is not None
+        if outer is None:
+            result, *_ = session.close(result, *given)
         _check_traced(fn, given, result)
         _name_results(result)
         return result
@@ -142,7 +144,7 @@ def framed(call: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(call)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        if isinstance(getattr(sys.gettrace(), "__self__", None), _Namer):  # `trace` sees it
+        if _running():  # `trace` sees it
             return call(*args, **kwargs)
         outer, calls = _frame.get(((), {}))
         scope = _numbered((*outer, type(args[0]).__name__), calls)
@@ -224,6 +226,16 @@ def is_engine(frame: FrameType) -> bool:
 
 
 FEW_ENTRIES = 64  # of a container that may be read again and again
+
+
+def _running() -> _Namer | None:
+    """Give what traces this thread, if `trace` does."""
+    namer = getattr(sys.gettrace(), "__self__", None)
+    return namer if isinstance(namer, _Namer) else None
+
+
+def _file_of(fn: Any) -> str:
+    return str(getattr(getattr(fn, "__code__", None), "co_filename", ""))
 
 
 class _Namer:

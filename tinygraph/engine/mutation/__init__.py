@@ -9,6 +9,7 @@ In the order in which to read it:
 
 - `places`: which entries of an array a view shows, as a key for the array.
 - `cells`: a place: its value, and what was written and not yet recorded.
+- `values`: what is written, as it fits into a place.
 - `handles`: what the traced function sees.
 - `handle_functions`: NumPy's functions on handles: which of them view, and which of them write.
 - `adopting`: which arrays that a function makes become handles, and what is handed out at the end.

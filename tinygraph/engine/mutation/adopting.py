@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from numbers import Number
@@ -113,6 +112,8 @@ class Session:
         known: dict[int, Any] = {}
         handles = []
         for value in values:
+            if type(value) is Array:  # of a traced call inside which this one is
+                known[id(value)] = value
             if id(value) not in known:
                 tensor = as_tensor(value)
                 is_array = type(tensor) is Tensor and tensor._data.ndim
@@ -191,6 +192,8 @@ class Session:
         if id(value) in given:
             return given[id(value)][1]
         if kind is Array:
+            if value._run is not self:
+                return value
             out = value._now()
             out = out if isinstance(out, Tensor) else np.array(out)
         elif depth > DEEPEST:
@@ -218,15 +221,15 @@ DEEPEST = 20
 """Of containers in containers."""
 
 
+# The code of libraries, and of tinygraph, handles plain arrays that nobody else is to see.
 _LIBRARIES = tuple(
-    {
-        os.path.join(path, "")
-        for key, path in sysconfig.get_paths().items()
-        if key in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
+    os.path.join(path, "")
+    for path in (
+        os.path.dirname(os.__file__),
+        os.path.dirname(os.path.dirname(np.__file__)),
+        os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
+    )
 )
-
-
 _SHARED = (
     "an argument of the traced function is written to that shares memory with another one, which "
     "would not change with it; pass a copy"

@@ -22,7 +22,7 @@ from tinygraph.engine.mutation.places import layout_of, same_place
 from tinygraph.engine.primitive import Primitive
 from tinygraph.engine.tensor import Tensor
 
-__all__ = ["Cell", "Write"]
+__all__ = ["Cell", "Write", "give_label"]
 
 
 class Write(NamedTuple):
@@ -87,7 +87,7 @@ class Cell:
         self.writes: dict[int, Write] = {}  # those of which a region may still be whole
         self.pending: dict[int, Write] = {}
         self.op: Primitive = ops.assign
-        self.label: tuple[str, Any] | None = None
+        self.label: tuple[str | None, Any] | None = None
         self.disjoint = True
         self.refuses: str | None = None
         self.exported: Any = None
@@ -188,7 +188,7 @@ class Cell:
             value = self.op(self.recorded, *values, keys=keys, **more)
             self._settle(value if isinstance(value, Tensor) else locked(np.asarray(value)))
             if self.label is not None and isinstance(value, Tensor):
-                value.name, value.origin = self.label
+                give_label(value, self.label)
         return self.recorded
 
     def _settle(self, value: Any) -> None:
@@ -196,6 +196,13 @@ class Cell:
         self.pending = {}
         self.settled = self.count
         self.disjoint = True
+
+
+def give_label(value: Tensor, label: tuple[str | None, Any]) -> None:
+    """Name a value, and say where it was assigned if that is known."""
+    value.name, origin = label
+    if origin is not None:
+        value.origin = origin
 
 
 def _repeats(part: Any, inner: Any, number: int) -> bool:

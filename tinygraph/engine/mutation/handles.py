@@ -18,7 +18,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.functions import describe
-from tinygraph.engine.mutation.cells import Cell, Write
+from tinygraph.engine.mutation.cells import Cell, Write, give_label
 from tinygraph.engine.mutation.places import COUNTER, entries, is_basic, key_of, same_place
 from tinygraph.engine.mutation.values import fitted, gathered, shaped, turned, whole
 from tinygraph.engine.operators import Operand, index_key
@@ -221,7 +221,10 @@ class Array(Tensor):
 
     @name.setter
     def name(self, name: str | None) -> None:
-        self._label = (name, None)
+        value = self._known
+        if isinstance(value, Tensor):
+            value.name = name
+        self._relabel(name, None)
 
     @property
     def origin(self) -> Any:
@@ -234,16 +237,21 @@ class Array(Tensor):
 
     @origin.setter
     def origin(self, origin: Any) -> None:
-        name = self._label[0] if self._label else None
+        value = self._known
+        if isinstance(value, Tensor):
+            value.origin = origin
+        self._relabel(self._label[0] if self._label else None, origin)
+
+    def _relabel(self, name: str | None, origin: Any) -> None:
+        """Say what values are called that are read or recorded later."""
         self._label = name, origin
         if self._parent is None and self._cell is not None:
             self._cell.label = self._label
-        self._labelled(self._known)
 
     def _labelled(self, value: Any) -> Any:
         """Name a value that has no name after the variable of this handle."""
         if self._label is not None and isinstance(value, Tensor) and value.name is None:
-            value.name, value.origin = self._label
+            give_label(value, self._label)
         return value
 
     @property
