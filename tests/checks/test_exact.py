@@ -45,7 +45,7 @@ def batch(shape=(5, 3), seed=0):
 def is_exact(a):
     """Whether every entry is a fraction (or a whole number) of Python's own integers."""
     return all(
-        type(v) in (Fraction, int) and type(v.numerator) is type(v.denominator) is int
+        isinstance(v, Fraction | int) and type(v.numerator) is type(v.denominator) is int
         for v in np.asarray(a).flat
     )
 

@@ -114,7 +114,7 @@ def test_svg_is_sane(name):
     root = ET.fromstring(svg)
     width, height = (float(root.get(side).removesuffix("pt")) for side in ("width", "height"))
     assert 200 < width < 2400
-    assert 60 < height < 1600
+    assert 60 < height < 1700
     background = next(root.iter(f"{SVG}rect"))
     assert background.get("fill") == "white"
     assert root.get("font-family").startswith("'tinygraph sans'")

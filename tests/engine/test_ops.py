@@ -117,6 +117,27 @@ CASES = [
     ),
     Case("scatter", scattered, [normal(3, 2)], {"key": np.array([2, 0, 2]), "shape": (3, 2)}),
     Case(
+        "pick",
+        lambda x, i, key: np.array([x[2], x[0], x[2]]),
+        [normal(3, 2), np.array([2, 0, 2])],
+        {"key": ("1",)},
+        fixed=(1,),
+    ),
+    Case(
+        "put",
+        lambda x, i, key, shape: scattered(x, i, shape),
+        [normal(3, 2), np.array([2, 0, 2])],
+        {"key": ("1",), "shape": (3, 2)},
+        fixed=(1,),
+    ),
+    Case(
+        "select",
+        lambda x, mask, key, places: np.array([x[0, 0], x[0, 2], x[1, 2]]),
+        [normal(2, 3), MASK],
+        {"key": (MASK,), "places": (0,)},
+        fixed=(1,),
+    ),
+    Case(
         "concatenate",
         lambda a, b, c, axis: np.block([a, b, c]),
         [normal(2, 3), normal(2, 1), normal(2, 2)],
@@ -143,6 +164,32 @@ CONSTANT_ALMOST_EVERYWHERE = {
     "sign": np.sign,
     "isfinite": np.isfinite,
     "isnan": np.isnan,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "rint": np.rint,
+    "trunc": np.trunc,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
+    "logical_not": np.logical_not,
+    "all": lambda x: np.all(x, axis=0, keepdims=True),
+    "any": lambda x: np.any(x, axis=0, keepdims=True),
+    "argmax": lambda x: np.argmax(x, axis=0),
+    "argmin": lambda x: np.argmin(x, axis=0),
+}
+OF_ITS_OWN = {
+    "all": {"axis": (0,), "keepdims": True},
+    "any": {"axis": (0,), "keepdims": True},
+    "argmax": {"axis": 0},
+    "argmin": {"axis": 0},
+}
+DISCRETE = {
+    "bitwise_and": operator.and_,
+    "bitwise_or": operator.or_,
+    "bitwise_xor": operator.xor,
+    "invert": operator.invert,
+    "mod": operator.mod,
+    "floordiv": operator.floordiv,
 }
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.op)
@@ -150,18 +197,19 @@ each_dtype = pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["f6
 
 
 def test_the_cases_cover_the_table():
-    covered = [case.op for case in CASES] + list(CONSTANT_ALMOST_EVERYWHERE)
+    covered = [case.op for case in CASES] + [*CONSTANT_ALMOST_EVERYWHERE, *DISCRETE, "stop"]
     assert len(covered) == len(set(covered))
     assert set(covered) == set(ROWS)
 
 
 def test_rows_without_rules_are_those_that_are_constant_almost_everywhere():
     bare = {name for name, op in ROWS.items() if not op.rules}
-    assert bare == set(CONSTANT_ALMOST_EVERYWHERE)
+    assert bare == set(CONSTANT_ALMOST_EVERYWHERE) | set(DISCRETE)
 
 
 def test_elementwise_names_are_those_whose_shape_is_that_of_broadcasting():
     shaped = {"sum", "spread", "max", "matmul", "reshape", "transpose", "index", "scatter"}
+    shaped |= {"pick", "put", "select", "all", "any", "argmax", "argmin"}
     elementwise = {name for name, op in ROWS.items() if op.elementwise}
     assert set(ROWS) - {*shaped, "concatenate", fused.batchnorm.name} == elementwise
 
@@ -250,7 +298,19 @@ def test_second_derivative(case, dtype):
 def test_second_derivative_is_not_zero_where_it_should_not_be(case):
     """The check above would accept zeros from a rule that reads saved arrays if all were zero."""
     linear = {"add", "sub", "neg", "where", "cast", "sum", "spread", "reshape", "transpose"}
-    linear |= {"index", "scatter", "concatenate", "relu", "abs", "maximum", "minimum", "max"}
+    linear |= {
+        "index",
+        "scatter",
+        "pick",
+        "put",
+        "select",
+        "concatenate",
+        "relu",
+        "abs",
+        "maximum",
+        "minimum",
+        "max",
+    }
     rng = np.random.default_rng(3)
     _, operands, where = at(case, np.float64)
     out = ROWS[case.op](*operands, **case.params)
@@ -754,19 +814,49 @@ def test_the_modulus_is_not_holomorphic():
 # --- constant almost everywhere -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", DISCRETE)
+def test_operations_on_masks_and_indices(name):
+    """Of floats there are none: a remainder of floats has a gradient."""
+    f, row = DISCRETE[name], ROWS[name]
+    a, b = np.array([5, 2, 7, 0]), np.array([3, 4, 2, 1])
+    arguments = (a, b)[: 1 if name == "invert" else 2]
+    for result in (
+        row(*arguments),
+        row(*[Tensor(x).astype(int) for x in arguments]),
+        f(*[Tensor(x).astype(int) for x in arguments]),
+    ):
+        assert type(result) is np.ndarray
+        assert same_bits(result, f(*arguments))
+    with pytest.raises(TypeError):
+        f(*map(Tensor, arguments))
+
+
+def test_stop_is_the_value_and_a_constant_to_the_gradient():
+    x = Tensor(RNG.normal(size=3))
+    y = ops.stop(x) * x
+    assert same_bits(y.data, x.data * x.data)
+    g = RNG.normal(size=3)
+    (first,) = grad(y, [x], g, create_graph=True)
+    assert same_bits(first.data, g * x.data)
+    assert grad(first, [x], g)[0].tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("name", CONSTANT_ALMOST_EVERYWHERE)
 def test_comparisons_and_signs_give_plain_arrays(name):
     f = CONSTANT_ALMOST_EVERYWHERE[name]
     a = np.array([1.0, -2.0, 3.0, np.inf, 0.0])
     b = np.array([1.0, 2.0, -3.0, np.inf, 5.0])
-    arguments = (a, b) if isinstance(f, type(operator.gt)) else (a,)
+    two = isinstance(f, type(operator.gt)) or getattr(f, "nin", 1) == 2
+    arguments = (a, b) if two else (a,)
     expected = f(*arguments)
+    params = OF_ITS_OWN.get(name, {})
     for result in (
-        ROWS[name](*map(Tensor, arguments)),
-        ROWS[name](*arguments),
+        ROWS[name](*map(Tensor, arguments), **params),
+        ROWS[name](*arguments, **params),
         f(*map(Tensor, arguments)),
     ):
-        assert type(result) is np.ndarray
+        assert not isinstance(result, Tensor)
+        assert type(result) is type(expected)
         assert same_bits(result, expected)
     if len(arguments) == 2:
         assert same_bits(f(Tensor(a), b), expected)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from programs import ANALYTIC, KINKED, execute, programs
 
 from tinygraph import Graph, Tensor, derive, draw, ops
+from tinygraph.engine.lengths import Formula
 from tinygraph.graph.interchange import VERSION, decoded, encoded
 
 RNG = np.random.default_rng(13)
@@ -27,6 +28,10 @@ def same(a, b):
     if dataclasses.is_dataclass(a):
         pairs = [(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a)]
         return all(same(reference(x), reference(y)) for x, y in pairs)
+    if isinstance(a, Formula):
+        return same((a.op, a.args), (b.op, b.args))
+    if isinstance(a, slice):
+        return same((a.start, a.stop, a.step), (b.start, b.stop, b.step))
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(same, a, b))
     if hasattr(a, "items"):

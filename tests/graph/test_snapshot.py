@@ -204,13 +204,27 @@ def test_constants_are_exact_and_named():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 49, 107, 1000])
-def test_one_over_n_is_recognized(n):
+@pytest.mark.parametrize("numerator", [1, 1.0, -1, 2.0, 0.5])
+def test_what_was_computed_from_a_length_is_exact(n, numerator):
+    def f(x):
+        return numerator / x.shape[0] * np.sum(x, axis=0)
+
+    x = RNG.normal(size=(n, 2))
+    graph = Graph.capture(trace(f)(x))
+    (constant,) = (node for node in graph.nodes if node.role == "constant")
+    assert constant.value == Fraction(numerator) / n
+    assert constant.origin.op == "/"
+    assert same_bits(graph.run(x=x)["out"], numerator / n * np.sum(x, axis=0))
+
+
+@pytest.mark.parametrize("n", [3, 7, 10, 49, 107, 1000])
+def test_what_merely_equals_one_over_n_is_the_float_that_it_is(n):
     x = tensor("x", n, 2)
-    for factor in (1 / n, 1.0 / n, np.float64(1 / n), np.float64(1) / n):
+    for factor in (1 / n, np.float64(1) / n):
         graph = Graph.capture(factor * np.sum(x, axis=0))
         (constant,) = (node for node in graph.nodes if node.role == "constant")
-        assert type(constant.value) is Fraction
-        assert constant.value == Fraction(1, n)
+        assert constant.value == Fraction(1 / n) != Fraction(1, n)
+        assert constant.origin is None
         assert same_bits(graph.run(x=x.data)["out"], factor * np.sum(x.data, axis=0))
 
 

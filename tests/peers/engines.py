@@ -50,8 +50,17 @@ NUMPY = overlaid(
     cast=lambda x, dtype: x.astype(dtype),
     relu=lambda x: np.maximum(x, 0),
     scatter=scatter,
+    pick=lambda x, key: x[key],
+    put=scatter,
+    select=lambda x, mask: x[mask],
+    stop=lambda x: x,
     batchnorm=lambda *args, **options: batchnorm(NUMPY, *args, **options),
 )
+
+
+def computed(array, dtype):
+    """Give whole numbers or a mask as a node of a graph."""
+    return Tensor(array).astype(dtype)
 
 
 class Tinygraph:
@@ -60,6 +69,15 @@ class Tinygraph:
     np = overlaid(
         NUMPY,
         scatter=lambda x, key, shape: ops.scatter(x, key=key, shape=shape),
+        pick=lambda x, key: x[tuple([computed(k, int) for k in key])],
+        put=lambda x, key, shape: ops.put(
+            x,
+            *[computed(k, int) for k in key],
+            key=tuple([str(k + 1) for k in range(len(key))]),
+            shape=shape,
+        ),
+        select=lambda x, mask: x[computed(mask, bool)],
+        stop=lambda x: ops.stop(x),
         batchnorm=fused.normalize,
     )
 
@@ -121,6 +139,10 @@ class PyTorch:
             stack=lambda parts, axis=0: torch.stack(parts, axis),
             getitem=getitem,
             scatter=scatter,
+            pick=getitem,
+            put=scatter,
+            select=getitem,
+            stop=lambda x: x.detach(),
             cast=lambda x, dtype: x.to(getattr(torch, np.dtype(dtype).name)),
             batchnorm=lambda *args, **options: batchnorm(self.np, *args, **options),
         )
@@ -161,6 +183,10 @@ class JAX:
             constant=jax.numpy.asarray,
             getitem=lambda x, key: x[key],
             scatter=lambda x, key, shape: jax.numpy.zeros(shape).at[key].add(x),
+            pick=lambda x, key: x[key],
+            put=lambda x, key, shape: jax.numpy.zeros(shape).at[key].add(x),
+            select=lambda x, mask: x[mask],
+            stop=jax.lax.stop_gradient,
             cast=lambda x, dtype: x.astype(dtype),
             batchnorm=lambda *args, **options: batchnorm(self.np, *args, **options),
         )

@@ -261,6 +261,22 @@ def scatter(m):
     }
 
 
+def pick(m):
+    k = m.one(np.ndim)
+    if k is None:
+        return None
+    return (k,), {"key": tuple([m.rng.integers(n, size=3) for n in m.values[k].shape])}
+
+
+def select(m):
+    k = m.one(np.ndim)
+    if k is None:
+        return None
+    mask = m.rng.random(m.values[k].shape) < 0.7
+    mask.flat[0] = True
+    return (k,), {"mask": mask}
+
+
 def batch(m):
     k = m.one(lambda x: x.ndim and x.shape[0] > 1)
     if k is None:
@@ -313,6 +329,10 @@ OPERATIONS = {
     "transpose": (lambda np, x, axes: np.transpose(x, axes), transpose),
     "index": (lambda np, x, key: np.getitem(x, key), index),
     "scatter": (lambda np, x, key, shape: np.scatter(x, key, shape), scatter),
+    "pick": (lambda np, x, key: np.pick(x, key), pick),
+    "put": (lambda np, x, key, shape: np.put(x, key, shape), scatter),
+    "select": (lambda np, x, mask: np.select(x, mask), select),
+    "stop": (lambda np, x: np.stop(x) * x, unary()),
     "concatenate": (lambda np, *parts, axis: np.concatenate(parts, axis), concatenate),
     "stack": (lambda np, *parts, axis: np.stack(parts, axis), stack),
     "batchnorm": (normalized, batch),

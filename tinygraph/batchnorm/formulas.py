@@ -24,6 +24,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.autodiff import unbroadcast
 from tinygraph.engine.functions import is_node, normalize_axes
+from tinygraph.engine.lengths import computed, count
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["closed_form", "jacobian", "staged"]
@@ -266,18 +267,22 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
     if not 0 <= eps < math.inf:
         raise ValueError(f"batchnorm: eps is {eps}, but must be finite and not negative")
     axes = normalize_axes(x.shape, axis, of="batchnorm")
-    return _layout(tuple(x.shape), tuple(gamma.shape), tuple(beta.shape), axes, x.dtype)
+    shapes = [tuple(map(int, p.shape)) for p in (x, gamma, beta)]
+    upright = _check(*shapes, axes)
+    keepdims = axes != tuple(range(len(axes)))
+    # gamma stands in x's own lengths, which may be symbols and are not what a cache may hold
+    shape = tuple(1 if k in axes else n for k, n in enumerate(x.shape)) if upright else gamma.shape
+    return Layout(axes, keepdims, shape, _reciprocal(count(x, axes), x.dtype))
 
 
 @lru_cache(maxsize=256)
-def _layout(
-    x: tuple[int, ...],
-    gamma: tuple[int, ...],
-    beta: tuple[int, ...],
-    axes: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> Layout:
-    """Find the layout from the shapes, which a training loop repeats at every step."""
+def _check(
+    x: tuple[int, ...], gamma: tuple[int, ...], beta: tuple[int, ...], axes: tuple[int, ...]
+) -> bool:
+    """Check the shapes, which a training loop repeats at every step.
+
+    Returns whether gamma, which has one value per feature, must be given axes of length 1.
+    """
     n = math.prod(x[k] for k in axes)
     axis = axes[0] if len(axes) == 1 else axes
     if n < 2:
@@ -290,8 +295,8 @@ def _layout(
     shapes = []
     for name, p in (("gamma", gamma), ("beta", beta)):
         if 0 in axes and p == kept:
-            shape = tuple(1 if k in axes else length for k, length in enumerate(x))
-            shapes.append(shape if keepdims else kept)
+            upright = tuple(1 if k in axes else length for k, length in enumerate(x))
+            shapes.append(upright if keepdims else kept)
         elif _broadcasts_to(p, x) and (0 not in axes or _one_along(axes, p, len(x))):
             shapes.append(p)
         else:
@@ -302,14 +307,14 @@ def _layout(
             )
     if shapes[0] != shapes[1]:
         raise ValueError(f"batchnorm: gamma and beta have shapes {gamma} and {beta}")
-    return Layout(axes, keepdims, shapes[0], _reciprocal(n, dtype))
+    return shapes[0] != gamma
 
 
-def _reciprocal(n: int, dtype: np.dtype[Any]) -> Any:
+def _reciprocal(n: Any, dtype: np.dtype[Any]) -> Any:
     """Give 1/n: exact among fractions, else rounded once, in the longest type that it will meet."""
     if dtype.hasobject:
-        return Fraction(1, n)
-    return 1 / n if dtype.itemsize <= 8 else dtype.type(1) / n
+        return computed("/", Fraction(1), n)
+    return computed("/", 1 if dtype.itemsize <= 8 else dtype.type(1), n)
 
 
 def _one_along(axes: tuple[int, ...], shape: tuple[int, ...], ndim: int) -> bool:

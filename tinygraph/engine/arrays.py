@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.lengths import Measured
 from tinygraph.engine.operators import Operand
 
 __all__ = [
@@ -196,6 +197,8 @@ def constants(inputs: Sequence[Any]) -> list[Any]:
             pass
         elif isinstance(x, Fraction):
             x = x if exact else float(x)
+        elif isinstance(x, Measured):
+            pass
         elif x is None or isinstance(x, str):
             raise TypeError(f"an operand must be numbers, not {x!r}")
         else:

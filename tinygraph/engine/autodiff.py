@@ -26,7 +26,7 @@ from tinygraph.engine.arrays import exactly
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Vertex
 
-__all__ = ["SCALARS", "reachable", "sweep", "unbroadcast"]
+__all__ = ["SCALARS", "is_discrete", "reachable", "sweep", "unbroadcast"]
 
 SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
 """Types of which two numbers are alike in shape and dtype; what is missing costs only time."""
@@ -151,7 +151,7 @@ def sweep(
         out = read(node)
         operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
         for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
-            if rule is None or not isinstance(x, Operand):
+            if rule is None or not isinstance(x, Operand) or is_discrete(x):
                 continue
             if visited is not None and x._index not in visited:
                 continue
@@ -163,12 +163,27 @@ def sweep(
     return gradients
 
 
+def is_discrete(node: Any) -> bool:
+    """Whether a node is a mask, an index or a count, through which no gradient flows.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> is_discrete(Tensor([1.0, 2.0])), is_discrete(Tensor([1.0, 2.0]).astype(bool))
+    (False, True)
+    """
+    return node.dtype.kind in "biu"
+
+
 def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
-    """Give the indices of all nodes that depend on a wanted one, the wanted ones included."""
+    """Give the indices of all nodes through which a gradient reaches a wanted one, and of these."""
     found = set(wanted)
     for node in nodes:
-        for x in node._recorded[1]:
-            if isinstance(x, Operand) and x._index in found:
+        op, inputs, _ = node._recorded
+        for x, rule in zip(inputs, () if op is None else op.rules):  # noqa: B905 - may go on
+            if rule is None or not isinstance(x, Operand) or x._index not in found:
+                continue
+            if not is_discrete(x):
                 found.add(node._index)
                 break
     return found

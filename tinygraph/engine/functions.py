@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.lengths import Measured, count
 from tinygraph.engine.primitive import NUMPY, Tracer
 from tinygraph.engine.recording import current
 
@@ -72,7 +73,7 @@ def divide(a: Any, b: Any) -> Any:
 
 def power(x: Any, n: Any) -> Any:
     """``x ** 2`` is the primitive square; a fixed exponent is a parameter, not an operand."""
-    if is_node(x) and type(n) in (int, float):
+    if is_node(x) and (type(n) in (int, float) or isinstance(n, Measured)):
         return ops.square(x) if n == 2 else ops.pow(x, n=n)
     return ops.power(x, n)
 
@@ -108,10 +109,10 @@ def var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
             "(x − mean)² write np.mean((x - np.mean(x)) ** 2)"
         )
     squares = ops.square(x - mean(x, axes, keepdims=True))
-    count = _count(x, axes, of="var") - ddof
-    if count <= 0:
-        raise ValueError(f"var: ddof={ddof} leaves nothing of {count + ddof} values per entry")
-    return sum_(squares, axes, keepdims=keepdims) / count
+    n = _count(x, axes, of="var") - ddof
+    if n <= 0:
+        raise ValueError(f"var: ddof={ddof} leaves nothing of {n + ddof} values per entry")
+    return sum_(squares, axes, keepdims=keepdims) / n
 
 
 def std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
@@ -131,11 +132,37 @@ def min_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return -max_(-x, axis, keepdims=keepdims)
 
 
-def _count(x: Any, axes: Sequence[int], *, of: str) -> int:
-    count: int = math.prod(x.shape[k] for k in axes)
-    if count == 0:
+def all_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Whether all entries along `axis` are true."""
+    axes = normalize_axes(x.shape, axis, of="all")
+    return ops.all(x, axis=axes, keepdims=bool(keepdims))
+
+
+def any_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Whether one entry along `axis` is true."""
+    axes = normalize_axes(x.shape, axis, of="any")
+    return ops.any(x, axis=axes, keepdims=bool(keepdims))
+
+
+def argmax(x: Any, axis: Any = None) -> Any:
+    """Index of the first largest entry along `axis`, or among all entries."""
+    return ops.argmax(
+        x, axis=axis if axis is None else normalize_axes(x.shape, axis, of="argmax")[0]
+    )
+
+
+def argmin(x: Any, axis: Any = None) -> Any:
+    """Index of the first smallest entry along `axis`, or among all entries."""
+    return ops.argmin(
+        x, axis=axis if axis is None else normalize_axes(x.shape, axis, of="argmin")[0]
+    )
+
+
+def _count(x: Any, axes: Sequence[int], *, of: str) -> Any:
+    n = count(x, axes)
+    if n == 0:
         raise ValueError(f"{of}: nothing to reduce along axis {tuple(axes)} of shape {x.shape}")
-    return count
+    return n
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -183,8 +210,12 @@ def reshape(x: Any, shape: Any) -> Any:
         raise ValueError(
             f"reshape: {describe(x)} has {size} entries, which do not fill shape {wanted}"
         )
-    full = tuple(size // known if n == -1 else int(n) for n in wanted)
+    full = tuple(size // known if n == -1 else n for n in map(_as_length, wanted))
     return x if full == tuple(x.shape) else ops.reshape(x, shape=full)
+
+
+def _as_length(n: Any) -> Any:
+    return n if isinstance(n, Measured) else int(n)
 
 
 def transpose(x: Any, axes: Any = None) -> Any:
@@ -269,6 +300,13 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Any:
     return x if a_max is None else ops.minimum(x, a_max)
 
 
+def discrete(args: Sequence[Any]) -> list[Any] | None:
+    """Give the arrays of masks and indices, or None where one of `args` has a gradient to lose."""
+    if any(is_node(x) and (x.dtype.kind not in "biu" or not hasattr(x, "data")) for x in args):
+        return None
+    return [x.data if is_node(x) else x for x in args]
+
+
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:
     """Choose from `a` where the condition holds, else from `b`."""
     if a is None or b is None:
@@ -290,6 +328,10 @@ NUMPY.update(
         np.mean: mean,
         np.var: var,
         np.std: std,
+        np.all: all_,
+        np.any: any_,
+        np.argmax: argmax,
+        np.argmin: argmin,
         np.max: max_,
         np.amax: max_,
         np.min: min_,

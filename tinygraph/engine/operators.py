@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from tinygraph.engine import alternatives, functions, ops
+from tinygraph.engine.lengths import Length
 from tinygraph.engine.primitive import NUMPY, Primitive, Tracer, Vertex
 
 __all__ = ["Operand"]
@@ -110,6 +111,33 @@ class Operand(Vertex, Tracer):
     def __ne__(self, other: object) -> Any:
         return self.record(ops.not_equal, (self, other))
 
+    def __and__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_and, (self, other))
+
+    def __rand__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_and, (other, self))
+
+    def __or__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_or, (self, other))
+
+    def __ror__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_or, (other, self))
+
+    def __xor__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_xor, (self, other))
+
+    def __rxor__(self, other: Any) -> Any:
+        return self.record(ops.bitwise_xor, (other, self))
+
+    def __invert__(self) -> Any:
+        return self.record(ops.invert, (self,))
+
+    def __mod__(self, other: Any) -> Any:
+        return self.record(ops.mod, (self, other)) if _is_index(self) else NotImplemented
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self.record(ops.floordiv, (self, other)) if _is_index(self) else NotImplemented
+
     # Comparison is elementwise, so equality cannot decide identity: a node is only itself.
     __hash__ = object.__hash__
 
@@ -148,6 +176,9 @@ class Operand(Vertex, Tracer):
         return (block[i] for block in blocks for i in range(len(block)))
 
     def __getitem__(self, key: Any) -> Self:
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(part, Operand) for part in parts):
+            return _indexed(self, parts)
         return self.record(ops.index, (self,), {"key": index_key(self, key)})
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -199,6 +230,22 @@ class Operand(Vertex, Tracer):
         """
         return functions.std(self, axis, ddof=ddof, keepdims=keepdims)
 
+    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Whether all entries along `axis` are true."""
+        return functions.all_(self, axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Whether one entry along `axis` is true."""
+        return functions.any_(self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: Any = None) -> Any:
+        """Give the index of the first largest entry along `axis`."""
+        return functions.argmax(self, axis)
+
+    def argmin(self, axis: Any = None) -> Any:
+        """Give the index of the first smallest entry along `axis`."""
+        return functions.argmin(self, axis)
+
     def squeeze(self, axis: Any = None) -> Self:
         """Drop axes of length 1."""
         return functions.squeeze(self, axis)
@@ -229,6 +276,8 @@ class Operand(Vertex, Tracer):
         function = NUMPY.get(ufunc) if method == "__call__" else None
         if function is not None and not kwargs:
             return function(*inputs)
+        if (arrays := functions.discrete(inputs)) is not None:
+            return getattr(ufunc, method)(*arrays, **kwargs)
         name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
         if "out" in kwargs:
             raise TypeError(f"{name}: {OVERWRITES}")
@@ -240,6 +289,8 @@ class Operand(Vertex, Tracer):
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
         function = NUMPY.get(func)
+        if function is None and (arrays := functions.discrete(args)) is not None:
+            return func(*arrays, **kwargs)
         if function is None:
             module = getattr(func, "__module__", "numpy").replace("numpy", "np", 1)
             raise TypeError(alternatives.unsupported(f"{module}.{func.__name__}"))
@@ -287,9 +338,30 @@ for _word, _sign in {
     setattr(Operand, f"__i{_word}__", _in_place(_sign, getattr(operator, _word)))
 
 
+def _is_index(x: Operand) -> bool:
+    """Whether it holds whole numbers, of which a remainder has no gradient that could be lost."""
+    return x.dtype.kind in "iu"
+
+
+def _indexed(x: Operand, parts: tuple[Any, ...]) -> Any:
+    """Index by a key in which there are tensors: they are operands too."""
+    places = [k for k, part in enumerate(parts) if isinstance(part, Operand)]
+    keys = [parts[k] for k in places]
+    if any(key.dtype.kind not in "biu" for key in keys):
+        raise TypeError(f"{x!r} is indexed by a tensor of floats; use integers or bools: i.data")
+    if all(key.dtype.kind != "b" for key in keys):
+        filled = [
+            str(places.index(k) + 1) if k in places else index_key(x, part)
+            for k, part in enumerate(parts)
+        ]
+        return x.record(ops.pick, (x, *keys), {"key": tuple(filled)})
+    key = tuple([np.asarray(part) if isinstance(part, Operand) else part for part in parts])
+    return x.record(ops.select, (x, *keys), {"key": index_key(x, key), "places": tuple(places)})
+
+
 def index_key(x: Operand, key: Any) -> Any:
     """Give an indexing key that the graph can keep: all of it is copied to what it means now."""
-    if type(key) is int or key is None or key is ...:
+    if type(key) in (int, Length) or key is None or key is ...:
         return key
     if isinstance(key, tuple):
         return tuple(index_key(x, part) for part in key)
@@ -299,9 +371,9 @@ def index_key(x: Operand, key: Any) -> Any:
         return bool(key)
     if isinstance(key, slice):
         ends = key.start, key.stop, key.step
-        if {int, NoneType}.issuperset(map(type, ends)):
+        if {int, Length, NoneType}.issuperset(map(type, ends)):
             return key
-        return slice(*[k if k is None else operator.index(k) for k in ends])
+        return slice(*[k if k is None or type(k) is Length else operator.index(k) for k in ends])
     if not isinstance(key, np.ndarray):  # as NumPy: an integer if it says so, else an array
         try:
             return operator.index(key)

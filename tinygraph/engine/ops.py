@@ -14,6 +14,7 @@ import math
 import operator
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,7 @@ def _comparison(name: str, symbol: str, of: Any, latex: str, numpy: str) -> Prim
 
 
 PYTHON = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
+PYTHON |= {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"}
 
 greater = _comparison("greater", ">", np.greater, ">", "gt")
 greater_equal = _comparison("greater_equal", "≥", np.greater_equal, r"\geq", "ge")
@@ -215,6 +217,61 @@ isfinite = Primitive("isfinite", "isfinite", np.isfinite,
     of=np.isfinite)
 isnan = Primitive("isnan", "isnan", np.isnan,
     of=np.isnan)
+floor = Primitive("floor", "⌊⌋", np.floor,
+    of=np.floor, text="⌊{0}⌋", latex=r"\left\lfloor {0} \right\rfloor")
+ceil = Primitive("ceil", "⌈⌉", np.ceil,
+    of=np.ceil, text="⌈{0}⌉", latex=r"\left\lceil {0} \right\rceil")
+rint = Primitive("rint", "rint", np.rint,
+    of=np.rint)
+trunc = Primitive("trunc", "trunc", np.trunc,
+    of=np.trunc)
+
+
+def _of_masks(name: str, symbol: str, of: Any, forward: Any, sign: str) -> Primitive:
+    return Primitive(
+        name,
+        symbol,
+        forward,
+        of=of,
+        text=f"{{0:sum}} {symbol} {{1:sum}}",
+        latex=f"{{0:sum}} {sign} {{1:sum}}",
+        numpy=f"{{0:sum}} {PYTHON[name]} {{1:sum}}",
+        binds="comparison",
+    )
+
+
+bitwise_and = _of_masks("bitwise_and", "∧", np.bitwise_and, operator.and_, r"\wedge")
+bitwise_or = _of_masks("bitwise_or", "∨", np.bitwise_or, operator.or_, r"\vee")
+bitwise_xor = _of_masks("bitwise_xor", "⊕", np.bitwise_xor, operator.xor, r"\oplus")
+invert = Primitive("invert", "¬", np.invert,
+    of=np.invert, text="¬{0:call}", latex=r"\neg {0:call}", numpy="~{0:minus}",
+    binds="minus")
+mod = Primitive("mod", "mod", operator.mod,
+    text="{0:power} mod {1:power}", latex=r"{0:power} \bmod {1:power}",
+    numpy="{0:product} % {1:minus}", binds="product")
+floordiv = Primitive("floordiv", "//", operator.floordiv,
+    text="⌊{0:minus} / {1:power}⌋", latex=r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor",
+    numpy="{0:product} // {1:minus}", binds={"numpy": "product"})
+logical_and = Primitive("logical_and", "∧", np.logical_and,
+    of=np.logical_and)
+logical_or = Primitive("logical_or", "∨", np.logical_or,
+    of=np.logical_or)
+logical_xor = Primitive("logical_xor", "⊕", np.logical_xor,
+    of=np.logical_xor)
+logical_not = Primitive("logical_not", "¬", np.logical_not,
+    of=np.logical_not)
+all = Primitive("all", "all", lambda x, axis, keepdims: np.all(x, axis=axis, keepdims=keepdims),
+    elementwise=False, numpy="np.all({0}{along})")
+any = Primitive("any", "any", lambda x, axis, keepdims: np.any(x, axis=axis, keepdims=keepdims),
+    elementwise=False, numpy="np.any({0}{along})")
+argmax = Primitive("argmax", "argmax", lambda x, axis: np.argmax(x, axis=axis),
+    elementwise=False, numpy="np.argmax({0}, axis={axis})")
+argmin = Primitive("argmin", "argmin", lambda x, axis: np.argmin(x, axis=axis),
+    elementwise=False, numpy="np.argmin({0}, axis={axis})")
+
+# The same value, as a constant to the gradient: where it is known to cancel, as in a shift.
+stop = Primitive("stop", "stop", lambda x: x, None,
+    text="{0:call}", latex="{0:call}", numpy="{0:call}", binds="call")
 
 # --------------------------------------------------------------------------- sum and its adjoint
 
@@ -324,6 +381,43 @@ scatter: Primitive = Primitive("scatter", "scatter", _scatter, lambda g, out, x,
     numpy="scatter({0}, np.s_[{key}], {shape})")
 
 
+def _at(key: tuple[Any, ...], keys: Sequence[Any]) -> tuple[Any, ...]:
+    """Put operands in their places in a key, where a string counts them."""
+    return tuple([keys[int(part) - 1] if isinstance(part, str) else part for part in key])
+
+
+# index, where whole numbers in the key are operands: what is computed, such as an argmax.
+pick: Primitive = Primitive("pick", "[]", lambda x, *keys, key: x[_at(key, keys)],
+    lambda g, out, x, *keys, key: put(g, *keys, key=key, shape=x.shape),
+    None,
+    elementwise=False, text="{0:call}[{key}]", latex="{0:call}[{key}]", numpy="{0:call}[{key}]")
+put: Primitive = Primitive("put", "scatter",
+    lambda x, *keys, key, shape: _scatter(x, _at(key, keys), shape),
+    lambda g, out, x, *keys, key, shape: pick(g, *keys, key=key),
+    None,
+    elementwise=False, text="scatter({0} → [{key}])",
+    latex=r"\operatorname{{scatter}}\left({0} \to [{key}]\right)",
+    numpy="scatter({0}, np.s_[{key}], {shape})")
+
+
+def _select(x: Any, *keys: Any, key: tuple[Any, ...], places: Axes) -> Any:
+    for place, computed in zip(places, keys, strict=True):
+        if not np.array_equal(key[place], computed):
+            raise ValueError(
+                "select: a computed mask picks other entries than when the graph was captured, "
+                "and a graph has fixed shapes; capture it again"
+            )
+    return x[key]
+
+
+# index by computed masks. How many entries they pick is a shape, so that they must stay the same.
+select = Primitive("select", "[]", _select,
+    lambda g, out, x, *keys, key, places: scatter(g, key=key, shape=x.shape),
+    None,
+    elementwise=False, text="{0:call}[{key}]", latex="{0:call}[{key}]",
+    numpy="select({operands}, key=np.s_[{key}], places={places})")
+
+
 # --------------------------------------------------------------------------- places
 
 # What in-place code is as a function of values: the base with other values in some places.
@@ -335,17 +429,33 @@ def _copied(base: Any, values: Sequence[Any]) -> Any:
     return np.array(base, np.result_type(base.dtype, *kinds))
 
 
-def _assign(base: Any, *values: Any, keys: Sequence[Any], disjoint: bool) -> Any:
+def _split(operands: Sequence[Any], keys: Sequence[Any], expected: Sequence[Any]) -> Sequence[Any]:
+    """Give the values alone; raise where a key was computed and is not what it was.
+
+    What is written where decides which gradients there are, so that a key is a parameter.
+    """
+    for key, computed in zip(expected, operands[len(keys) :], strict=True):
+        if not np.array_equal(key, computed):
+            raise ValueError(
+                "assign: a computed key picks other entries than when the graph was captured; "
+                "capture it again"
+            )
+    return operands[: len(keys)]
+
+
+def _assign(base: Any, *operands: Any, keys: Sequence[Any], disjoint: bool,
+            expected: Sequence[Any] = ()) -> Any:
+    values = _split(operands, keys, expected)
     out = _copied(base, values)
     for key, value in zip(keys, values, strict=True):
         out[key] = value
     return out
 
 
-def _assign_rule(position: int, g: Any, out: Any, base: Any, *values: Any,
-                 keys: Sequence[Any], disjoint: bool) -> Any:
+def _assign_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
+                 keys: Sequence[Any], disjoint: bool, expected: Sequence[Any] = ()) -> Any:
     if position == 0:
-        return assign(g, *[_zero(g)] * len(values), keys=keys, disjoint=True)
+        return assign(g, *[_zero(g)] * len(keys), keys=keys, disjoint=True)
     part = g[keys[position - 1]]
     stays = None if disjoint else _stays(base.shape, keys, position - 1)
     return part if stays is None else np.where(stays, part, _zero(g))
@@ -362,28 +472,34 @@ def _stays(shape: Shape, keys: Sequence[Any], position: int) -> Any:
     return last[key] == numbers
 
 
-def _assign_add(base: Any, *values: Any, keys: Sequence[Any]) -> Any:
+def _assign_add(base: Any, *operands: Any, keys: Sequence[Any],
+                expected: Sequence[Any] = ()) -> Any:
+    values = _split(operands, keys, expected)
     out = _copied(base, values)
     for key, value in zip(keys, values, strict=True):
         parts = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(part, np.ndarray) for part in parts):
+        if np.ndarray in map(type, parts):
             np.add.at(out, key, value)  # not +=, which forgets all but one of a repeated index
         else:
             out[key] += value
     return out
 
 
+def _assign_add_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
+                     keys: Sequence[Any], expected: Sequence[Any] = ()) -> Any:
+    return g[keys[position - 1]] if position else g
+
+
 assign: Primitive = Primitive("assign", "[]←", _assign, VariadicRules(_assign_rule),
     elementwise=False)
-# The entries that a key names, plus a value: what is there passes on, and no path to it is cut.
+# What a key names, plus a value: what is there passes on, and is not read and written again.
 assign_add: Primitive = Primitive("assign_add", "[]+", _assign_add,
-    VariadicRules(lambda position, g, out, base, *values, keys:
-                  g[keys[position - 1]] if position else g),
+    VariadicRules(_assign_add_rule),
     elementwise=False)
 
 
 def _concatenate_rule(position: int, g: Any, out: Any, *parts: Any, axis: int) -> Any:
-    ends = np.cumsum([part.shape[axis] for part in parts]).tolist()
+    ends = list(accumulate(part.shape[axis] for part in parts))
     along = slice(ends[position] - parts[position].shape[axis], ends[position])
     return g[(slice(None),) * axis + (along,)]
 

@@ -18,8 +18,9 @@ second derivatives are silently wrong.
 
 **No rule mentions broadcasting.** `autodiff` sums each gradient back to the shape of its input.
 
-A row with no rules (a comparison, a sign) is constant almost everywhere: on Tensors its result is
-a plain array, which no gradient flows through.
+A row with no rules (a comparison, a sign) is constant almost everywhere, and no gradient flows
+through it. On Tensors its result is a plain array, except inside `trace`, where it is recorded: a
+mask that was computed from an input is another one at another input.
 """
 
 from __future__ import annotations

@@ -42,11 +42,14 @@ class Mode(NamedTuple):
     holomorphic : bool
         Whether complex numbers stand for real ones and a step beside them, so that a variance is
         the analytic one, Σ (x − mean)² / n, and not NumPy's Σ |x − mean|² / n.
+    tracing : bool
+        Whether shapes are given in lengths, and masks and indices are recorded: inside `trace`.
     """
 
     recording: bool = True
     hook: Hook | None = None
     holomorphic: bool = False
+    tracing: bool = False
 
 
 NORMAL = Mode()
@@ -72,7 +75,7 @@ def current() -> Mode:
     mode = NORMAL
     for entry in entered.get():
         if entry.counts():
-            mode = mode._replace(**entry.by.changes)
+            mode = entry.by.alone if mode is NORMAL else mode._replace(**entry.by.changes)
     return mode
 
 
@@ -93,6 +96,7 @@ class changed(contextlib.ContextDecorator):
 
     def __init__(self, **changes: Any) -> None:
         self.changes = changes
+        self.alone = NORMAL._replace(**changes)
         self.entries: list[_Entry] = []
 
     def __enter__(self) -> None:

@@ -15,6 +15,7 @@ was computed from the old one raises.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +27,12 @@ import numpy as np
 
 from tinygraph.engine import arrays
 from tinygraph.engine.arrays import held, locked
-from tinygraph.engine.autodiff import SCALARS, reachable, sweep
+from tinygraph.engine.autodiff import SCALARS, is_discrete, reachable, sweep
 from tinygraph.engine.functions import describe
+from tinygraph.engine.lengths import WEAK, measured, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
-from tinygraph.engine.recording import Mode, current, entered
+from tinygraph.engine.recording import NORMAL, Mode, current, entered
 
 __all__ = ["LEAF", "UNRECORDED", "Recorded", "Tensor", "grad", "made", "seen_now"]
 
@@ -134,7 +136,7 @@ class Tensor(Operand):
         -------
         Tensor
             The result, connected to its inputs; or a plain array, if no gradient flows through
-            `op`.
+            `op`, except inside `trace`, where a mask is part of the graph as well.
 
         Raises
         ------
@@ -150,9 +152,11 @@ class Tensor(Operand):
                 operands.append(x._data)
             elif type(x) is float or type(x) is int:
                 operands.append(x)
+            elif type(x) in WEAK:
+                operands.append(x.number)
             else:
                 inputs = arrays.constants(inputs)
-                operands = [x._data if isinstance(x, Tensor) else x for x in inputs]
+                operands = [x._data if isinstance(x, Tensor) else plain(x) for x in inputs]
                 break
         if params:
             params = arrays.settled(params)
@@ -160,7 +164,8 @@ class Tensor(Operand):
             value = op.forward(*operands, **params)
         except (ValueError, TypeError) as error:
             raise _explained(error, op, inputs) from None
-        if not op.rules:
+        mode = current() if entered.get() else NORMAL
+        if not op.rules and not mode.tracing:
             return value
         if type(value) not in SCALARS:
             value = held(value)
@@ -169,8 +174,8 @@ class Tensor(Operand):
         out._grad = out.name = None
         out._index = out._version = index
         out._recorded = op, tuple(inputs), params
-        if entered.get():
-            _obey(current(), out, op, inputs)
+        if mode is not NORMAL:
+            _obey(mode, out, op, inputs)
         return out
 
     # ------------------------------------------------------------------ what it is made of
@@ -251,8 +256,10 @@ class Tensor(Operand):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
+        """Length of each axis; inside `trace`, ints that remember which axis they count."""
         shape: tuple[int, ...] = self._data.shape
+        if entered.get() and current().tracing:
+            return measured(self, shape)  # type: ignore[return-value]
         return shape
 
     @property
@@ -288,7 +295,7 @@ class Tensor(Operand):
 
     def _as_number(self, kind: str) -> Any:
         """Give the only entry where no gradient can be lost; `item` does so everywhere."""
-        if current().recording:
+        if current().recording and not is_discrete(self):
             raise TypeError(
                 f"{self!r} cannot become a {kind} unasked, because its gradient would be lost; "
                 "use .item() for a number, or .data, on purpose; to keep the gradient, np.exp(t) "
@@ -297,12 +304,22 @@ class Tensor(Operand):
         return self.item()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        if current().recording:
+        """Give an array where no gradient is lost with it: of masks and indices, for one."""
+        if current().recording and not is_discrete(self):
             return super().__array__(dtype, copy)
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
         return bool(self._data)
+
+    def __index__(self) -> int:
+        return operator.index(self._data)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give a mask or an index what its array has and a tensor has not."""
+        if name.startswith("_") or not is_discrete(self):
+            raise AttributeError(f"a Tensor has no attribute {name!r}", name=name, obj=self)
+        return getattr(self._data, name)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
@@ -488,6 +505,11 @@ def _seed(out: Tensor, dout: Any) -> Any:
         raise ValueError(
             f"backward: {describe(out)} was computed under no_grad, so nothing was recorded to "
             "differentiate; compute it outside, or use .detach() for a constant"
+        )
+    if is_discrete(out):
+        raise ValueError(
+            f"backward: {describe(out)} is of {out.dtype}: no gradient flows through what is "
+            "discrete"
         )
     if dout is None:
         if out.shape != ():

@@ -12,6 +12,7 @@ the scope of the name.
 
 from __future__ import annotations
 
+import collections
 import fractions
 import functools
 import inspect
@@ -29,7 +30,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import Array, Session
+from tinygraph.engine.recording import changed
+from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["Origin", "framed", "is_engine", "trace"]
@@ -52,10 +56,13 @@ class Origin:
     constants : dict
         Names of the local variables that were operands, by the tensor's or an unnamed
         ancestor's index and the position of the operand.
+    sources : Sources or None
+        The numbers that stand in the code that was traced.
     """
 
     scope: Scope = ()
     constants: dict[tuple[int, int], str] = field(default_factory=dict)
+    sources: Sources | None = None
 
 
 def trace(fn: Callable[P, R]) -> Callable[P, R]:
@@ -83,6 +90,13 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 
     Notes
     -----
+    Inside, the lengths in ``x.shape`` are ints that remember which axis they count, and so is a
+    variable bound to ``len(x)``; what is computed from them, such as ``1 / N``, is known to be so.
+    Masks (``x > 0``) and indices (``np.argmax(x)``) are recorded as well. Of a snapshot of the
+    result, `Graph.run` is therefore right at other numbers and lengths, or says what it cannot
+    know. What it cannot see are values read by ``.data`` or given to functions of NumPy that are
+    not recorded, such as ``np.unique(mask)``: they are constants of the graph.
+
     Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
     coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function
     computes the same values, faster and unnamed.
@@ -109,16 +123,18 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         given = session.arguments([*args, *kwargs.values()], _as_tensor)
         named = dict(zip(kwargs, given[len(args) :], strict=True))
         before = sys.gettrace()
-        sys.settrace(_Namer(session).call)
-        try:
-            result = fn(*given[: len(args)], **named)
-        finally:
-            sys.settrace(before)
-            session.open = outer is not None
-        if outer is None:
-            result, *_ = session.close(result, *given)
+        namer = _Namer(session)
+        with changed(tracing=True):
+            sys.settrace(namer.call)
+            try:
+                result = fn(*given[: len(args)], **named)
+            finally:
+                sys.settrace(before)
+                session.open = outer is not None
+            if outer is None:
+                result, *_ = session.close(result, *given)
         _check_traced(fn, given, result)
-        _name_results(result)
+        _name_results(result, Origin(sources=namer.sources))
         return result
 
     return traced
@@ -195,13 +211,13 @@ def _is_numeric(x: Any) -> bool:
         return False
 
 
-def _name_results(result: Any) -> None:
+def _name_results(result: Any, origin: Origin) -> None:
     if isinstance(result, Tensor):
-        _give_name(result, "out", Origin())
+        _give_name(result, "out", origin)
     elif isinstance(result, tuple | list):
         for k, one in enumerate(result):
             if isinstance(one, Tensor):
-                _give_name(one, f"out{k + 1}", Origin())
+                _give_name(one, f"out{k + 1}", origin)
 
 
 def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
@@ -214,6 +230,7 @@ def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
 _NOBODYS = (
     os.path.join(os.path.dirname(__file__), ""),
     os.path.join(os.path.dirname(np.__file__), ""),
+    collections.__file__,
     fractions.__file__,
     weakref.__file__,
     "<frozen abc",
@@ -246,11 +263,13 @@ class _Namer:
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
         self.seen: dict[int, tuple[Any, int]] = {}  # long containers, and how far they were read
+        self.sources = Sources()
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         if is_engine(frame):
             return None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
+            self.sources.meet(frame, is_outermost=not self.scopes)
             self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
         self._name_locals(frame)
         return self.line
@@ -280,7 +299,13 @@ class _Namer:
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
                 node = tensor._known if type(tensor) is Array else tensor
                 constants = _constants_among(node, variables) if isinstance(node, Tensor) else {}
-                _give_name(tensor, label, Origin(self.scopes.get(frame, ()), constants))
+                _give_name(
+                    tensor, label, Origin(self.scopes.get(frame, ()), constants, self.sources)
+                )
+        for name, of in names_of_lengths(frame.f_code).items():
+            x, n = variables.get(of), variables.get(name)
+            if type(x) in (Tensor, Array) and type(n) is int and x.shape and n == len(x):
+                variables[name] = shape_of(x)[0]  # which Python's own len cannot give
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygraph.engine import ops
 from tinygraph.engine.arrays import locked
 from tinygraph.engine.autodiff import reachable, sweep
+from tinygraph.engine.lengths import Formula, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS
-from tinygraph.graph.evaluation import evaluate
+from tinygraph.graph.evaluation import evaluate, number
 from tinygraph.graph.naming import name_all, number_steps, scopes_of, steps_of, unique
-from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
+from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step
+from tinygraph.graph.origins import Origins, exactly, plainly
 from tinygraph.graph.symbols import Symbol
 
 __all__ = ["Capture"]
@@ -99,7 +100,7 @@ class Capture:
                 tensor.op,
                 tuple(self.of[x.index] if isinstance(x, Operand) else x for x in tensor.inputs),
                 tensor.params,
-                tensor.shape,
+                np.shape(tensor.data),
                 tensor.dtype,
                 "forward" if tensor.op else "input",
                 tensor.name or names.get(tensor.index) or (origin and "out"),  # of a layer
@@ -121,7 +122,7 @@ class Capture:
             if getattr(x, "index", None) not in self.of:
                 raise ValueError(f"Graph.capture: the outputs do not depend on {x!r}")
         seeds = [
-            (out, Symbol(self.symbols, None, (), NO_PARAMS, out.shape, out.dtype, "upstream"))
+            (out, Symbol(self.symbols, None, (), NO_PARAMS, out.extent, out.dtype, "upstream"))
             for out in self.outputs
         ]
         sweep(
@@ -178,7 +179,6 @@ class Capture:
 
     def freeze(self) -> Parts:
         """Make everything immutable."""
-        lengths = frozenset(length_of_sum(s) for s in self.symbols if s.op is ops.sum)
         names = {
             (self.of[tensor].index, position): name
             for s in self.forward
@@ -189,29 +189,37 @@ class Capture:
         needed = {s.index for s in reachable([*self.outputs, *(a.g for a in self.contributions)])}
         nodes: list[Node] = []
         frozen: dict[int, Node] = {}
-
+        origins = Origins(
+            filter(None, (getattr(s.origin, "sources", None) for s in self.forward)),
+            lambda x: frozen[(x if isinstance(x, Symbol) else self.of[x.index]).index].index,
+        )
         for s in self.symbols:
             if s.index not in needed:
                 continue
             step, inputs = s.step or 0, []
+            is_rules = s.role in ("backward", "accumulate")
             for position, x in enumerate(s.inputs):
                 if isinstance(x, Symbol):
                     inputs.append(frozen[x.index])
                 else:
                     name = names.get((s.index, position))
-                    inputs.append(_constant(len(nodes), x, name, step, lengths))
+                    origin = origins.of_constant(x, is_rules)
+                    inputs.append(_constant(nodes, plain(x), name, step, origin))
                     nodes.append(inputs[-1])
             node = frozen[s.index] = Node(
                 len(nodes),
                 s.op,
                 tuple(inputs),
-                MappingProxyType(dict(s.params)) if s.params else NOTHING,
-                s.shape,
+                MappingProxyType({k: plainly(x) for k, x in s.params.items()})
+                if s.params
+                else NOTHING,
+                s.extent,
                 s.dtype,
                 s.name,
                 step,
                 s.role,
                 scope=scopes.get(s.index, ()),
+                origin=origins.of_params(s.params, is_rules) if s.params else NOTHING,
             )
             nodes.append(node)
         self.places = {k: node.index for k, node in frozen.items()}
@@ -268,7 +276,7 @@ def _one(dtype: np.dtype[Any]) -> Any:
 # --------------------------------------------------------------------------- constants
 
 
-def _constant(index: int, x: Any, name: str | None, step: int, lengths: frozenset[int]) -> Node:
+def _constant(nodes: Sequence[Node], x: Any, name: str | None, step: int, origin: Any) -> Node:
     """Make a node of a constant; numbers that are fractions are kept exactly."""
     dtype, value = getattr(x, "dtype", None), x
     if isinstance(x, Fraction):
@@ -276,14 +284,14 @@ def _constant(index: int, x: Any, name: str | None, step: int, lengths: frozense
     elif type(x) is int:  # and not True, which takes another dtype
         value = Fraction(x)
     elif isinstance(x, float | np.floating) and np.isfinite(x) and x != 0:  # −0 has a sign
-        kind: Any = type(x)
-        exact = x if isinstance(x, np.floating) else Fraction(x)
-        value = _reciprocals(kind, lengths).get(x, exact)
-    return Node(index, None, (), NOTHING, np.shape(x), dtype, name, step, "constant", value)
-
-
-@lru_cache(maxsize=16)
-def _reciprocals(kind: Any, lengths: frozenset[int]) -> Mapping[Any, Fraction]:
-    """Give 1/n by the number of a type that is nearest to it, for every length n of a sum."""
-    with np.errstate(over="ignore"):
-        return {kind(1) / n: Fraction(1, n) for n in sorted(lengths - {0}, reverse=True)}
+        value = x if isinstance(x, np.floating) else Fraction(x)
+    shape = np.shape(x)
+    node = Node(
+        len(nodes), None, (), NOTHING, shape, dtype, name, step, "constant", value, (), origin
+    )
+    if isinstance(origin, Formula):
+        exact = exactly(origin, lambda k, axis: nodes[k].shape[axis])
+        rounded = replace(node, value=exact)
+        if exact is not None and type(x) is type(y := number(rounded)) and x == y:
+            return rounded
+    return node

@@ -1,17 +1,23 @@
-"""Evaluation: the values of a graph's nodes, in their order, as the engine computed them."""
+"""Evaluation: the values of a graph's nodes, in their order, as the engine computed them.
+
+On arrays of the lengths that were captured, or of others: then every number that was computed from
+a length is computed again. What cannot be, because nobody saw where it came from, is an error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine.arrays import computed
+from tinygraph.engine.lengths import Formula
 from tinygraph.graph.nodes import Node
+from tinygraph.graph.origins import GIVEN, STRUCTURAL
 
-__all__ = ["evaluate", "number"]
+__all__ = ["evaluate", "evaluate_at", "number"]
 
 
 def evaluate(nodes: Iterable[Node], values: dict[int, Any]) -> None:
@@ -34,3 +40,158 @@ def number(constant: Node) -> Any:
     if dtype is not None:
         return dtype.type(value.numerator) / dtype.type(value.denominator)
     return int(value) if value.denominator == 1 else float(value)
+
+
+# --------------------------------------------------------------------------- at other lengths
+
+
+def evaluate_at(nodes: Iterable[Node], values: dict[int, Any], outputs: Mapping[int, Node]) -> None:
+    """Do the same where inputs have other lengths than they were captured with.
+
+    Parameters
+    ----------
+    nodes, values
+        As in `evaluate`.
+    outputs : mapping
+        The outputs, by the index of their upstream gradients.
+
+    Raises
+    ------
+    ValueError
+        If a number may stand for a length that has changed, if an entry is picked along an axis
+        whose length has changed, or if lengths do not fit together as they did.
+    """
+    inputs = [node for node in nodes if node.index in values]
+    elsewhere = _Elsewhere(values, _changed(inputs, values))
+    for node in nodes:
+        if node.index not in values:
+            try:
+                values[node.index] = elsewhere.value(node)
+            except _UnfitError as error:
+                of = f" ({node.name})" if node.name else ""
+                raise ValueError(
+                    f"run: step {node.step}{of} cannot be computed at other lengths than the "
+                    f"graph was captured with: {error}; capture the graph again at these lengths"
+                ) from None
+        elsewhere.check_shape(node, outputs.get(node.index))
+
+
+def _changed(inputs: Iterable[Node], values: Mapping[int, Any]) -> set[int]:
+    """Give the captured lengths of axes that have other lengths now."""
+    pairs = [(n, m) for x in inputs for n, m in zip(x.shape, values[x.index].shape, strict=True)]
+    return {n for n, m in pairs if n != m}
+
+
+class _UnfitError(Exception):
+    """A node cannot be computed at other lengths."""
+
+
+class _Elsewhere:
+    """One evaluation at other lengths; `changed` are the captured lengths that are others now."""
+
+    def __init__(self, values: Mapping[int, Any], changed: Set[int]) -> None:
+        self.values, self.changed = values, changed
+
+    def length(self, index: int, axis: int) -> int:
+        """Give the length that an axis of a node has now."""
+        return int(np.shape(self.values[index])[axis])
+
+    def value(self, node: Node) -> Any:
+        """Compute a node or a constant."""
+        if node.op is None:
+            if isinstance(node.origin, Formula):
+                return node.origin.value(self.length)
+            what = f"the constant {_text(node)}"
+            if node.origin is None:
+                raise _UnfitError(f"{what} may have been computed from a length")
+            if node.origin == GIVEN and node.dtype is None and node.value in self.changed:
+                raise _UnfitError(f"{what} may be the length {node.value} that has changed")
+            return number(node)
+        operands = [self.values[x.index] for x in node.inputs]
+        params = {name: self._param(node, name) for name in node.params}
+        if "key" in params:
+            self._check_key(node, params)
+        try:
+            return computed(node.op.forward(*operands, **params))
+        except ValueError as error:
+            raise _UnfitError(f"{node.op}: {error}") from None
+
+    def _param(self, node: Node, name: str) -> Any:
+        if name in STRUCTURAL:
+            return node.params[name]
+        origin = node.origin.get(name, node.params[name])
+        if origin is None and node.params[name] is not None:
+            raise _UnfitError(f"{_param_text(node, name)} may have been computed from a length")
+        suspects = self.changed if node.role == "forward" else frozenset()
+        return self._resolved(origin, suspects, _param_text(node, name))
+
+    def _resolved(self, x: Any, suspects: Set[int], what: str) -> Any:
+        if isinstance(x, Formula):
+            return x.value(self.length)
+        if isinstance(x, tuple):
+            return tuple([self._resolved(part, suspects, what) for part in x])
+        if isinstance(x, slice):
+            ends = (x.start, x.stop, x.step)
+            return slice(*[self._resolved(end, suspects, what) for end in ends])
+        if type(x) is int and x in suspects:
+            raise _UnfitError(f"the {x} in {what} may be the length {x} that has changed")
+        return x
+
+    def _check_key(self, node: Node, params: Mapping[str, Any]) -> None:
+        """Refuse to pick entries by number along an axis that has changed: a loop may have."""
+        x = node.inputs[0]
+        then = node.params.get("shape", x.shape)
+        now = params.get("shape", np.shape(self.values[x.index]))
+        key = node.origin.get("key", node.params["key"])
+        for part, axis in _along(key, len(then)):
+            ends = (part.start, part.stop) if isinstance(part, slice) else (part,)
+            if then[axis] != now[axis] and any(type(end) is int for end in ends):
+                raise _UnfitError(
+                    f"{node.op} picks entries by number along axis {axis}, whose length was "
+                    f"{then[axis]} and is {now[axis]}"
+                )
+
+    def check_shape(self, node: Node, output: Node | None) -> None:
+        """Refuse what broadcasts otherwise: what had no or one entry along an axis, or more.
+
+        An upstream gradient must have the shape of its output.
+        """
+        shape = np.shape(self.values[node.index])
+        if output is not None and shape != (wanted := np.shape(self.values[output.index])):
+            raise ValueError(
+                f"run: {node.name} has shape {shape}, but {output.name} has {wanted} at these "
+                "lengths; an upstream gradient has the shape of its output"
+            )
+        if [min(n, 2) for n in shape] != [min(n, 2) for n in node.shape]:
+            raise ValueError(
+                f"run: {node.name or node.op} had shape {node.shape} when the graph was captured "
+                f"and would have {shape}; an axis of length 0 or 1 must stay one, since it "
+                "broadcasts; capture the graph again at these lengths"
+            )
+
+
+def _along(key: Any, ndim: int) -> list[tuple[Any, int]]:
+    """Give the parts of a key without arrays that pick along an axis, each with its axis."""
+    parts = list(key) if isinstance(key, tuple) else [key]
+    picking = sum(part is not None and part is not Ellipsis for part in parts)
+    if not any(part is Ellipsis for part in parts):
+        parts.append(Ellipsis)
+    found, axis = [], 0
+    for part in parts:
+        if part is Ellipsis:
+            axis += ndim - picking
+        elif part is not None:
+            found.append((part, axis))
+            axis += 1
+    return found
+
+
+def _param_text(node: Node, name: str) -> str:
+    value = repr(node.params[name])
+    return f"{name}={value} of {node.op}" if "array" not in value else f"the {name} of {node.op}"
+
+
+def _text(constant: Node) -> str:
+    if constant.shape:
+        return f"{constant.name or 'array'} of shape {constant.shape}"
+    return f"{number(constant)}" + (f" ({constant.name})" if constant.name else "")

@@ -45,8 +45,9 @@ def _row(thing: Node | Gradient | Step) -> dict[str, Any]:
         row[name] = None if row[name] is None else row[name].index
     for name in row.keys() & NODES:
         row[name] = [node.index for node in row[name]]
-    if "params" in row:
-        row["params"] = dict(row["params"])
+    for name, value in row.items():
+        if isinstance(value, MappingProxyType):  # which cannot be pickled
+            row[name] = dict(value)
     return row
 
 
@@ -61,7 +62,13 @@ def parts(form: Mapping[str, Any]) -> dict[str, Any]:
     nodes: list[Node] = []
     for row in form["nodes"]:
         params = MappingProxyType({key: relocked(x) for key, x in row["params"].items()})
-        changed = {"index": len(nodes), "params": params, "value": relocked(row["value"])}
+        origin = row["origin"]
+        changed = {
+            "index": len(nodes),
+            "params": params,
+            "value": relocked(row["value"]),
+            "origin": MappingProxyType(origin) if isinstance(origin, dict) else origin,
+        }
         nodes.append(Node(**_linked(row, nodes) | changed))
     return {
         "nodes": tuple(nodes),

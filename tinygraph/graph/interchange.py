@@ -18,6 +18,9 @@ arrays: they are objects with one key that says what they are.
 ``{"slice": [null, 3, null]}``         a slice
 ``{"ellipsis": null}``                 an ``…`` in an indexing key
 ``{"dtype": "<f4"}``                   a dtype
+``{"formula": ["length", 0, 1]}``      the length of axis 1 of node 0; ``["/", 1, {…}]`` is
+                                       computed from such
+``{"params": {…}}``                    the parameters whose origin is not given
 =====================================  ==================================================
 """
 
@@ -33,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine.arrays import locked
+from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
 from tinygraph.graph.flattening import flat, parts
 
@@ -86,6 +90,7 @@ def _node_row(index: int, row: Mapping[str, Any]) -> dict[str, Any]:
     try:
         written["params"] = {name: encoded(x) for name, x in row["params"].items()}
         written["value"] = encoded(row["value"])
+        written["origin"] = encoded(row["origin"])
     except TypeError as error:
         what = op or row["name"] or row["role"]
         raise TypeError(f"to_json: node {index} ({what}): {error}") from None
@@ -155,6 +160,7 @@ def _node_form(row: Mapping[str, Any]) -> dict[str, Any]:
         "shape": tuple(row["shape"]),
         "dtype": None if row["dtype"] is None else np.dtype(row["dtype"]),
         "value": decoded(row["value"]),
+        "origin": decoded(row["origin"]),
         "scope": tuple(row["scope"]),
     }
 
@@ -278,6 +284,16 @@ FORMS: Mapping[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]] = {
         lambda pair: complex(*map(decoded, pair)),
     ),
     "fraction": (Fraction, _fraction_text, _read_fraction),
+    "formula": (
+        Formula,
+        lambda f: [f.op, *map(encoded, f.args)],
+        lambda content: Formula(content[0], tuple(map(decoded, content[1:]))),
+    ),
+    "params": (
+        Mapping,
+        lambda params: {name: encoded(x) for name, x in params.items()},
+        lambda params: {name: decoded(x) for name, x in params.items()},
+    ),
     "tuple": (tuple, lambda x: list(map(encoded, x)), lambda x: tuple(map(decoded, x))),
     "slice": (
         slice,

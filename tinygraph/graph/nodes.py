@@ -41,11 +41,16 @@ class Node(Vertex):
     role : str
         ``input``, ``constant``, ``forward``, ``upstream``, ``backward`` or ``accumulate``.
     value : Fraction, complex, float or ndarray, optional
-        Of a constant: exact. A float that is the double nearest to 1/n, where n is the number of
-        values that some sum in the graph adds up, is ``Fraction(1, n)``; every other finite
-        float is itself.
+        Of a constant: exact. A float that was computed from lengths, such as 1/N, is the fraction
+        that it was rounded from, ``Fraction(1, 64)``; every other finite float is itself.
     scope : tuple of str
         The calls in which it was assigned, outermost first.
+    origin : Formula, str, mapping or None
+        Of a constant: the `Formula` that gives it from the lengths of axes of earlier nodes;
+        ``"given"``, where it stands in the traced code or was passed to it; ``"rule"``, where a
+        rule of the table says it; None, where nothing is known. Of what is computed: those of its
+        parameters that are not given, with formulas in the place of numbers, or None for a
+        parameter of which nothing is known.
     """
 
     index: int
@@ -59,6 +64,7 @@ class Node(Vertex):
     role: str
     value: Any = None
     scope: tuple[str, ...] = ()
+    origin: Any = None
 
     def __repr__(self) -> str:
         if self.role == "constant":

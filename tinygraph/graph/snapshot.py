@@ -21,7 +21,7 @@ import numpy as np
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
-from tinygraph.graph.evaluation import evaluate, number
+from tinygraph.graph.evaluation import evaluate, evaluate_at, number
 from tinygraph.graph.flattening import flat, parts
 from tinygraph.graph.interchange import parts_of, text_of
 from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
@@ -346,8 +346,11 @@ class Graph:
         Parameters
         ----------
         **inputs : array_like
-            One per input, by name, of the shape that the input had: a graph holds lengths such as
-            the 1/N of a mean as constants.
+            One per input, by name. An input may have other lengths than when it was captured,
+            if the graph knows of each of its numbers that it was computed from lengths that were
+            seen to be such (``x.shape``, a variable bound to ``len(x)``, NumPy's own mean), or
+            that it stands in the traced code. Branches that the code took, the number of turns of
+            its loops, integer labels, and what it read by ``.data`` stay what they were.
 
         Returns
         -------
@@ -357,7 +360,9 @@ class Graph:
         Raises
         ------
         ValueError
-            If an input is missing, there is no input of that name, or one has another shape.
+            If an input is missing, there is no input of that name, or one has another number of
+            axes; or at other lengths, if a constant may stand for a length, which is named, an
+            entry is picked along an axis that has changed, or lengths do not fit.
 
         Examples
         --------
@@ -374,13 +379,17 @@ class Graph:
         values: dict[int, Any] = {}
         for node in self.inputs:
             value = np.asarray(inputs[str(node.name)], dtype=node.dtype)
-            if value.shape != node.shape:
+            if value.ndim != len(node.shape):
                 raise ValueError(
                     f"run: {node.name} has shape {value.shape}, but was captured with "
-                    f"{node.shape}; capture the graph again for another shape"
+                    f"{node.shape}; capture the graph again for another number of axes"
                 )
             values[node.index] = value[()] if value.dtype.kind != "O" else value
-        evaluate(self.nodes, values)
+        if all(values[node.index].shape == node.shape for node in self.inputs):
+            evaluate(self.nodes, values)
+        else:
+            outputs = {g.node.index: g.of for g in self.all_gradients if g.kind == "upstream"}
+            evaluate_at(self.nodes, values, outputs)
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
 

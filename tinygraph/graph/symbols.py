@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.lengths import measured, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
 
@@ -18,7 +19,9 @@ class Symbol(Operand):
     """A node that is being written down: like a Tensor, but it has a shape and no value."""
 
     __slots__ = (
+        "_lengths",
         "dtype",
+        "extent",
         "index",
         "inputs",
         "name",
@@ -28,7 +31,6 @@ class Symbol(Operand):
         "params",
         "parents",
         "role",
-        "shape",
         "step",
     )
 
@@ -46,22 +48,30 @@ class Symbol(Operand):
     ) -> None:
         self.paper = paper
         self.op, self.inputs, self.params = op, inputs, params
-        self.shape, self.dtype = shape, dtype
+        self.extent, self.dtype = shape, dtype
+        self._lengths: tuple[Any, ...] | None = None
         self.role, self.name, self.origin = role, name, origin
         self.parents = [x for x in inputs if isinstance(x, Symbol)]
         self.step: int | None = None
         self.index = len(paper)
         paper.append(self)
 
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The lengths of its axes, which know that they are; `extent` is the same in ints."""
+        if self._lengths is None:
+            self._lengths = measured(self, self.extent)
+        return self._lengths
+
     def record(
         self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
     ) -> Any:
         """Write down one more symbol."""
         if op.elementwise:
-            kinds = tuple([(x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in inputs])
+            kinds = tuple([_kind(plain(x)) for x in inputs])
             shape, dtype = _elementwise_type(op, kinds, tuple(params.items()))
         else:
-            shape, dtype = _result_type(op, [_ones(x) for x in inputs], params)
+            shape, dtype = _result_type(op, [_ones(plain(x)) for x in inputs], params)
         return Symbol(self.paper, op, tuple(inputs), params, shape, dtype)
 
 
@@ -75,8 +85,20 @@ def _result_type(op: Primitive, ones: Sequence[Any], params: Mapping[str, Any]) 
     return np.shape(value), getattr(value, "dtype", np.dtype(object))
 
 
+def _kind(x: Any) -> Type | type:
+    return (_extent(x), x.dtype) if hasattr(x, "dtype") else type(x)
+
+
+def _extent(x: Any) -> tuple[int, ...]:
+    extent: tuple[int, ...] = x.extent if isinstance(x, Symbol) else x.shape
+    return extent
+
+
 def _ones(x: Any) -> Any:
-    return np.broadcast_to(np.ones((), x.dtype), x.shape) if hasattr(x, "dtype") else x
+    if not hasattr(x, "dtype"):
+        return x
+    one = 0 if x.dtype.kind in "iu" else 1  # an index 0 exists where 1 may not
+    return np.broadcast_to(np.array(one, x.dtype), _extent(x))
 
 
 @lru_cache(maxsize=1024)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine import ops
 from tinygraph.engine.tensor import Tensor
 from tinygraph.nn.module import as_tensor
 
@@ -84,8 +85,11 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
     """
     logits = as_tensor(logits)
     labels = _checked_labels(logits.shape, labels)
-    # Shifting changes neither value nor gradient, so the shift is a constant.
-    shift = np.max(np.real(logits.data), axis=1, keepdims=True)
+    # Shifting changes neither value nor gradient, so no gradient flows through the shift.
+    if logits.dtype.kind == "c":
+        shift = np.max(np.real(logits.data), axis=1, keepdims=True)
+    else:
+        shift = ops.stop(np.max(logits, axis=1, keepdims=True))
     shifted = logits - shift
     lse = np.log(np.sum(np.exp(shifted), axis=1))
     picked = shifted[np.arange(len(labels)), labels]

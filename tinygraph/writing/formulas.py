@@ -8,19 +8,26 @@ are written out inside their consumer.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
+from tinygraph.graph.axes import Axes
 from tinygraph.graph.nodes import Gradient, Node, length_of_sum
+from tinygraph.graph.origins import is_count
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.languages import TEXT, Form, Formulary, Printer, Written, form
 
 __all__ = ["Notation", "number_text", "shape_text"]
 
 LONGEST = 400
+
+SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "power", "neg": "neg"}
+"""The primitives whose signs the operations of a `Formula` are written with."""
 
 
 class Notation(Printer):
@@ -45,14 +52,10 @@ class Notation(Printer):
 
     def __init__(self, graph: Graph, language: Formulary = TEXT) -> None:
         super().__init__(language)
-        self.batch = batch_size(graph)
         self._names = _names(graph, language)
         self._reciprocals = _reciprocals(graph)
-        self._counts = {
-            (n.step, self.batch)
-            for n in graph.nodes
-            if _is(n, "div") and _is_count(*n.inputs[::-1])
-        }  # where a rule divides by what the mean of its step divides by
+        self._nodes, self._axes = graph.nodes, Axes(graph.nodes)
+        self.batch, self._batch = self._find_batch(graph)
         self._sums = [n for n in graph.nodes if _is(n, "sum")]
         kinds = {_axes(n) for n in graph.nodes if _reduces(n)}
         self._mixed = len(kinds) > 1 or not kinds <= {None, (0,)}
@@ -65,6 +68,17 @@ class Notation(Printer):
                 self._arriving[results[g.of.index]] = g
             if g.kind in ("part", "upstream"):
                 self._parts_of.setdefault(g.of.index, []).append(g.name)
+
+    def _find_batch(self, graph: Graph) -> tuple[int | None, Any]:
+        """Give the length that "N" stands for: the only one that the graph averages over.
+
+        Where it averages over none, the only one that its constants were computed from.
+        """
+        averages = [x for node in graph.nodes for x in _divisors(node, self._reciprocals)]
+        constants = (node.origin for node in graph.nodes if node.role == "constant")
+        counts = averages or [count for origin in constants for count in _counts(origin)]
+        batches = {self._axes.of_count(count): count.value(self._length) for count in counts}
+        return next(((n, key) for key, n in batches.items() if len(batches) == 1), (None, None))
 
     def name(self, name: str) -> str:
         """Write the name of a node, a constant or a gradient."""
@@ -177,12 +191,12 @@ class Notation(Printer):
                 if factor.index in self._reciprocals:
                     total, sign = self._signed(other)
                     if total.name is None and _is(total, "sum"):
-                        return total, self._count(factor.value.denominator), sign
+                        return total, self._count(self._reciprocals[factor.index]), sign
         if _is(node, "div"):
             total, sign = self._signed(node.inputs[0])
             n = node.inputs[1]
             if total.name is None and _is(total, "sum") and _is_count(n, total):
-                return total, self._count(int(n.value)), sign
+                return total, self._count(n.origin), sign
         return None
 
     def _signed(self, x: Node) -> tuple[Node, str]:
@@ -200,25 +214,50 @@ class Notation(Printer):
 
     def _constant(self, node: Node) -> Written:
         value = node.value
-        if node.index in self._reciprocals and value.denominator == self.batch:
-            return Written(self.language.ratio.format(n="N"), "product")
+        if isinstance(node.origin, Formula) and self._mentions_batch(node.origin):
+            return self._origin(node.origin)
         if node.name is not None:
             return Written(self.name(node.name), "call")
         if isinstance(value, Fraction) and node.dtype == object:
             return Written(str(value), "product")
         if isinstance(value, np.ndarray):
             return Written(self._array(value), "call")
-        if (node.step, value) in self._counts:
-            return Written("N", "call")
+        return self._number(value)
+
+    def _number(self, value: Any) -> Written:
         number = number_text(value)
         return Written(self.language.number(number), "sum" if number.startswith("-") else "call")
+
+    def _mentions_batch(self, formula: Formula) -> bool:
+        if is_count(formula) and self._axes.of_count(formula) == self._batch:
+            return True
+        return any(self._mentions_batch(x) for x in formula.args if isinstance(x, Formula))
+
+    def _origin(self, x: Any) -> Written:
+        """Write a number as it was computed from lengths."""
+        if not isinstance(x, Formula):
+            return self._number(x)
+        if is_count(x) and self._axes.of_count(x) == self._batch:
+            return Written("N", "call")
+        if x.op not in SIGNS or not self._mentions_batch(x):
+            return self._number(x.value(self._length))
+        operands = [self._origin(one) for one in x.args]
+        if x.op == "/" and operands[0].text == "1":
+            n = self.language.bracketed(operands[1], "power")
+            return Written(self.language.ratio.format(n=n), "product")
+        how, binds = self.language.written(TABLE[SIGNS[x.op]], None)
+        text = how.fill(lambda k, need: self.language.bracketed(operands[k], need), {})
+        return Written(text, binds)
+
+    def _length(self, index: int, axis: int) -> int:
+        return self._nodes[index].shape[axis]
 
     def _array(self, array: Any) -> str:
         name, shape = self.language.operator("array"), shape_text(array.shape)[1:-1]
         return self.language.call.format(name=name, operands=shape)
 
-    def _count(self, n: int) -> str:
-        return "N" if n == self.batch else str(n)
+    def _count(self, count: Formula) -> str:
+        return self.language.bracketed(self._origin(count), "power")
 
     def params(self, node: Node) -> dict[str, str]:
         """Write the parameters of an operation shortly."""
@@ -231,7 +270,11 @@ class Notation(Printer):
             parts = key if isinstance(key, tuple) else (key,)
             letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
             params["key"] = ", ".join(
-                next(letters, "…") if isinstance(part, np.ndarray) else self._key(part)
+                self.operand(node.inputs[int(part)], node).text
+                if isinstance(part, str)
+                else next(letters, "…")
+                if isinstance(part, np.ndarray)
+                else self._key(part)
                 for part in parts
             )
         return params | {"axes": self.axes(node) if _reduces(node) else ""}
@@ -262,31 +305,32 @@ def _distinct(names: dict[str, str], language: Formulary) -> dict[str, str]:
     }
 
 
-def batch_size(graph: Graph) -> int | None:
-    """Give the number that "N" stands for: the only length that the graph averages over."""
-    lengths = {graph.nodes[k].value.denominator for k in _reciprocals(graph)}
-    for node in graph.nodes:
-        if _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
-            lengths.add(int(node.inputs[1].value))
-    return lengths.pop() if len(lengths) == 1 else None
-
-
-def _reciprocals(graph: Graph) -> set[int]:
-    """Find the constants 1/n, where n values are summed; a named one must scale such a sum."""
-    lengths = graph.lengths - {1}
+def _reciprocals(graph: Graph) -> dict[int, Formula]:
+    """Find the constants 1/n, where n counts entries; give their n."""
+    origins = {x.index: x.origin for x in graph.nodes if isinstance(x.origin, Formula)}
     return {
-        x.index
-        for node in graph.nodes
-        for x in node.inputs
-        if x.role == "constant"
-        and isinstance(x.value, Fraction)
-        and x.value.numerator == 1
-        and x.value.denominator in lengths
-        and (
-            x.name is None
-            or any(_is(y, "sum") and length_of_sum(y) == x.value.denominator for y in node.inputs)
-        )
+        k: f.args[1]
+        for k, f in origins.items()
+        if f.op == "/"
+        and is_count(f.args[1])
+        and not isinstance(f.args[0], Formula)
+        and f.args[0] == 1
     }
+
+
+def _divisors(node: Node, reciprocals: Mapping[int, Formula]) -> Iterator[Formula]:
+    """Give what a node divides by to average."""
+    if _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
+        yield node.inputs[1].origin
+    yield from (reciprocals[x.index] for x in node.inputs if x.index in reciprocals)
+
+
+def _counts(origin: Any) -> Iterator[Formula]:
+    """Give the products of lengths in a formula."""
+    if is_count(origin):
+        yield origin
+    elif isinstance(origin, Formula):
+        yield from (count for x in origin.args for count in _counts(x))
 
 
 def number_text(value: Any) -> str:
@@ -316,7 +360,7 @@ def _is_product_with(x: Node, factor: Node) -> bool:
 
 def _is_count(n: Node, total: Node) -> bool:
     """Whether `n` is the number of values that the sum `total` adds up."""
-    return _is(total, "sum") and isinstance(n.value, Fraction) and n.value == length_of_sum(total)
+    return _is(total, "sum") and is_count(n.origin) and n.value == length_of_sum(total)
 
 
 def _reduces(node: Node) -> bool:

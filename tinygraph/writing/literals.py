@@ -109,6 +109,8 @@ def _key_part(part: Any) -> Any:
     if isinstance(part, slice):
         ends = ["" if k is None else str(k) for k in (part.start, part.stop, part.step)]
         return ":".join(ends if ends[2] else ends[:2])
+    if isinstance(part, str):
+        return part
     if part is Ellipsis:
         return "..."
     return str(part) if part is None or isinstance(part, int) else np.asarray(part)

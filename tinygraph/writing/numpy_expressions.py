@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.lengths import Formula
 from tinygraph.graph.nodes import Node
 from tinygraph.writing.languages import NUMPY, Printer, Written
 from tinygraph.writing.literals import array_text, dtype_text, key_parts, literal
@@ -54,6 +55,14 @@ def scatter(x, key, shape):
     out = np.zeros(shape, dtype=x.dtype)
     np.add.at(out, key, x)  # out[key] += x would forget all but one of a repeated index
     return out
+''',
+    "select": '''\
+def select(x, *keys, key, places):
+    """Index x by a key of which some parts are computed, and must be what they were."""
+    for place, computed in zip(places, keys):
+        if not np.array_equal(key[place], computed):
+            raise ValueError("a computed mask picks other entries than it was written for")
+    return x[key]
 ''',
     "exact_sqrt": '''\
 @np.vectorize(otypes=[object])
@@ -133,8 +142,6 @@ class Writer(Printer):
         Where temporaries and constants get their names.
     kept : set of int
         Unnamed nodes, by index, that become temporaries wherever they are met.
-    lengths : set of int
-        Numbers n whose 1/n is written ``1 / n``.
 
     Attributes
     ----------
@@ -152,9 +159,9 @@ class Writer(Printer):
         The variables that have been read.
     """
 
-    def __init__(self, names: Names, kept: Set[int], lengths: Set[int]) -> None:
+    def __init__(self, names: Names, kept: Set[int]) -> None:
         super().__init__(NUMPY)
-        self.names, self.kept, self.lengths = names, kept, lengths
+        self.names, self.kept = names, kept
         self.statements: list[Statement] = []
         self.variables: dict[int, str] = {}
         self.alias: dict[int, str] = {}
@@ -249,6 +256,9 @@ class Writer(Printer):
 
     def _key(self, key: Any, node: Node) -> str:
         parts = [p if isinstance(p, str) else self._array(p, node).text for p in key_parts(key)]
+        for k, part in enumerate(key if isinstance(key, tuple) else ()):
+            if isinstance(part, str):  # which counts the operands
+                parts[k] = self.operand(node.inputs[int(part)], node).text
         is_single = isinstance(key, tuple) and len(key) == 1
         return ", ".join(parts) + "," * is_single
 
@@ -260,7 +270,7 @@ class Writer(Printer):
             return self._array(value, consumer, node.name)
         if not isinstance(value, Fraction) or (dtype is not None and dtype.hasobject):
             text = literal(value)
-        elif value.numerator == 1 and value.denominator in self.lengths:
+        elif isinstance(node.origin, Formula) and value.numerator == 1 != value.denominator:
             one = "1" if dtype is None else f"{dtype_text(dtype)}(1)"
             return Written(f"{one} / {value.denominator}", "product")
         elif dtype is not None:

@@ -75,7 +75,7 @@ class _Module:
         again = {k for k, times in uses.items() if times > 1}
         self.names = Names(["np", "forward", "backward", "cache", *IMPORTS, *HELPERS])
         kept = again | {node.index for node in self.cached}
-        self.writer = Writer(self.names, kept, graph.lengths - {1})
+        self.writer = Writer(self.names, kept)
         self._give_names()
 
     def _give_names(self) -> None:

@@ -35,11 +35,14 @@ class Write(NamedTuple):
     value : Tensor, array or scalar
     region : ndarray or None
         The part of the layout that was written, where it is one.
+    computed : tuple of Tensors
+        What the key was computed from.
     """
 
     key: Any
     value: Any
     region: Any
+    computed: tuple[Any, ...] = ()
 
 
 class Cell:
@@ -184,8 +187,11 @@ class Cell:
         if self.pending:
             keys = tuple([write.key for write in self.pending.values()])
             values = [write.value for write in self.pending.values()]
-            more = {"disjoint": self.disjoint} if self.op is ops.assign else {}
-            value = self.op(self.recorded, *values, keys=keys, **more)
+            computed = [x for write in self.pending.values() for x in write.computed]
+            params: dict[str, Any] = {"disjoint": self.disjoint} if self.op is ops.assign else {}
+            if computed:
+                params["expected"] = tuple([x.data for x in computed])
+            value = self.op(self.recorded, *values, *computed, keys=keys, **params)
             self._settle(value if isinstance(value, Tensor) else locked(np.asarray(value)))
             if self.label is not None and isinstance(value, Tensor):
                 give_label(value, self.label)

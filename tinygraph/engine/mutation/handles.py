@@ -20,7 +20,7 @@ from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.functions import describe
 from tinygraph.engine.mutation.cells import Cell, Write, give_label
 from tinygraph.engine.mutation.places import COUNTER, entries, is_basic, key_of, same_place
-from tinygraph.engine.mutation.values import fitted, gathered, shaped, turned, whole
+from tinygraph.engine.mutation.values import extent, fitted, gathered, shaped, turned, whole
 from tinygraph.engine.operators import Operand, index_key
 from tinygraph.engine.primitive import Primitive
 from tinygraph.engine.tensor import LEAF, Recorded, Tensor, made
@@ -257,7 +257,8 @@ class Array(Tensor):
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
-        shape: tuple[int, ...] = (self._held if self._cell is None else self._layout).shape
+        value = self._now() if self._parent is not None else self._whole
+        shape: tuple[int, ...] = value.shape
         return shape
 
     @shape.setter
@@ -267,9 +268,13 @@ class Array(Tensor):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of the entries."""
-        value = self._held if self._cell is None else self._cell.recorded
-        dtype: np.dtype[Any] = value.dtype
+        dtype: np.dtype[Any] = self._whole.dtype
         return dtype
+
+    @property
+    def _whole(self) -> Any:
+        """Give what is recorded of all that the place holds."""
+        return self._held if self._cell is None else self._cell.recorded
 
     def backward(self, dout: Any = None) -> None:
         """See `Tensor.backward`."""
@@ -315,7 +320,9 @@ class Array(Tensor):
         if name.startswith("_"):
             raise AttributeError(name)
         value = self._now()
-        if isinstance(value, Tensor) or not callable(getattr(value, name)):
+        if isinstance(value, Tensor):
+            return getattr(value, name)
+        if not callable(getattr(value, name)):
             raise AttributeError(f"{name!r} of an array is not supported in a traced function")
 
         def method(*args: Any, **kwargs: Any) -> Any:
@@ -443,11 +450,17 @@ class Array(Tensor):
     def _write_picked(self, key: Any, value: Any) -> None:
         """Write where integers or a mask say."""
         cell = self._place()
-        key = index_key(self, key)
-        shape = self._layout[key].shape
-        value = fitted(now(value), shape, cell.recorded)
+        computed = _tensors_in(key)
+        key = index_key(self, _plain_key(key))
+        picked = self._layout[key]
+        value = fitted(now(value), picked.shape, cell.recorded)
+        if computed and isinstance(key, np.ndarray) and key.dtype.kind == "b" and not extent(value):
+            mask = computed[0]
+            mask = np.reshape(mask, extent(mask) + (1,) * (self._layout.ndim - mask.ndim))
+            self[...] = np.where(mask, value, self._now())
+            return
         op, value = self._as_addition(key, value)
-        cell.write(op, (self._layout, key), Write(self._picked(key), value, None))
+        cell.write(op, (self._layout, key), Write(self._picked(key), value, None, computed))
 
     def _picked(self, key: Any) -> Any:
         """Give a key of the whole for one of this view."""
@@ -464,11 +477,11 @@ class Array(Tensor):
             picked, more = value._recorded[1]
             if (
                 isinstance(picked, Tensor)
-                and picked.op is ops.index
+                and picked.op in (ops.index, ops.pick, ops.select)
                 and picked._recorded[1][0] is self._known
-                and _same_key(picked._recorded[2]["key"], key)
+                and _same_key(_key_of(picked), key)
                 and picked.dtype == value.dtype
-                and picked.shape == value.shape
+                and extent(picked) == extent(value)
                 and _names_once(self._layout, key)
             ):
                 return ops.assign_add, more if value.op is ops.add else -more
@@ -477,9 +490,12 @@ class Array(Tensor):
     def add_at(self, key: Any, value: Any) -> None:
         """Add, as often as the key names an entry; `numpy.add.at`."""
         cell = self._writable()
-        key = index_key(self, now(key))
+        key = now(key)
+        computed = _tensors_in(key)
+        key = index_key(self, _plain_key(key))
         value = fitted(now(value), np.shape(self._layout[key]), cell.recorded)
-        cell.write(ops.assign_add, (self._layout, key), Write(self._picked(key), value, None))
+        write = Write(self._picked(key), value, None, computed)
+        cell.write(ops.assign_add, (self._layout, key), write)
 
     def _in_place(self, function: Callable[[Any, Any], Any], other: Any) -> Array:
         """Do ``x op= other``."""
@@ -492,16 +508,17 @@ class Array(Tensor):
                 self._write(ops.assign_add, self._key, self._layout, more)
                 return self
         value = function(self._now(), other)
-        if tuple(value.shape) != self.shape:
+        shape = self._layout.shape
+        if extent(value) != shape:
             raise ValueError(
-                f"non-broadcastable output operand with shape {self.shape} doesn't match the "
-                f"broadcast shape {tuple(value.shape)}"
+                f"non-broadcastable output operand with shape {shape} doesn't match the "
+                f"broadcast shape {extent(value)}"
             )
         if not np.can_cast(value.dtype, self.dtype, "same_kind"):
             raise TypeError(
                 f"{describe(self)} holds {self.dtype} and cannot be given {value.dtype} in place"
             )
-        self._write(ops.assign, self._key, self._layout, fitted(value, self.shape, cell.recorded))
+        self._write(ops.assign, self._key, self._layout, fitted(value, shape, cell.recorded))
         return self
 
     def _addend(self, cell: Cell, other: Any) -> Any:
@@ -510,9 +527,10 @@ class Array(Tensor):
             return None
         other = gathered(other)
         kept = np.result_type(self.dtype, other) if not isinstance(other, Tensor) else other.dtype
-        if kept != self.dtype or np.broadcast_shapes(np.shape(other), self.shape) != self.shape:
+        shape = self._layout.shape
+        if kept != self.dtype or np.broadcast_shapes(extent(other), shape) != shape:
             return None
-        return fitted(other, self.shape, cell.recorded)
+        return fitted(other, shape, cell.recorded)
 
 
 _ADDITIONS = (operator.add, operator.sub)
@@ -525,6 +543,23 @@ def _open(key: Any) -> Any:
     )
 
 
+def _tensors_in(key: Any) -> tuple[Tensor, ...]:
+    """Give the parts of a key that were computed."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return tuple([part for part in parts if isinstance(part, Tensor)])
+
+
+def _plain_key(key: Any) -> Any:
+    """Give a key with the masks and integers that were computed as arrays."""
+    if isinstance(key, tuple):
+        return tuple(map(_plain_key, key))
+    if isinstance(key, Tensor):
+        if key.dtype.kind not in "biu":
+            raise TypeError(f"an index is {describe(key)}, of {key.dtype}; use integers or bools")
+        return np.asarray(key)
+    return key
+
+
 def _same_key(a: Any, b: Any) -> bool:
     """Whether two keys that the graph keeps are equal."""
     if isinstance(a, tuple) and isinstance(b, tuple):
@@ -532,6 +567,18 @@ def _same_key(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.dtype == b.dtype and np.array_equal(a, b)
     return type(a) is type(b) and a == b
+
+
+def _key_of(picked: Tensor) -> Any:
+    """Give the key by which entries were picked, with what was computed of it as arrays."""
+    _, (_, *computed), params = picked._recorded
+    key = params["key"]
+    if picked.op is ops.pick:
+        key = tuple([
+            computed[int(part) - 1].data if isinstance(part, str) else part for part in key
+        ])
+        return key[0] if len(key) == 1 else key
+    return key[0] if picked.op is ops.select and len(key) == 1 else key
 
 
 def _names_once(layout: Any, key: Any) -> bool:

@@ -8,9 +8,15 @@ import numpy as np
 
 from tinygraph.engine.arrays import exactly, held
 from tinygraph.engine.functions import describe
-from tinygraph.engine.operators import Operand
+from tinygraph.engine.tensor import Tensor
 
-__all__ = ["fitted", "gathered", "shaped", "turned", "whole"]
+__all__ = ["extent", "fitted", "gathered", "shaped", "turned", "whole"]
+
+
+def extent(value: Any) -> tuple[int, ...]:
+    """Give a shape in plain numbers."""
+    shape: tuple[int, ...] = value._data.shape if isinstance(value, Tensor) else np.shape(value)
+    return shape
 
 
 def gathered(value: Any) -> Any:
@@ -18,7 +24,7 @@ def gathered(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     parts = [gathered(one) for one in value]
-    return np.stack(parts) if any(isinstance(x, Operand) for x in parts) else value
+    return np.stack(parts) if any(isinstance(x, Tensor) for x in parts) else value
 
 
 def fitted(value: Any, shape: tuple[int, ...], like: Any) -> Any:
@@ -50,25 +56,23 @@ def fitted(value: Any, shape: tuple[int, ...], like: Any) -> Any:
     array([[1., 2.]])
     """
     value = gathered(value)
-    if not isinstance(value, Operand):
+    if not isinstance(value, Tensor):
         if type(value) in (int, float) and not like.dtype.hasobject:
             return value
         value = np.array(value)
-    if value.ndim > len(shape):  # NumPy drops leading axes of length 1
-        kept = value.shape[value.ndim - len(shape) :]
-        if all(n == 1 for n in value.shape[: value.ndim - len(shape)]):
-            value = np.reshape(value, kept)
-    if not _broadcasts(tuple(value.shape), shape):
-        raise ValueError(
-            f"could not broadcast input array from shape {tuple(value.shape)} into shape {shape}"
-        )
+    given = extent(value)
+    more = max(len(given) - len(shape), 0)
+    if more and given[:more] == (1,) * more:  # which NumPy drops
+        value, given = np.reshape(value, given[more:]), given[more:]
+    if not _broadcasts(given, shape):
+        raise ValueError(f"could not broadcast input array from shape {given} into shape {shape}")
     kinds = value.dtype.kind + like.dtype.kind
     if kinds == "cf" or (kinds[0] == "O") != (kinds[1] == "O" and kinds[0] not in "biu"):
         raise TypeError(
             f"an array of {like.dtype} was given {describe(value)} and {value.dtype}, which it "
             f"cannot hold; make it one of {value.dtype}"
         )
-    if isinstance(value, Operand):
+    if isinstance(value, Tensor):
         return value.astype(like.dtype)
     value = exactly(value) if like.dtype.hasobject else value.astype(like.dtype, copy=False)
     return held(value) if value.ndim else value[()]
@@ -82,8 +86,8 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 
 def shaped(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Give what was written as it is read: of the full shape."""
-    if isinstance(value, Operand):
-        return value if tuple(value.shape) == shape else np.broadcast_to(value, shape)
+    if isinstance(value, Tensor):
+        return value if extent(value) == shape else np.broadcast_to(value, shape)
     if not shape:
         return value if isinstance(value, np.generic) else np.asarray(value, dtype)[()]
     out = np.empty(shape, dtype)
@@ -96,12 +100,13 @@ def turned(value: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
 
     The axes that are left out are of length 1.
     """
-    if axes == tuple(range(len(shape))) or np.ndim(value) == 0:
+    if axes == tuple(range(len(shape))) or not extent(value):
         return value
-    full = (1,) * (len(shape) - value.ndim) + tuple(value.shape)
+    given = extent(value)
+    full = (1,) * (len(shape) - len(given)) + given
     rest = tuple(k for k in range(len(shape)) if k not in axes)
     value = np.transpose(np.reshape(value, full), axes + rest)
-    return np.reshape(value, tuple(value.shape)[: len(axes)])
+    return np.reshape(value, extent(value)[: len(axes)])
 
 
 def whole(value: Any, like: Any) -> Any:
@@ -109,8 +114,8 @@ def whole(value: Any, like: Any) -> Any:
 
     Sums follow the order, and NumPy's array keeps its own.
     """
-    data = like._data if isinstance(like, Operand) else like
-    if not isinstance(value, Operand):
+    data = like._data if isinstance(like, Tensor) else like
+    if not isinstance(value, Tensor):
         out = np.empty_like(data)
         out[...] = value
         return held(out)

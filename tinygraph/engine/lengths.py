@@ -1,0 +1,272 @@
+"""Lengths: numbers that remember which axis they count, and what was computed from them.
+
+A mean divides by the number of rows. Of a division by 10, a graph cannot tell whether the 10 is the
+number of rows or the author's own; so the length of an axis is handed out as a number that knows
+its *formula*, and arithmetic on it (``1 / N``, ``N - 1``, ``N * D``) gives such a number again.
+Everywhere else it is the number that it is: NumPy, `range`, and indexing see no difference.
+
+`Length` stands for an int and is none, because ``1.0 / n`` of an int is a plain float before anyone
+can say a word. What is computed from it and is no int belongs to a subclass of its own type.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine.primitive import Tracer
+
+__all__ = [
+    "WEAK",
+    "Formula",
+    "Length",
+    "Measured",
+    "carrying",
+    "computed",
+    "count",
+    "plain",
+    "shape_of",
+]
+
+MOST_TERMS = 64
+"""Of a formula: what has more, as a loop might make, is a plain number again."""
+
+OPERATIONS: Mapping[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "neg": operator.neg,
+    "sqrt": np.sqrt,
+}
+
+
+class Formula:
+    """How a number was computed from lengths.
+
+    Attributes
+    ----------
+    op : str
+        A key of `OPERATIONS`; or ``length``, of an axis of a node.
+    args : tuple
+        Operands: formulas and numbers; of a length, the node and the axis.
+    """
+
+    __slots__ = ("args", "op")
+
+    def __init__(self, op: str, args: tuple[Any, ...]) -> None:
+        self.op, self.args = op, args
+
+    def __repr__(self) -> str:
+        return f"Formula({self.op!r}, {self.args!r})"
+
+    @property
+    def terms(self) -> int:
+        """How many lengths and numbers there are in it."""
+        inner = () if self.op == "length" else self.args
+        return sum(x.terms if isinstance(x, Formula) else 1 for x in inner) or 1
+
+    def value(self, length: Callable[[Any, int], Any]) -> Any:
+        """Compute it, given the length of an axis of a node."""
+        if self.op == "length":
+            return length(*self.args)
+        args = [x.value(length) if isinstance(x, Formula) else x for x in self.args]
+        return OPERATIONS[self.op](*args)
+
+    def map(self, change: Callable[[Any], Any]) -> Formula:
+        """Give the same formula over other nodes."""
+        if self.op == "length":
+            return Formula("length", (change(self.args[0]), self.args[1]))
+        args = [x.map(change) if isinstance(x, Formula) else x for x in self.args]
+        return Formula(self.op, tuple(args))
+
+
+def _binary(op: str) -> tuple[Any, Any]:
+    def forward(self: Any, other: Any) -> Any:
+        return computed(op, self, other) if _is_number(other) else NotImplemented
+
+    def reflected(self: Any, other: Any) -> Any:
+        return computed(op, other, self) if _is_number(other) else NotImplemented
+
+    return forward, reflected
+
+
+def _is_number(x: Any) -> bool:
+    return not isinstance(x, Tracer) and isinstance(x, numbers.Number | np.generic)
+
+
+class Measured:
+    """A number with a formula.
+
+    Attributes
+    ----------
+    number : int, float, Fraction or NumPy scalar
+        The number alone.
+    formula : Formula
+    """
+
+    number: Any
+    formula: Formula
+
+    __add__, __radd__ = _binary("+")
+    __sub__, __rsub__ = _binary("-")
+    __mul__, __rmul__ = _binary("*")
+    __truediv__, __rtruediv__ = _binary("/")
+    __floordiv__, __rfloordiv__ = _binary("//")
+    __mod__, __rmod__ = _binary("%")
+    __pow__, __rpow__ = _binary("**")
+
+    def __neg__(self) -> Any:
+        return computed("neg", self)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(isinstance(x, Tracer) for x in inputs):
+            return NotImplemented
+        if ufunc is np.sqrt and method == "__call__" and not kwargs:
+            return computed("sqrt", self)
+        return getattr(ufunc, method)(*map(plain, inputs), **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return carrying, (self.number, self.formula)
+
+
+def _compared(op: Callable[[Any, Any], Any]) -> Any:
+    def compare(self: Any, other: Any) -> Any:
+        if isinstance(other, np.ndarray | Tracer):
+            return NotImplemented
+        return op(self.number, plain(other))
+
+    return compare
+
+
+@numbers.Integral.register
+class Length(Measured):
+    """An int with a formula, which is used as an int.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> (n,) = shape_of(Tensor([1.0, 2.0, 3.0, 4.0]))
+    >>> n, 1.0 / n, n - 1, list(range(n))
+    (4, 0.25, 3, [0, 1, 2, 3])
+    >>> (2 / n).formula.op, type(np.ones(2, np.float32) / n)
+    ('/', <class 'numpy.ndarray'>)
+    """
+
+    __slots__ = ("formula", "number")
+
+    def __init__(self, number: int, formula: Formula) -> None:
+        self.number, self.formula = number, formula
+
+    __eq__ = _compared(operator.eq)
+    __ne__ = _compared(operator.ne)
+    __lt__ = _compared(operator.lt)
+    __le__ = _compared(operator.le)
+    __gt__ = _compared(operator.gt)
+    __ge__ = _compared(operator.ge)
+
+    def __hash__(self) -> int:
+        return hash(self.number)
+
+    def __index__(self) -> int:
+        return int(self.number)
+
+    __int__ = __trunc__ = __round__ = __index__
+
+    def __float__(self) -> float:
+        return float(self.number)
+
+    def __bool__(self) -> bool:
+        return bool(self.number)
+
+    def __pos__(self) -> Length:
+        return self
+
+    def __abs__(self) -> int:
+        return abs(int(self.number))
+
+    def __repr__(self) -> str:
+        return repr(self.number)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.number, spec)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self.number, dtype)
+
+
+def carrying(value: Any, formula: Formula) -> Any:
+    """Give a number its formula."""
+    if type(value) is int:
+        return Length(value, formula)
+    kind: Any = type(value)
+    made = _kind(kind)(value)
+    made.number, made.formula = value, formula
+    return made
+
+
+@cache
+def _kind(base: type) -> Any:
+    """Give the subclass of a type of numbers whose instances have formulas.
+
+    NumPy knows a scalar by its first base, so what `Measured` does comes from the class itself.
+    """
+    methods = {name: x for name, x in vars(Measured).items() if callable(x)}
+    return type(base.__name__, (base, Measured), methods | {"__module__": __name__})
+
+
+WEAK = frozenset({Length, _kind(float)})
+"""Types of numbers that take the dtype of the array that they meet, as Python's own do."""
+
+
+def plain(x: Any) -> Any:
+    """Give a number without its formula; anything else as it is."""
+    return x.number if isinstance(x, Measured) else x
+
+
+def computed(op: str, *args: Any) -> Any:
+    """Compute a number, which has a formula if one of `args` has."""
+    if op == "*" and type(args[0]) is int and args[0] == 1:  # with which every product begins
+        return args[1]
+    value = OPERATIONS[op](*map(plain, args))
+    if not any(isinstance(x, Measured) for x in args):
+        return value
+    formula = Formula(op, tuple(x.formula if isinstance(x, Measured) else x for x in args))
+    is_number = isinstance(value, int | float | Fraction | np.inexact)
+    return carrying(value, formula) if is_number and formula.terms <= MOST_TERMS else value
+
+
+def shape_of(x: Any) -> tuple[Any, ...]:
+    """Give the shape of a node in lengths; of an array, in ints."""
+    shape: tuple[Any, ...] = x.shape
+    return measured(x, map(plain, shape)) if isinstance(x, Tracer) else shape
+
+
+def measured(node: Any, shape: Iterable[int]) -> tuple[Length, ...]:
+    """Give the lengths of a node's axes, of which the ints are known."""
+    return tuple([Length(n, Formula("length", (node, k))) for k, n in enumerate(shape)])
+
+
+def count(x: Any, axes: Iterable[int]) -> Any:
+    """Count the entries along some axes.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> count(Tensor(np.ones((2, 3, 4))), (0, 2))
+    8
+    """
+    shape: tuple[Any, ...] = x.shape
+    if isinstance(x, Tracer):
+        return math.prod([Length(plain(shape[k]), Formula("length", (x, k))) for k in axes])
+    return math.prod([shape[k] for k in axes])
