@@ -254,6 +254,7 @@ def shape_of(x: Any) -> tuple[Any, ...]:
 
 def measured(node: Any, shape: Iterable[int]) -> tuple[Length, ...]:
     """Give the lengths of a node's axes, of which the ints are known."""
+    node = node.settled()
     return tuple([Length(n, Formula("length", (node, k))) for k, n in enumerate(shape)])
 
 
@@ -268,5 +269,6 @@ def count(x: Any, axes: Iterable[int]) -> Any:
     """
     shape: tuple[Any, ...] = x.shape
     if isinstance(x, Tracer):
+        x = x.settled()
         return math.prod([Length(plain(shape[k]), Formula("length", (x, k))) for k in axes])
     return math.prod([shape[k] for k in axes])

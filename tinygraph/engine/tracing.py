@@ -30,7 +30,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import Array, Session
 from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources, names_of_lengths
@@ -305,7 +304,7 @@ class _Namer:
         for name, of in names_of_lengths(frame.f_code).items():
             x, n = variables.get(of), variables.get(name)
             if type(x) in (Tensor, Array) and type(n) is int and x.shape and n == len(x):
-                variables[name] = shape_of(x)[0]  # which Python's own len cannot give
+                variables[name] = x.shape[0]  # which Python's own len cannot give
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool

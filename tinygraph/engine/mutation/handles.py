@@ -8,6 +8,7 @@ because code asks.
 
 from __future__ import annotations
 
+import copyreg
 import operator
 from collections.abc import Callable, Iterator
 from operator import itemgetter
@@ -51,6 +52,7 @@ def root(value: Any, run: Run) -> Array:
     out: Array = _new(Array)
     out._run, out._held = run, value
     out._cell = out._parent = out._key = out._label = None
+    out._computed = ()
     return out
 
 
@@ -85,6 +87,7 @@ class Array(Tensor):
     """
 
     __slots__ = (
+        "_computed",  # what the keys were computed from, by which this is a view
         "_cell",  # None while the handle is the only one on its place, and nothing was written
         "_held",  # the value, where there is no cell
         "_key",  # of a basic index into the whole
@@ -112,7 +115,7 @@ class Array(Tensor):
         out: Array = _new(Array)
         out._run, out._cell, out._parent = self._run, self._cell, self
         out._layout, out._step, out._key = layout, step, key
-        out._seen, out._label = (-1, None), None
+        out._seen, out._label, out._computed = (-1, None), None, self._computed
         return out
 
     def _now(self) -> Any:
@@ -124,7 +127,7 @@ class Array(Tensor):
             return cell.record()
         if self._is_current():
             return self._seen[1]
-        value = cell.written(self._layout)
+        value = None if self._computed else cell.written(self._layout)
         if value is not None:
             value = shaped(value, self._layout.shape, cell.recorded.dtype)
         else:
@@ -153,7 +156,7 @@ class Array(Tensor):
                 view._seen = cell.count, view._labelled(value)
         return value
 
-    def _node(self) -> Tensor:
+    def settled(self) -> Tensor:
         """Give the value as a Tensor."""
         value = self._now()
         return value if isinstance(value, Tensor) else made(Tensor, value, LEAF)
@@ -171,23 +174,23 @@ class Array(Tensor):
 
     @property
     def _recorded(self) -> Recorded:  # type: ignore[override]
-        return self._node()._recorded
+        return self.settled()._recorded
 
     @property
     def _index(self) -> int:  # type: ignore[override]
-        return self._node()._index
+        return self.settled()._index
 
     @property
     def _version(self) -> int:  # type: ignore[override]
-        return self._node()._version
+        return self.settled()._version
 
     @property
     def _grad(self) -> Any:
-        return self._node()._grad
+        return self.settled()._grad
 
     @_grad.setter
     def _grad(self, value: Any) -> None:
-        self._node()._grad = value
+        self.settled()._grad = value
 
     @property
     def data(self) -> Any:
@@ -278,7 +281,7 @@ class Array(Tensor):
 
     def backward(self, dout: Any = None) -> None:
         """See `Tensor.backward`."""
-        self._node().backward(now(dout))
+        self.settled().backward(now(dout))
 
     def detach(self) -> Any:
         """Give the same value as a new array, through which no gradient flows back."""
@@ -303,7 +306,7 @@ class Array(Tensor):
     __str__ = __repr__
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._node().__reduce_ex__(protocol)
+        return copyreg.dispatch_table[Tensor](self.settled())
 
     def __copy__(self) -> Any:
         return fresh(self._now(), self._run)
@@ -361,19 +364,21 @@ class Array(Tensor):
         return fresh(function(self._now()), self._run)
 
     def __getitem__(self, key: Any) -> Any:
-        key = now(key)
+        asked, key, computed = _read_key(key)
         if not is_basic(key):
-            return fresh(self._now()[key], self._run)
+            return fresh(self._now()[asked], self._run)
         cell = self._place()
         seen = self._layout[key]
         if type(seen) is not COUNTER:
-            return self._view(seen, itemgetter(key), key if self._parent is None else None)
+            view = self._view(seen, itemgetter(asked), key if self._parent is None else None)
+            view._computed += computed
+            return view
         value = cell.written(region := self._layout[_open(key)])
-        if value is None:
-            if cell.is_pending(region):
-                cell.record()
-            return self._read_at(key)
-        return shaped(value, (), self.dtype)
+        if value is not None and not (computed or self._computed):
+            return shaped(value, (), self.dtype)
+        if cell.is_pending(region):
+            cell.record()
+        return self._read_at(asked)
 
     def _read_at(self, key: Any) -> Any:
         if self._parent is None:
@@ -416,9 +421,9 @@ class Array(Tensor):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         cell = self._writable()
-        key = now(key)
+        _, key, computed = _read_key(key)
         if not is_basic(key):
-            self._write_picked(key, value)
+            self._write_picked(key, value, computed)
             return
         region = self._layout[key]
         if type(region) is COUNTER:
@@ -426,11 +431,14 @@ class Array(Tensor):
         if type(value) is Array and value._cell is cell and same_place(value._layout, region):
             return  # what `x[key] += …` does at its end
         value = fitted(now(value), region.shape, cell.recorded)
-        self._write(ops.assign, key if self._parent is None else None, region, value)
+        self._write(ops.assign, key if self._parent is None else None, region, value, computed)
 
-    def _write(self, op: Primitive, key: Any, region: Any, value: Any) -> None:
+    def _write(
+        self, op: Primitive, key: Any, region: Any, value: Any, computed: tuple[Tensor, ...] = ()
+    ) -> None:
         """Write to a view, given its key in the whole if it is known."""
         cell = self._place()
+        computed += self._computed
         if not region.size:
             return
         if op is ops.assign and same_place(region, cell.layout):
@@ -441,17 +449,18 @@ class Array(Tensor):
         if key is None:
             found = key_of(region, cell.layout)
             if found is None:
-                cell.write(op, (region, ...), Write(entries(region, cell.layout), value, region))
-                return
-            key, axes = found
-            value = turned(value, region.shape, axes)
-        cell.write(op, (region, ...), Write(index_key(self, key), value, region))
+                key = entries(region, cell.layout)
+            else:
+                key, axes = found
+                value = turned(value, region.shape, axes)
+                region = cell.layout[_open(key)]
+        write = Write(index_key(self, key), value, None if computed else region, computed)
+        cell.write(op, (region, ...), write)
 
-    def _write_picked(self, key: Any, value: Any) -> None:
+    def _write_picked(self, key: Any, value: Any, computed: tuple[Tensor, ...]) -> None:
         """Write where integers or a mask say."""
         cell = self._place()
-        computed = _tensors_in(key)
-        key = index_key(self, _plain_key(key))
+        key = index_key(self, key)
         picked = self._layout[key]
         value = fitted(now(value), picked.shape, cell.recorded)
         if computed and isinstance(key, np.ndarray) and key.dtype.kind == "b" and not extent(value):
@@ -460,7 +469,11 @@ class Array(Tensor):
             self[...] = np.where(mask, value, self._now())
             return
         op, value = self._as_addition(key, value)
-        cell.write(op, (self._layout, key), Write(self._picked(key), value, None, computed))
+        cell.write(
+            op,
+            (self._layout, key),
+            Write(self._picked(key), value, None, computed + self._computed),
+        )
 
     def _picked(self, key: Any) -> Any:
         """Give a key of the whole for one of this view."""
@@ -490,11 +503,10 @@ class Array(Tensor):
     def add_at(self, key: Any, value: Any) -> None:
         """Add, as often as the key names an entry; `numpy.add.at`."""
         cell = self._writable()
-        key = now(key)
-        computed = _tensors_in(key)
-        key = index_key(self, _plain_key(key))
+        _, key, computed = _read_key(key)
+        key = index_key(self, key)
         value = fitted(now(value), np.shape(self._layout[key]), cell.recorded)
-        write = Write(self._picked(key), value, None, computed)
+        write = Write(self._picked(key), value, None, computed + self._computed)
         cell.write(ops.assign_add, (self._layout, key), write)
 
     def _in_place(self, function: Callable[[Any, Any], Any], other: Any) -> Array:
@@ -538,26 +550,39 @@ _ADDITIONS = (operator.add, operator.sub)
 
 def _open(key: Any) -> Any:
     """Give a key that shows one entry as a view of it."""
-    return (*key, ...) if isinstance(key, tuple) and ... not in key else (
-        key if isinstance(key, tuple) else (key, ...)
+    return (
+        (*key, ...)
+        if isinstance(key, tuple) and ... not in key
+        else (key if isinstance(key, tuple) else (key, ...))
     )
 
 
-def _tensors_in(key: Any) -> tuple[Tensor, ...]:
-    """Give the parts of a key that were computed."""
+def _read_key(key: Any) -> tuple[Any, Any, tuple[Tensor, ...]]:
+    """Give a key without handles, the same without Tensors, and these.
+
+    NumPy gives a view for an integer, also where it was computed.
+    """
+    kind = type(key)
+    if kind is int or kind is slice:
+        return key, key, ()
+    key = now(key)
     parts = key if isinstance(key, tuple) else (key,)
-    return tuple([part for part in parts if isinstance(part, Tensor)])
+    computed = tuple([part for part in parts if isinstance(part, Tensor)])
+    if not computed:
+        return key, key, ()
+    plain = tuple(map(_plain, parts))
+    return key, plain if isinstance(key, tuple) else plain[0], computed
 
 
-def _plain_key(key: Any) -> Any:
-    """Give a key with the masks and integers that were computed as arrays."""
-    if isinstance(key, tuple):
-        return tuple(map(_plain_key, key))
-    if isinstance(key, Tensor):
-        if key.dtype.kind not in "biu":
-            raise TypeError(f"an index is {describe(key)}, of {key.dtype}; use integers or bools")
-        return np.asarray(key)
-    return key
+def _plain(part: Any) -> Any:
+    if not isinstance(part, Tensor):
+        return part
+    if part.dtype.kind not in "biu":
+        raise TypeError(
+            f"an array is indexed by a tensor of floats; use integers or bools: {describe(part)}"
+        )
+    array = part._data
+    return int(array) if array.ndim == 0 and array.dtype.kind != "b" else array
 
 
 def _same_key(a: Any, b: Any) -> bool:
@@ -574,9 +599,9 @@ def _key_of(picked: Tensor) -> Any:
     _, (_, *computed), params = picked._recorded
     key = params["key"]
     if picked.op is ops.pick:
-        key = tuple([
-            computed[int(part) - 1].data if isinstance(part, str) else part for part in key
-        ])
+        key = tuple(
+            [computed[int(part) - 1].data if isinstance(part, str) else part for part in key]
+        )
         return key[0] if len(key) == 1 else key
     return key[0] if picked.op is ops.select and len(key) == 1 else key
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.primitive import Tracer
+
 __all__ = ["address", "entries", "is_basic", "key_of", "layout_of", "same_place"]
 
 COUNTER = np.int32
@@ -39,9 +41,7 @@ def address(layout: Any) -> int:
 
 def same_place(a: Any, b: Any) -> bool:
     """Whether two views show the same entries in the same order."""
-    return (
-        a is b or (a.shape == b.shape and a.strides == b.strides and address(a) == address(b))
-    )
+    return a is b or (a.shape == b.shape and a.strides == b.strides and address(a) == address(b))
 
 
 def is_basic(key: Any) -> bool:
@@ -56,7 +56,7 @@ def is_basic(key: Any) -> bool:
         return all(type(part) is not tuple and is_basic(part) for part in key)
     if type(key) is int or isinstance(key, slice | NoneType | EllipsisType):
         return True
-    return hasattr(key, "__index__") and not isinstance(key, bool | np.bool | np.ndarray)
+    return hasattr(key, "__index__") and not isinstance(key, bool | np.bool | np.ndarray | Tracer)
 
 
 def _starts(offset: int, layout: Any) -> list[int]:
@@ -121,7 +121,8 @@ def key_of(view: Any, layout: Any) -> tuple[tuple[Any, ...], tuple[int, ...]] | 
 def _slice(start: int, step: int, count: int, length: int) -> slice:
     stop = start + step * (count - 1) + (1 if step > 0 else -1)
     whole = (start == 0 if step > 0 else start == length - 1), stop in (length, -1)
-    return slice(None if whole[0] else start, None if whole[1] else stop, None if step == 1 else step)
+    begin, end = None if whole[0] else start, None if whole[1] else stop
+    return slice(begin, end, None if step == 1 else step)
 
 
 def entries(view: Any, layout: Any) -> tuple[Any, ...]:
