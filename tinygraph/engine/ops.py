@@ -479,7 +479,9 @@ def _assign_add(base: Any, *operands: Any, keys: Sequence[Any],
     for key, value in zip(keys, values, strict=True):
         parts = key if isinstance(key, tuple) else (key,)
         if np.ndarray in map(type, parts):
-            np.add.at(out, key, value)  # not +=, which forgets all but one of a repeated index
+            # Not +=, which forgets all but one of a repeated index; and of the full shape, because
+            # NumPy adds a row for several indices into one axis only once.
+            np.add.at(out, key, np.broadcast_to(value, out[key].shape))
         else:
             out[key] += value
     return out

@@ -12,7 +12,7 @@ changed it. That finds what overlaps at the cost of the region, for any region.
 from __future__ import annotations
 
 import weakref
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from tinygraph.engine.tensor import Tensor
 __all__ = ["Cell", "Write", "give_label"]
 
 
-class Write(NamedTuple):
+class Write:
     """What was written where.
 
     Attributes
@@ -39,10 +39,10 @@ class Write(NamedTuple):
         What the key was computed from.
     """
 
-    key: Any
-    value: Any
-    region: Any
-    computed: tuple[Any, ...] = ()
+    __slots__ = ("computed", "key", "region", "value")
+
+    def __init__(self, key: Any, value: Any, region: Any, computed: tuple[Any, ...] = ()) -> None:
+        self.key, self.value, self.region, self.computed = key, value, region, computed
 
 
 class Cell:

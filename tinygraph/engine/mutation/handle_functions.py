@@ -80,17 +80,19 @@ def _method(name: str) -> Any:
     return method
 
 
-def _viewing(name: str) -> Any:
+def _viewing(function: Callable[..., Any]) -> Any:
     def method(self: Array, *args: Any, **kwargs: Any) -> Any:
-        def called(x: Any) -> Any:
-            return getattr(x, name)(*args, **kwargs)
-
-        out = self.viewed(called)
-        if kwargs:
-            now(out)  # which says at once what is not supported
-        return out
+        return _viewed(self, function, args, kwargs)
 
     return method
+
+
+def _reshaped(x: Any, *shape: Any, **kwargs: Any) -> Any:
+    return x.reshape(*shape, **kwargs)
+
+
+def _permuted(x: Any, *axes: Any) -> Any:
+    return x.transpose(*axes)
 
 
 def _transposed(x: Any) -> Any:
@@ -106,8 +108,15 @@ for _name, _function in _COMPARED.items():
 for _name, _function in _UNARY.items():
     setattr(Array, f"__{_name}__", _unary(_function))
 Array.__hash__ = object.__hash__  # type: ignore[method-assign,assignment]
-for _name in ("reshape", "transpose", "squeeze", "swapaxes", "ravel", "diagonal"):
-    setattr(Array, _name, _viewing(_name))
+for _name, _function in {
+    "reshape": _reshaped,
+    "transpose": _permuted,
+    "squeeze": np.squeeze,
+    "swapaxes": np.swapaxes,
+    "ravel": np.ravel,
+    "diagonal": np.diagonal,
+}.items():
+    setattr(Array, _name, _viewing(_function))
 Array.T = property(lambda self: self.viewed(_transposed))  # type: ignore[assignment,misc]
 for _name, _value in vars(Operand).items():
     if callable(_value) and _name[0] != "_" and _name not in vars(Array) and _name != "record":
@@ -275,9 +284,17 @@ def _viewed(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> A
     if isinstance(shown, list | tuple):
         parts = [partial(_part, func, args, kwargs, k) for k in range(len(shown))]
         return [first.viewed(part) for part in parts]
-    out = first.viewed(lambda x: func(x, *args, **kwargs))
-    now(out)  # which says at once what is not supported
+    out = first.viewed(partial(_applied, func, args, kwargs))
+    if kwargs or func not in _LAZY:
+        now(out)  # which says at once what is not supported
     return out
+
+
+_LAZY = {_reshaped, _permuted, np.reshape, np.ravel, np.transpose, np.swapaxes}
+
+
+def _applied(func: Callable[..., Any], args: Any, kwargs: Any, x: Any) -> Any:
+    return func(x, *args, **kwargs)
 
 
 def _part(func: Callable[..., Any], args: Any, kwargs: Any, k: int, x: Any) -> Any:

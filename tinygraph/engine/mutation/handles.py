@@ -442,9 +442,9 @@ class Array(Tensor):
         if not region.size:
             return
         if op is ops.assign and same_place(region, cell.layout):
-            value = whole(value, cell.recorded)
-            if value is not None:
-                cell.replace(value)
+            all_of_it = whole(value, cell.recorded)
+            if all_of_it is not None:
+                cell.replace(all_of_it)
                 return
         if key is None:
             found = key_of(region, cell.layout)
