@@ -103,7 +103,7 @@ class Grower:
     def mask(self, a):
         r = self.random
         n = self.value(a).shape
-        return r.choice([f"{a} > 0", f"{a} < 0.2", f"abs({a}.real) < 0.4" if False else f"{a} >= 0.1",
+        return r.choice([f"{a} > 0", f"{a} < 0.2", f"{a} >= 0.1",
                          f"np.array({[bool(r.randrange(2)) for _ in range(n[0])]})"])
 
     def key(self, a):
@@ -182,7 +182,7 @@ class Grower:
         i, j = self.random.sample([0, 1, -1], 2)
         return self.random.choice([
             f"{a}[{i}], {a}[{j}] = {a}[{j}], {a}[{i}]", f"{a}[[{i}, {j}]] = {a}[[{j}, {i}]]",
-            f"{a}[{i}], {a}[{j}] = {a}[{j}].copy(), {a}[{i}].copy()",
+            f"{a}[{i}], {a}[{j}] = {a}[{j}] * 1, {a}[{i}] * 1",
         ])
 
     def loop(self):

@@ -24,7 +24,7 @@ from tinygraph.engine.primitive import TABLE, Primitive, VariadicRules
 __all__ = ["TABLE", "Primitive", "rational_root"]
 
 # What is a sign in a formula is a call in NumPy.
-IN_FORMULAS = {binds: {"text": binds, "latex": binds} for binds in ("power", "sigma")}
+IN_FORMULAS = {binds: {"text": binds, "latex": binds} for binds in ("power", "sigma", "comparison")}
 
 # fmt: off
 # --------------------------------------------------------------------------- arithmetic
@@ -492,12 +492,45 @@ def _assign_add_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
     return g[keys[position - 1]] if position else g
 
 
-assign: Primitive = Primitive("assign", "[]←", _assign, VariadicRules(_assign_rule),
-    elementwise=False)
+FEW_PLACES = 4
+
+
+def _in_places(with_: str, place: str) -> Any:
+    """Write the base and what is written where; of many places, the first two and the last."""
+
+    def form(node: Any) -> str:
+        count = len(node.params["keys"])
+        shown = range(count) if count <= FEW_PLACES else (0, 1, count - 1)
+        places = [place.format(key=f"{{key{k}}}", value=f"{{{k + 1}}}") for k in shown]
+        if count > FEW_PLACES:
+            places.insert(2, "…")
+        return "{0:call}" + with_ + ", ".join(places)
+
+    return form
+
+
+def _in_places_source(name: str) -> Any:
+    def form(node: Any) -> str:
+        count = len(node.params["keys"])
+        parts = [f"(np.s_[{{key{k}}}], {{{k + 1}}})" for k in range(count)]
+        computed = range(len(node.params.get("expected", ())))
+        checked = [f"({{expected{k}}}, {{{count + 1 + k}}})" for k in computed]
+        parts += [f"unchanged=[{', '.join(checked)}]"] if checked else []
+        return f"{name}({{0}}, {', '.join(parts)})"
+
+    return form
+
+
+assign: Primitive = Primitive("assign", "←", _assign, VariadicRules(_assign_rule),
+    elementwise=False, text=_in_places(" with ", "[{key}] ← {value}"),
+    latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \leftarrow {value}"),
+    numpy=_in_places_source("assign"), binds=IN_FORMULAS["comparison"])
 # What a key names, plus a value: what is there passes on, and is not read and written again.
-assign_add: Primitive = Primitive("assign_add", "[]+", _assign_add,
+assign_add: Primitive = Primitive("assign_add", "+=", _assign_add,
     VariadicRules(_assign_add_rule),
-    elementwise=False)
+    elementwise=False, text=_in_places(" with ", "[{key}] += {value}"),
+    latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \mathrel{{{{+}}}}= {value}"),
+    numpy=_in_places_source("assign_add"), binds=IN_FORMULAS["comparison"])
 
 
 def _concatenate_rule(position: int, g: Any, out: Any, *parts: Any, axis: int) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine import ops
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
 from tinygraph.graph.axes import Axes
@@ -25,6 +26,9 @@ from tinygraph.writing.languages import TEXT, Form, Formulary, Printer, Written,
 __all__ = ["Notation", "number_text", "shape_text"]
 
 LONGEST = 400
+
+PLACES = (ops.assign, ops.assign_add)
+"""The primitives that write into an array, whose zeros are written 0."""
 
 SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "power", "neg": "neg"}
 """The primitives whose signs the operations of a `Formula` are written with."""
@@ -208,6 +212,9 @@ class Notation(Printer):
     def operand(self, node: Node, consumer: Node) -> Written:
         """Refer to what has a name; give what was written out."""
         if node.role == "constant":
+            is_base = consumer.op in PLACES and node is consumer.inputs[0]
+            if is_base and _is_uniform(node.value):
+                return self._number(node.value.flat[0])
             return self._constant(node)
         name = self._alias.get(node.index, node.name)
         return self._inlined[node.index] if name is None else Written(self.name(name), "call")
@@ -266,20 +273,23 @@ class Notation(Printer):
         if "n" in params:
             params["n"] = number_text(node.params["n"])
         if "key" in params:
-            key = node.params["key"]
-            parts = key if isinstance(key, tuple) else (key,)
-            letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
-            params["key"] = ", ".join(
-                self.operand(node.inputs[int(part)], node).text
-                if isinstance(part, str)
-                else next(letters, "…")
-                if isinstance(part, np.ndarray)
-                else self._key(part)
-                for part in parts
-            )
+            params["key"] = self._key(node.params["key"], node)
+        for k, key in enumerate(node.params.get("keys", ())):
+            params[f"key{k}"] = self._key(key, node)
         return params | {"axes": self.axes(node) if _reduces(node) else ""}
 
-    def _key(self, key: Any) -> str:
+    def _key(self, key: Any, node: Node) -> str:
+        letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
+        return ", ".join(
+            self.operand(node.inputs[int(part)], node).text
+            if isinstance(part, str)
+            else next(letters, "…")
+            if isinstance(part, np.ndarray)
+            else self._key_part(part)
+            for part in (key if isinstance(key, tuple) else (key,))
+        )
+
+    def _key_part(self, key: Any) -> str:
         if isinstance(key, slice):
             ends = ["" if k is None else str(k) for k in (key.start, key.stop, key.step)]
             return ":".join(ends if ends[2] else ends[:2])
@@ -361,6 +371,11 @@ def _is_product_with(x: Node, factor: Node) -> bool:
 def _is_count(n: Node, total: Node) -> bool:
     """Whether `n` is the number of values that the sum `total` adds up."""
     return _is(total, "sum") and is_count(n.origin) and n.value == length_of_sum(total)
+
+
+def _is_uniform(array: Any) -> bool:
+    """Whether all entries are one number, as those of zeros into which something is written."""
+    return bool(array.size) and bool((array == array.flat[0]).all())
 
 
 def _reduces(node: Node) -> bool:

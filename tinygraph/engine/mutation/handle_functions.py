@@ -230,11 +230,6 @@ def _written(out: Any, result: Any) -> Any:
     (place,) = out
     if not np.can_cast(result.dtype, place.dtype, "same_kind"):
         raise TypeError(f"out= holds {place.dtype} and cannot be given {result.dtype}")
-    if tuple(result.shape) != place.shape:
-        raise ValueError(
-            f"non-broadcastable output operand with shape {place.shape} doesn't match the "
-            f"broadcast shape {tuple(result.shape)}"
-        )
     place[...] = result
     return place
 
