@@ -55,13 +55,13 @@ class Grower:
             if isinstance(value, np.ndarray) and value.dtype.kind == "f":
                 found.append(name)
             elif isinstance(value, list | tuple):
-                found += [
-                    f"{name}[{k}]" for k, x in enumerate(value) if isinstance(x, np.ndarray)
-                ]
+                found += [f"{name}[{k}]" for k, x in enumerate(value) if isinstance(x, np.ndarray)]
             elif isinstance(value, dict) and name not in ("__builtins__",):
                 found += [f"{name}[{k!r}]" for k, x in value.items() if isinstance(x, np.ndarray)]
             elif isinstance(value, Box):
-                found += [f"{name}.{k}" for k, x in vars(value).items() if isinstance(x, np.ndarray)]
+                found += [
+                    f"{name}.{k}" for k, x in vars(value).items() if isinstance(x, np.ndarray)
+                ]
         return found
 
     def value(self, text):
@@ -78,8 +78,19 @@ class Grower:
             i, j = sorted(r.sample(range(n + 1), 2)) if n else (0, 0)
             parts.append(
                 r.choice(
-                    [str(r.randrange(max(n, 1))), str(-r.randint(1, max(n, 1))), ":", f"{i}:{j}",
-                     f"{i}:", f":{j}", "::2", "::-1", f"{j}:{i}:-1", "...", "None"]
+                    [
+                        str(r.randrange(max(n, 1))),
+                        str(-r.randint(1, max(n, 1))),
+                        ":",
+                        f"{i}:{j}",
+                        f"{i}:",
+                        f":{j}",
+                        "::2",
+                        "::-1",
+                        f"{j}:{i}:-1",
+                        "...",
+                        "None",
+                    ]
                 )
             )
         if parts.count("...") > 1:
@@ -93,18 +104,26 @@ class Grower:
         kinds = [str(some), f"np.array({some})"]
         if len(shape) > 1:
             k = min(n, shape[1])
-            kinds += [f"np.arange({k}), {[r.randrange(shape[1]) for _ in range(k)]}",
-                      f":, {[r.randrange(shape[1]) for _ in range(2)]}",
-                      f"{r.randrange(n)}, {[r.randrange(shape[1]) for _ in range(2)]}",
-                      f"{some}, {r.randrange(shape[1])}:",
-                      f"np.array({some}), ..., 0"]
+            kinds += [
+                f"np.arange({k}), {[r.randrange(shape[1]) for _ in range(k)]}",
+                f":, {[r.randrange(shape[1]) for _ in range(2)]}",
+                f"{r.randrange(n)}, {[r.randrange(shape[1]) for _ in range(2)]}",
+                f"{some}, {r.randrange(shape[1])}:",
+                f"np.array({some}), ..., 0",
+            ]
         return r.choice(kinds)
 
     def mask(self, a):
         r = self.random
         n = self.value(a).shape
-        return r.choice([f"{a} > 0", f"{a} < 0.2", f"{a} >= 0.1",
-                         f"np.array({[bool(r.randrange(2)) for _ in range(n[0])]})"])
+        return r.choice(
+            [
+                f"{a} > 0",
+                f"{a} < 0.2",
+                f"{a} >= 0.1",
+                f"np.array({[bool(r.randrange(2)) for _ in range(n[0])]})",
+            ]
+        )
 
     def key(self, a):
         shape = np.shape(self.value(a))
@@ -129,9 +148,20 @@ class Grower:
         if p < 0.8:
             b = self.expression(depth + 1)
             return f"({a} {r.choice('+-*')} {b})"
-        return r.choice([f"np.tanh({a})", f"np.sin({a})", f"{a}.sum()", f"{a}.mean(axis=0)",
-                         f"{a}.T", f"-{a}", f"{a}[::-1]", f"np.sum({a}, axis=-1)",
-                         f"{a} * {self.factor()}", f"{a}.reshape(-1)"])
+        return r.choice(
+            [
+                f"np.tanh({a})",
+                f"np.sin({a})",
+                f"{a}.sum()",
+                f"{a}.mean(axis=0)",
+                f"{a}.T",
+                f"-{a}",
+                f"{a}[::-1]",
+                f"np.sum({a}, axis=-1)",
+                f"{a} * {self.factor()}",
+                f"{a}.reshape(-1)",
+            ]
+        )
 
     # ------------------------------------------------------------------ statements
 
@@ -139,28 +169,55 @@ class Grower:
         r = self.random
         shape = r.choice(SHAPES)
         a = self.pick()
-        return r.choice([
-            f"np.zeros({shape}, x.dtype)", f"np.ones({shape}, dtype=x.dtype)",
-            f"np.zeros_like({a})", f"np.full({shape}, 0.25, x.dtype)",
-            f"np.zeros({shape[::-1]}, x.dtype).T", f"np.zeros({shape}, x.dtype, order='F')",
-            "np.array([0.5, -1.0, 2.0], x.dtype)", "np.arange(6, dtype=x.dtype).reshape(2, 3)",
-            f"np.zeros({a}.shape, x.dtype)", f"np.eye(3, dtype=x.dtype)",
-        ])
+        return r.choice(
+            [
+                f"np.zeros({shape}, x.dtype)",
+                f"np.ones({shape}, dtype=x.dtype)",
+                f"np.zeros_like({a})",
+                f"np.full({shape}, 0.25, x.dtype)",
+                f"np.zeros({shape[::-1]}, x.dtype).T",
+                f"np.zeros({shape}, x.dtype, order='F')",
+                "np.array([0.5, -1.0, 2.0], x.dtype)",
+                "np.arange(6, dtype=x.dtype).reshape(2, 3)",
+                f"np.zeros({a}.shape, x.dtype)",
+                f"np.eye(3, dtype=x.dtype)",
+            ]
+        )
 
     def fresh_view(self):
         a = self.pick()
         shape = self.value(a).shape
         size = int(np.prod(shape))
         r = self.random
-        return r.choice([
-            a, f"{a}[{self.basic(shape)}]", f"{a}[{self.key(a)}]", f"{a}.T",
-            f"{a}.reshape(-1)", f"{a}.ravel()", f"np.ravel({a})", f"{a}.reshape({size}, 1)",
-            f"{a}.reshape({shape[::-1]})", f"np.transpose({a})", f"np.swapaxes({a}, 0, -1)",
-            f"{a}[::-1]", f"{a}[None]", f"{a}[..., ::-1]", f"np.expand_dims({a}, 0)",
-            f"np.squeeze({a})", f"{a}.copy()", f"{a}.flatten()", f"+{a}", f"{a}.astype(x.dtype)",
-            f"np.reshape({a}, (-1,))", f"np.broadcast_to({a}, (2, *{a}.shape))", f"{a} * 1",
-            f"{a}[...]", f"{a}.astype(x.dtype, copy=False)",
-        ])
+        return r.choice(
+            [
+                a,
+                f"{a}[{self.basic(shape)}]",
+                f"{a}[{self.key(a)}]",
+                f"{a}.T",
+                f"{a}.reshape(-1)",
+                f"{a}.ravel()",
+                f"np.ravel({a})",
+                f"{a}.reshape({size}, 1)",
+                f"{a}.reshape({shape[::-1]})",
+                f"np.transpose({a})",
+                f"np.swapaxes({a}, 0, -1)",
+                f"{a}[::-1]",
+                f"{a}[None]",
+                f"{a}[..., ::-1]",
+                f"np.expand_dims({a}, 0)",
+                f"np.squeeze({a})",
+                f"{a}.copy()",
+                f"{a}.flatten()",
+                f"+{a}",
+                f"{a}.astype(x.dtype)",
+                f"np.reshape({a}, (-1,))",
+                f"np.broadcast_to({a}, (2, *{a}.shape))",
+                f"{a} * 1",
+                f"{a}[...]",
+                f"{a}.astype(x.dtype, copy=False)",
+            ]
+        )
 
     def write(self):
         r = self.random
@@ -168,22 +225,37 @@ class Grower:
         e = self.expression()
         k = self.key(a)
         sign = r.choice(["+=", "-=", "*=", "+=", "-="])
-        return r.choice([
-            f"{a}[{k}] = {e}", f"{a}[{k}] {sign} {e}", f"{a}[{k}] = {e}", f"{a}[{k}] {sign} {e}",
-            f"{a} {sign} {e}", f"{a}[...] = {e}", f"np.copyto({a}, {e})", f"{a}.fill({self.factor()})",
-            f"np.add({self.pick()}, {e}, out={a})", f"np.multiply({a}, {e}, out={a})",
-            f"np.add.at({a}, {self.value(a).shape and [0, 0, -1]}, {e})",
-            f"{a}[{self.mask(a)}] = {self.factor()}", f"{a}[{self.mask(a)}] *= {self.factor()}",
-            f"{a}[1:] = {a}[:-1]", f"{a}[:-1] += {a}[1:]", f"{a}[::-1] = {a}",
-        ])
+        return r.choice(
+            [
+                f"{a}[{k}] = {e}",
+                f"{a}[{k}] {sign} {e}",
+                f"{a}[{k}] = {e}",
+                f"{a}[{k}] {sign} {e}",
+                f"{a} {sign} {e}",
+                f"{a}[...] = {e}",
+                f"np.copyto({a}, {e})",
+                f"{a}.fill({self.factor()})",
+                f"np.add({self.pick()}, {e}, out={a})",
+                f"np.multiply({a}, {e}, out={a})",
+                f"np.add.at({a}, {self.value(a).shape and [0, 0, -1]}, {e})",
+                f"{a}[{self.mask(a)}] = {self.factor()}",
+                f"{a}[{self.mask(a)}] *= {self.factor()}",
+                f"{a}[1:] = {a}[:-1]",
+                f"{a}[:-1] += {a}[1:]",
+                f"{a}[::-1] = {a}",
+            ]
+        )
 
     def swap(self):
         a = self.pick()
         i, j = self.random.sample([0, 1, -1], 2)
-        return self.random.choice([
-            f"{a}[{i}], {a}[{j}] = {a}[{j}], {a}[{i}]", f"{a}[[{i}, {j}]] = {a}[[{j}, {i}]]",
-            f"{a}[{i}], {a}[{j}] = {a}[{j}] * 1, {a}[{i}] * 1",
-        ])
+        return self.random.choice(
+            [
+                f"{a}[{i}], {a}[{j}] = {a}[{j}], {a}[{i}]",
+                f"{a}[[{i}, {j}]] = {a}[[{j}, {i}]]",
+                f"{a}[{i}], {a}[{j}] = {a}[{j}] * 1, {a}[{i}] * 1",
+            ]
+        )
 
     def loop(self):
         r = self.random
@@ -192,54 +264,68 @@ class Grower:
         n = min(n, m)
         v = self.new()
         f = self.factor()
-        return r.choice([
-            f"for i in range({n}):\n    {a}[i] = {b}[i] * {f}",
-            f"for i in range(1, {n}):\n    {a}[i] = {a}[i - 1] * {f} + {b}[i]",
-            f"for i in range({n}):\n    {a}[i] += {b}[i]",
-            f"for i in range({n - 1}):\n    {a}[i:i + 2] += {b}[i] * {f}",
-            f"for i in range({n - 1}):\n    {a}[i] = {a}[i] + {a}[i + 1] * {f}",
-            f"for row in {a}:\n    row *= {f}",
-            f"for i in range({n}):\n    {v} = {a}[i]\n    {v} -= {b}[-i]",
-            f"{v} = np.zeros(({n}, *{b}.shape), x.dtype)\nfor i in range({n}):\n"
-            f"    {v}[i] = {b} * {a}[i].sum()",
-            f"{v} = []\nfor i in range({n}):\n    {v}.append(np.zeros(3, x.dtype))\n"
-            f"    {v}[i][:2] = {a}[i].sum()",
-            f"for i in range({n}):\n    for j in range(2):\n        {a}[i, j] = {b}[j].sum() * {f}",
-            f"{v} = 0.0\nfor i in range({n}):\n    {v} += {b}[i].sum()\n    {a}[i] = {v}",
-        ])
+        return r.choice(
+            [
+                f"for i in range({n}):\n    {a}[i] = {b}[i] * {f}",
+                f"for i in range(1, {n}):\n    {a}[i] = {a}[i - 1] * {f} + {b}[i]",
+                f"for i in range({n}):\n    {a}[i] += {b}[i]",
+                f"for i in range({n - 1}):\n    {a}[i:i + 2] += {b}[i] * {f}",
+                f"for i in range({n - 1}):\n    {a}[i] = {a}[i] + {a}[i + 1] * {f}",
+                f"for row in {a}:\n    row *= {f}",
+                f"for i in range({n}):\n    {v} = {a}[i]\n    {v} -= {b}[-i]",
+                f"{v} = np.zeros(({n}, *{b}.shape), x.dtype)\nfor i in range({n}):\n"
+                f"    {v}[i] = {b} * {a}[i].sum()",
+                f"{v} = []\nfor i in range({n}):\n    {v}.append(np.zeros(3, x.dtype))\n"
+                f"    {v}[i][:2] = {a}[i].sum()",
+                f"for i in range({n}):\n    for j in range(2):\n        {a}[i, j] = {b}[j].sum() * {f}",
+                f"{v} = 0.0\nfor i in range({n}):\n    {v} += {b}[i].sum()\n    {a}[i] = {v}",
+            ]
+        )
 
     def held(self):
         r = self.random
         a, b, v, w = self.pick(), self.pick(), self.new(), self.new()
         e = self.expression()
-        return r.choice([
-            f"{v} = [{a}, {b}]", f"{v} = ({a}, {b})", f"{v} = {{'a': {a}, 'b': {b}}}",
-            f"{v} = [{self.made()}, {a}]", f"{v} = {{'a': {self.made()}}}",
-            f"{v} = Box()\n{v}.a = {a}", f"{v} = {w} = {self.made()}",
-            f"{v} = {self.made()}\n{w} = [{v}]", f"{v} = [{a}]\n{v}[0] += {e}",
-            f"{v} = [{a}]\n{v}[0] = {e} + {a}", f"{v} = {{}}\n{v}['k'] = {self.made()}",
-            f"def {v}():\n    {a}[{self.key(a)}] = {e}\n{v}()",
-            f"def {v}(p, q):\n    p[{self.key(a)}] = q\n    return p\n{w} = {v}({a}, {e})",
-            f"def {v}(p):\n    p += {e}\n    return p\n{w} = {v}({a}[{self.key(a)}])",
-            f"{v} = {self.made()}\ndef {w}():\n    return {v} * 2\n{v}[0] = {e}",
-            f"{v} = {self.made()}\ndef {w}(p):\n    {v}[0] = p\n{w}({e})",
-            f"{v} = lambda p: p[1:]\n{w} = {v}({a})\n{w}[0] = {e}",
-            f"{v} = [{b}[i] * 2 for i in range(2)]\n{v}[0] -= {self.factor()}",
-            f"{v} = Box()\n{w} = {self.made()}\n{v}.a = {w}\n{w}[0] = 0.5",
-            f"{v} = Box()\n{v}.a = {w} = {self.made()}\n{w}[0] = {self.factor()}",
-            f"{v} = Box()\n{v}.a = {self.made()}\n{v}.a[0] = {self.factor()}",
-            f"{w} = []\n{v} = {self.made()}\n{w}.append({v})\n{v}[0] = {e}",
-            f"({v}, {w}) = ({self.made()}, {a}[{self.key(a)}])",
-        ])
+        return r.choice(
+            [
+                f"{v} = [{a}, {b}]",
+                f"{v} = ({a}, {b})",
+                f"{v} = {{'a': {a}, 'b': {b}}}",
+                f"{v} = [{self.made()}, {a}]",
+                f"{v} = {{'a': {self.made()}}}",
+                f"{v} = Box()\n{v}.a = {a}",
+                f"{v} = {w} = {self.made()}",
+                f"{v} = {self.made()}\n{w} = [{v}]",
+                f"{v} = [{a}]\n{v}[0] += {e}",
+                f"{v} = [{a}]\n{v}[0] = {e} + {a}",
+                f"{v} = {{}}\n{v}['k'] = {self.made()}",
+                f"def {v}():\n    {a}[{self.key(a)}] = {e}\n{v}()",
+                f"def {v}(p, q):\n    p[{self.key(a)}] = q\n    return p\n{w} = {v}({a}, {e})",
+                f"def {v}(p):\n    p += {e}\n    return p\n{w} = {v}({a}[{self.key(a)}])",
+                f"{v} = {self.made()}\ndef {w}():\n    return {v} * 2\n{v}[0] = {e}",
+                f"{v} = {self.made()}\ndef {w}(p):\n    {v}[0] = p\n{w}({e})",
+                f"{v} = lambda p: p[1:]\n{w} = {v}({a})\n{w}[0] = {e}",
+                f"{v} = [{b}[i] * 2 for i in range(2)]\n{v}[0] -= {self.factor()}",
+                f"{v} = Box()\n{w} = {self.made()}\n{v}.a = {w}\n{w}[0] = 0.5",
+                f"{v} = Box()\n{v}.a = {w} = {self.made()}\n{w}[0] = {self.factor()}",
+                f"{v} = Box()\n{v}.a = {self.made()}\n{v}.a[0] = {self.factor()}",
+                f"{w} = []\n{v} = {self.made()}\n{w}.append({v})\n{v}[0] = {e}",
+                f"({v}, {w}) = ({self.made()}, {a}[{self.key(a)}])",
+            ]
+        )
 
     def rebound(self):
         a, v = self.pick(), self.new()
-        return self.random.choice([
-            f"{v} = {self.expression()}", f"{v} = {a}[0]\n{v} += 1", f"{v} = {a}.sum()\n{v} *= 2",
-            f"if {a}.sum() > 0:\n    {a}[0] = {self.factor()}",
-            f"{v} = {a}\n{v} = {v} * 2\n{v}[0] = {self.factor()}",
-            f"{v} = {a}[0:2]\ndel {v}",
-        ])
+        return self.random.choice(
+            [
+                f"{v} = {self.expression()}",
+                f"{v} = {a}[0]\n{v} += 1",
+                f"{v} = {a}.sum()\n{v} *= 2",
+                f"if {a}.sum() > 0:\n    {a}[0] = {self.factor()}",
+                f"{v} = {a}\n{v} = {v} * 2\n{v}[0] = {self.factor()}",
+                f"{v} = {a}[0:2]\ndel {v}",
+            ]
+        )
 
     # ------------------------------------------------------------------ growth
 
@@ -259,7 +345,11 @@ class Grower:
         """Whether all numbers are finite and of a size at which a tanh has a slope."""
         for text in self.arrays():
             value = self.value(text)
-            if value.size > 200 or not np.isfinite(value).all() or np.abs(value).max(initial=0) > 30:
+            if (
+                value.size > 200
+                or not np.isfinite(value).all()
+                or np.abs(value).max(initial=0) > 30
+            ):
                 return False
         return True
 
@@ -359,8 +449,10 @@ def judge(program, seed=0):
             return Verdict("wrong", "an argument was changed")
     for k, (out, value) in enumerate(zip(outs, expected, strict=True)):
         if not same_bits(out.data if isinstance(out, Tensor) else out, value):
-            return Verdict("wrong", f"output {k}: {out.data if isinstance(out, Tensor) else out} "
-                           f"instead of {value}")
+            return Verdict(
+                "wrong",
+                f"output {k}: {out.data if isinstance(out, Tensor) else out} instead of {value}",
+            )
     return judge_gradient(program, outs, leaves, seed)
 
 
@@ -378,9 +470,10 @@ def judge_gradient(program, outs, leaves, seed):
             args = [a.astype(complex) for a in program.args]
             args[which][place] += STEP * 1j
             moved = program.plain(args)
-            slope = sum(
-                float(np.sum(w * np.imag(out))) for w, out in zip(weights, moved, strict=True)
-            ) / STEP
+            slope = (
+                sum(float(np.sum(w * np.imag(out))) for w, out in zip(weights, moved, strict=True))
+                / STEP
+            )
             if not abs(slope - total[place]) <= 1e-9 * (1 + abs(slope)):
                 return Verdict("wrong", f"gradient {which} at {place}: {total[place]} for {slope}")
     return Verdict("agrees")

@@ -14,7 +14,7 @@ from helpers import same_bits
 
 from tinygraph import Graph, Tensor, grad, trace
 from tinygraph.engine import tracing
-from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.autodiff import leaves, reachable
 
 X = np.random.default_rng(1).normal(size=(4, 3))
 W = np.random.default_rng(2).normal(size=(3, 2))
@@ -235,8 +235,6 @@ def test_other_results_are_returned_as_they_are(result):
 @pytest.mark.parametrize(
     "argument",
     [
-        np.array([0, 2, 1]),
-        np.array([True, False]),
         np.array(["a", "b"]),
         np.array(["a", None], dtype=object),
         3,
@@ -248,7 +246,7 @@ def test_other_results_are_returned_as_they_are(result):
     ],
     ids=repr,
 )
-def test_what_is_no_array_of_floats_is_passed_on_untouched(argument):
+def test_what_is_no_array_of_numbers_is_passed_on_untouched(argument):
     seen = []
 
     def f(x, other, keyword=None):
@@ -294,8 +292,8 @@ def test_integers_select_what_a_loss_needs():
         return np.mean(picked)
 
     out = trace(loss)(X, labels)
-    assert [n for n in names(out) if n] == ["x", "picked", "out"]
-    (x,) = (node for node in reachable([out]) if node.op is None)
+    assert [n for n in names(out) if n] == ["x", "labels", "picked", "out"]
+    (x,) = leaves([out])
     (dx,) = grad(out, [x], 0.8)
     expected = np.zeros((4, 3))
     expected[np.arange(4), labels] = 0.8 / 4

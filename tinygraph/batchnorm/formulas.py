@@ -24,7 +24,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.autodiff import unbroadcast
 from tinygraph.engine.functions import is_node, normalize_axes
-from tinygraph.engine.lengths import computed, count
+from tinygraph.engine.lengths import Formula, Length, carrying, computed, count, extent
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["closed_form", "jacobian", "staged"]
@@ -267,8 +267,7 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
     if not 0 <= eps < math.inf:
         raise ValueError(f"batchnorm: eps is {eps}, but must be finite and not negative")
     axes = normalize_axes(x.shape, axis, of="batchnorm")
-    shapes = [tuple(map(int, p.shape)) for p in (x, gamma, beta)]
-    upright = _check(*shapes, axes)
+    upright = _check(extent(x), extent(gamma), extent(beta), axes)
     keepdims = axes != tuple(range(len(axes)))
     # gamma stands in x's own lengths, which may be symbols and are not what a cache may hold
     shape = tuple(1 if k in axes else n for k, n in enumerate(x.shape)) if upright else gamma.shape
@@ -314,7 +313,9 @@ def _reciprocal(n: Any, dtype: np.dtype[Any]) -> Any:
     """Give 1/n: exact among fractions, else rounded once, in the longest type that it will meet."""
     if dtype.hasobject:
         return computed("/", Fraction(1), n)
-    return computed("/", 1 if dtype.itemsize <= 8 else dtype.type(1), n)
+    if dtype.itemsize > 8:
+        return computed("/", dtype.type(1), n)
+    return 1 / n if type(n) is not Length else carrying(1 / n.number, Formula("/", (1, n)))
 
 
 def _one_along(axes: tuple[int, ...], shape: tuple[int, ...], ndim: int) -> bool:

@@ -23,13 +23,26 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import exactly
+from tinygraph.engine.lengths import plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Vertex
 
-__all__ = ["SCALARS", "is_discrete", "reachable", "sweep", "unbroadcast"]
+__all__ = [
+    "DISCRETE",
+    "SCALARS",
+    "is_discrete",
+    "itself",
+    "leaves",
+    "reachable",
+    "sweep",
+    "unbroadcast",
+]
 
 SCALARS = frozenset({np.float64, np.float32, np.longdouble, np.complex128})
 """Types of which two numbers are alike in shape and dtype; what is missing costs only time."""
+
+DISCRETE = "biu"
+"""Kinds of dtype that no gradient flows through."""
 
 Observer = Callable[[Any, Any, Any], None]
 
@@ -80,12 +93,26 @@ def reachable(outputs: Iterable[Any], enter: Callable[[Any], bool] | None = None
     return [found[index] for index in sorted(found)]
 
 
+def leaves(outputs: Iterable[Any]) -> list[Any]:
+    """Give the leaves that `outputs` depend on and that a gradient can be taken for.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> w, x = Tensor(3.0, name="w"), Tensor(4.0, name="x")
+    >>> leaves([w * x])
+    [Tensor(w, 3.0, shape=(), dtype=float64), Tensor(x, 4.0, shape=(), dtype=float64)]
+    """
+    return [node for node in reachable(outputs) if node.op is None and not is_discrete(node)]
+
+
 def sweep(
     nodes: Sequence[Any],
     seeds: Iterable[tuple[Any, Any]],
     *,
     wrt: Collection[Any] | None = None,
     read: Callable[[Any], Any],
+    take: Callable[[Any], Any] = plain,
     observe: Observer | None = None,
 ) -> dict[int, Any]:
     """Carry gradients from some outputs back to everything that they were computed from.
@@ -101,6 +128,8 @@ def sweep(
         kept; by default everything is, and all are.
     read : callable
         What the rules are given for a node: its array, or the node itself.
+    take : callable, optional
+        What they are given for a constant: by default a number without its formula.
     observe : callable, optional
         Told of every contribution, ``observe(node, consumer, gradient)``, where the consumer is
         None for a seed, and of every finished sum of more than one, ``observe(node, node, sum)``.
@@ -149,9 +178,14 @@ def sweep(
         # The rules are its last readers, unless it is asked for.
         g = gradients[index] if wanted is None or index in wanted else gradients.pop(index)
         out = read(node)
-        operands = [read(x) if isinstance(x, Operand) else x for x in inputs]
+        operands = [
+            read(x) if isinstance(x, Operand) else x if type(x) is float else take(x)
+            for x in inputs
+        ]
         for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
-            if rule is None or not isinstance(x, Operand) or is_discrete(x):
+            if rule is None or not isinstance(x, Operand):
+                continue
+            if type(operand) not in SCALARS and is_discrete(operand):
                 continue
             if visited is not None and x._index not in visited:
                 continue
@@ -163,6 +197,11 @@ def sweep(
     return gradients
 
 
+def itself(x: Any) -> Any:
+    """Give what is read unread, which writes the backward pass down instead of computing it."""
+    return x
+
+
 def is_discrete(node: Any) -> bool:
     """Whether a node is a mask, an index or a count, through which no gradient flows.
 
@@ -172,7 +211,7 @@ def is_discrete(node: Any) -> bool:
     >>> is_discrete(Tensor([1.0, 2.0])), is_discrete(Tensor([1.0, 2.0]).astype(bool))
     (False, True)
     """
-    return node.dtype.kind in "biu"
+    return node.dtype.kind in DISCRETE
 
 
 def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
@@ -180,10 +219,10 @@ def _between(nodes: Iterable[Any], wanted: Collection[int]) -> set[int]:
     found = set(wanted)
     for node in nodes:
         op, inputs, _ = node._recorded
-        for x, rule in zip(inputs, () if op is None else op.rules):  # noqa: B905 - may go on
-            if rule is None or not isinstance(x, Operand) or x._index not in found:
-                continue
-            if not is_discrete(x):
+        if op is not None and op.stops:
+            inputs = [x for x, rule in zip(inputs, op.rules, strict=False) if rule is not None]
+        for x in inputs:
+            if isinstance(x, Operand) and x._index in found:
                 found.add(node._index)
                 break
     return found

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
-from tinygraph.engine.lengths import Measured, count
+from tinygraph.engine.lengths import Measured, count, extent, plain
 from tinygraph.engine.primitive import NUMPY, Tracer
 from tinygraph.engine.recording import current
 
@@ -109,9 +109,11 @@ def var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
             "(x − mean)² write np.mean((x - np.mean(x)) ** 2)"
         )
     squares = ops.square(x - mean(x, axes, keepdims=True))
-    n = _count(x, axes, of="var") - ddof
-    if n <= 0:
-        raise ValueError(f"var: ddof={ddof} leaves nothing of {n + ddof} values per entry")
+    n = _count(x, axes, of="var")
+    if ddof:
+        if plain(n) <= ddof:
+            raise ValueError(f"var: ddof={ddof} leaves nothing of {n} values per entry")
+        n = n - ddof
     return sum_(squares, axes, keepdims=keepdims) / n
 
 
@@ -158,11 +160,11 @@ def argmin(x: Any, axis: Any = None) -> Any:
     )
 
 
-def _count(x: Any, axes: Sequence[int], *, of: str) -> Any:
-    n = count(x, axes)
-    if n == 0:
-        raise ValueError(f"{of}: nothing to reduce along axis {tuple(axes)} of shape {x.shape}")
-    return n
+def _count(x: Any, axes: tuple[int, ...], *, of: str) -> Any:
+    shape = extent(x)
+    if 0 in shape and 0 in [shape[k] for k in axes]:
+        raise ValueError(f"{of}: nothing to reduce along axis {tuple(axes)} of shape {shape}")
+    return count(x, axes)
 
 
 def matmul(a: Any, b: Any) -> Any:

@@ -16,7 +16,7 @@ import numbers
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
     "carrying",
     "computed",
     "count",
+    "extent",
     "plain",
     "shape_of",
 ]
@@ -59,7 +60,8 @@ class Formula:
     op : str
         A key of `OPERATIONS`; or ``length``, of an axis of a node.
     args : tuple
-        Operands: formulas and numbers; of a length, the node and the axis.
+        Operands: formulas, numbers, and numbers that have formulas; of a length, the node and the
+        axis.
     """
 
     __slots__ = ("args", "op")
@@ -73,22 +75,28 @@ class Formula:
     @property
     def terms(self) -> int:
         """How many lengths and numbers there are in it."""
-        inner = () if self.op == "length" else self.args
+        inner = () if self.op == "length" else map(_formula, self.args)
         return sum(x.terms if isinstance(x, Formula) else 1 for x in inner) or 1
 
     def value(self, length: Callable[[Any, int], Any]) -> Any:
         """Compute it, given the length of an axis of a node."""
         if self.op == "length":
             return length(*self.args)
-        args = [x.value(length) if isinstance(x, Formula) else x for x in self.args]
+        inner = map(_formula, self.args)
+        args = [x.value(length) if isinstance(x, Formula) else x for x in inner]
         return OPERATIONS[self.op](*args)
 
     def map(self, change: Callable[[Any], Any]) -> Formula:
         """Give the same formula over other nodes."""
         if self.op == "length":
             return Formula("length", (change(self.args[0]), self.args[1]))
-        args = [x.map(change) if isinstance(x, Formula) else x for x in self.args]
+        inner = map(_formula, self.args)
+        args = [x.map(change) if isinstance(x, Formula) else x for x in inner]
         return Formula(self.op, tuple(args))
+
+
+def _formula(x: Any) -> Any:
+    return x.formula if isinstance(x, Measured) else x
 
 
 def _binary(op: str) -> tuple[Any, Any]:
@@ -163,10 +171,18 @@ class Length(Measured):
     ('/', <class 'numpy.ndarray'>)
     """
 
-    __slots__ = ("formula", "number")
+    __slots__ = ("_of", "number")
 
-    def __init__(self, number: int, formula: Formula) -> None:
-        self.number, self.formula = number, formula
+    def __init__(self, number: int, of: Formula | tuple[Any, tuple[int, ...]]) -> None:
+        self.number, self._of = number, of
+
+    @property
+    def formula(self) -> Formula:  # type: ignore[override]
+        """How it was computed: as said, or the product of the lengths of some axes of a node."""
+        if isinstance(self._of, tuple):
+            node, axes = self._of
+            self._of = reduce(_times, [Formula("length", (node, k)) for k in axes])
+        return self._of
 
     __eq__ = _compared(operator.eq)
     __ne__ = _compared(operator.ne)
@@ -205,6 +221,10 @@ class Length(Measured):
         return np.array(self.number, dtype)
 
 
+def _times(a: Formula, b: Formula) -> Formula:
+    return Formula("*", (a, b))
+
+
 def carrying(value: Any, formula: Formula) -> Any:
     """Give a number its formula."""
     if type(value) is int:
@@ -241,24 +261,29 @@ def computed(op: str, *args: Any) -> Any:
     value = OPERATIONS[op](*map(plain, args))
     if not any(isinstance(x, Measured) for x in args):
         return value
-    formula = Formula(op, tuple(x.formula if isinstance(x, Measured) else x for x in args))
+    formula = Formula(op, args)
     is_number = isinstance(value, int | float | Fraction | np.inexact)
     return carrying(value, formula) if is_number and formula.terms <= MOST_TERMS else value
 
 
-def shape_of(x: Any) -> tuple[Any, ...]:
-    """Give the shape of a node in lengths; of an array, in ints."""
-    shape: tuple[Any, ...] = x.shape
-    return measured(x, map(plain, shape)) if isinstance(x, Tracer) else shape
+def extent(x: Any) -> tuple[int, ...]:
+    """Give the shape of a node or an array in ints."""
+    shape: tuple[int, ...] = x.extent if isinstance(x, Tracer) else x.shape
+    return shape
+
+
+def shape_of(node: Any) -> tuple[Any, ...]:
+    """Give the shape of a node in lengths."""
+    return measured(node, node.extent)
 
 
 def measured(node: Any, shape: Iterable[int]) -> tuple[Length, ...]:
     """Give the lengths of a node's axes, of which the ints are known."""
     node = node.settled()
-    return tuple([Length(n, Formula("length", (node, k))) for k, n in enumerate(shape)])
+    return tuple([Length(n, (node, (k,))) for k, n in enumerate(shape)])
 
 
-def count(x: Any, axes: Iterable[int]) -> Any:
+def count(x: Any, axes: tuple[int, ...]) -> Any:
     """Count the entries along some axes.
 
     Examples
@@ -267,8 +292,8 @@ def count(x: Any, axes: Iterable[int]) -> Any:
     >>> count(Tensor(np.ones((2, 3, 4))), (0, 2))
     8
     """
-    shape: tuple[Any, ...] = x.shape
     if isinstance(x, Tracer):
-        x = x.settled()
-        return math.prod([Length(plain(shape[k]), Formula("length", (x, k))) for k in axes])
-    return math.prod([shape[k] for k in axes])
+        x, shape = x.settled(), x.extent
+        n = math.prod([shape[k] for k in axes])
+        return Length(n, (x, axes)) if axes else n
+    return math.prod([x.shape[k] for k in axes])

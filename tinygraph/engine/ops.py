@@ -429,34 +429,64 @@ def _copied(base: Any, values: Sequence[Any]) -> Any:
     return np.array(base, np.result_type(base.dtype, *kinds))
 
 
-def _split(operands: Sequence[Any], keys: Sequence[Any], expected: Sequence[Any]) -> Sequence[Any]:
-    """Give the values alone; raise where a key was computed and is not what it was.
+def _writes(operands: Sequence[Any], keys: Sequence[Any], expected: Sequence[Any]) -> Any:
+    """Give each key, with what of it is computed, and its value.
 
-    What is written where decides which gradients there are, so that a key is a parameter.
+    After the values come integers that stand in keys, and masks, which are expected to be what
+    they were: how many entries they pick is a shape.
     """
-    for key, computed in zip(expected, operands[len(keys) :], strict=True):
-        if not np.array_equal(key, computed):
+    masks = operands[len(operands) - len(expected) :]
+    for mask, computed in zip(expected, masks, strict=True):
+        if not np.array_equal(mask, computed):
             raise ValueError(
-                "assign: a computed key picks other entries than when the graph was captured; "
-                "capture it again"
+                "assign: a computed key picks other entries than when the graph was captured, and "
+                "a graph has fixed shapes; capture it again"
             )
-    return operands[: len(keys)]
+    computed = operands[len(keys) :]
+    return [(_filled(key, computed), x) for key, x in zip(keys, operands, strict=False)]
+
+
+def _filled(key: Any, computed: Sequence[Any]) -> Any:
+    return _at(key, computed) if isinstance(key, tuple) else key
+
+
+def _is_computed(key: Any) -> bool:
+    return isinstance(key, tuple) and str in map(type, key)
+
+
+def _picked(g: Any, key: Any, computed: Sequence[Any]) -> Any:
+    return pick(g, *computed, key=key) if _is_computed(key) else g[key]
 
 
 def _assign(base: Any, *operands: Any, keys: Sequence[Any], disjoint: bool,
             expected: Sequence[Any] = ()) -> Any:
-    values = _split(operands, keys, expected)
-    out = _copied(base, values)
-    for key, value in zip(keys, values, strict=True):
+    writes = _writes(operands, keys, expected)
+    out = _copied(base, operands[: len(keys)])
+    for key, value in writes:
         out[key] = value
+    if disjoint and str in [type(part) for key in keys if isinstance(key, tuple) for part in key]:
+        _check_disjoint(base.shape, writes)
     return out
+
+
+def _check_disjoint(shape: Shape, writes: Sequence[Any]) -> None:
+    times = np.zeros(shape, np.intp)
+    for key, _ in writes:
+        np.add.at(times, key, 1)
+    if times.max(initial=0) > 1:
+        raise ValueError(
+            "assign: computed integers name an entry twice, which they did not when the graph was "
+            "captured; capture it again"
+        )
 
 
 def _assign_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
                  keys: Sequence[Any], disjoint: bool, expected: Sequence[Any] = ()) -> Any:
+    integers = operands[len(keys) : len(operands) - len(expected)]
     if position == 0:
-        return assign(g, *[_zero(g)] * len(keys), keys=keys, disjoint=True)
-    part = g[keys[position - 1]]
+        zeros = [_zero(g)] * len(keys)
+        return assign(g, *zeros, *integers, keys=keys, disjoint=disjoint)
+    part = _picked(g, keys[position - 1], integers)
     stays = None if disjoint else _stays(base.shape, keys, position - 1)
     return part if stays is None else np.where(stays, part, _zero(g))
 
@@ -474,9 +504,9 @@ def _stays(shape: Shape, keys: Sequence[Any], position: int) -> Any:
 
 def _assign_add(base: Any, *operands: Any, keys: Sequence[Any],
                 expected: Sequence[Any] = ()) -> Any:
-    values = _split(operands, keys, expected)
-    out = _copied(base, values)
-    for key, value in zip(keys, values, strict=True):
+    writes = _writes(operands, keys, expected)
+    out = _copied(base, operands[: len(keys)])
+    for key, value in writes:
         parts = key if isinstance(key, tuple) else (key,)
         if np.ndarray in map(type, parts):
             # Not +=, which forgets all but one of a repeated index; and of the full shape, because
@@ -489,7 +519,8 @@ def _assign_add(base: Any, *operands: Any, keys: Sequence[Any],
 
 def _assign_add_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
                      keys: Sequence[Any], expected: Sequence[Any] = ()) -> Any:
-    return g[keys[position - 1]] if position else g
+    integers = operands[len(keys) : len(operands) - len(expected)]
+    return _picked(g, keys[position - 1], integers) if position else g
 
 
 FEW_PLACES = 4
@@ -513,8 +544,9 @@ def _in_places_source(name: str) -> Any:
     def form(node: Any) -> str:
         count = len(node.params["keys"])
         parts = [f"(np.s_[{{key{k}}}], {{{k + 1}}})" for k in range(count)]
-        computed = range(len(node.params.get("expected", ())))
-        checked = [f"({{expected{k}}}, {{{count + 1 + k}}})" for k in computed]
+        masks = len(node.params.get("expected", ()))
+        first = len(node.inputs) - masks
+        checked = [f"({{expected{k}}}, {{{first + k}}})" for k in range(masks)]
         parts += [f"unchanged=[{', '.join(checked)}]"] if checked else []
         return f"{name}({{0}}, {', '.join(parts)})"
 

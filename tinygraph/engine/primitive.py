@@ -65,6 +65,8 @@ class Tracer:
 
     __slots__ = ()
 
+    extent: Any  # the length of each axis, as an int
+
     def record(
         self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
     ) -> Any:
@@ -144,6 +146,8 @@ class Primitive:
     ----------
     rules : iterable
         The rules in the order of the inputs; empty where no gradient flows at all.
+    stops : bool
+        Whether there is an input that no gradient flows to.
     written, binds : dict
         The templates that were given and how tightly they bind, by language.
     home : str
@@ -184,6 +188,7 @@ class Primitive:
         "name",
         "of",
         "rules",
+        "stops",
         "symbol",
         "written",
     )
@@ -205,6 +210,7 @@ class Primitive:
         self.name, self.symbol, self.forward = name, symbol, forward
         together = len(rules) == 1 and isinstance(rules[0], VariadicRules | JointRules)
         self.rules: Iterable[Any] = rules[0] if together else rules  # type: ignore[assignment]
+        self.stops = not rules or None in rules
         self.of = (of,) if callable(of) else tuple(of)
         self.elementwise, self.additive = elementwise, additive
         given = {"text": text, "latex": latex, "numpy": numpy}

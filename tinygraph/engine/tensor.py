@@ -27,14 +27,24 @@ import numpy as np
 
 from tinygraph.engine import arrays
 from tinygraph.engine.arrays import held, locked
-from tinygraph.engine.autodiff import SCALARS, is_discrete, reachable, sweep
+from tinygraph.engine.autodiff import SCALARS, is_discrete, itself, reachable, sweep
 from tinygraph.engine.functions import describe
 from tinygraph.engine.lengths import WEAK, measured, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
-from tinygraph.engine.recording import NORMAL, Mode, current, entered
+from tinygraph.engine.recording import Mode, current, entered
 
-__all__ = ["LEAF", "UNRECORDED", "Recorded", "Tensor", "grad", "made", "seen_now"]
+__all__ = [
+    "LEAF",
+    "UNRECORDED",
+    "Recorded",
+    "Tensor",
+    "discrete",
+    "drawn",
+    "grad",
+    "made",
+    "seen_now",
+]
 
 Recorded = tuple[Primitive | None, tuple[Any, ...], Mapping[str, Any]]
 
@@ -164,8 +174,7 @@ class Tensor(Operand):
             value = op.forward(*operands, **params)
         except (ValueError, TypeError) as error:
             raise _explained(error, op, inputs) from None
-        mode = current() if entered.get() else NORMAL
-        if not op.rules and not mode.tracing:
+        if not op.rules and not (entered.get() and current().tracing):
             return value
         if type(value) not in SCALARS:
             value = held(value)
@@ -174,8 +183,8 @@ class Tensor(Operand):
         out._grad = out.name = None
         out._index = out._version = index
         out._recorded = op, tuple(inputs), params
-        if mode is not NORMAL:
-            _obey(mode, out, op, inputs)
+        if entered.get():
+            _obey(current(), out, op, inputs)
         return out
 
     # ------------------------------------------------------------------ what it is made of
@@ -263,6 +272,12 @@ class Tensor(Operand):
         return shape
 
     @property
+    def extent(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Length of each axis as an int, here and everywhere."""
+        extent: tuple[int, ...] = self._data.shape
+        return extent
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of the entries."""
         dtype: np.dtype[Any] = self._data.dtype
@@ -314,12 +329,6 @@ class Tensor(Operand):
 
     def __index__(self) -> int:
         return operator.index(self._data)
-
-    def __getattr__(self, name: str) -> Any:
-        """Give a mask or an index what its array has and a tensor has not."""
-        if name.startswith("_") or not is_discrete(self):
-            raise AttributeError(f"a Tensor has no attribute {name!r}", name=name, obj=self)
-        return getattr(self._data, name)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
@@ -373,6 +382,27 @@ class Tensor(Operand):
 
 
 _set_grad = vars(Tensor)["_grad"].__set__
+
+
+class _OfArray:
+    """An attribute of arrays that masks and indices have, and no tensor that has a gradient.
+
+    One for each name costs nothing where there is none; `__getattr__` would slow every attribute.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, x: Any, owner: type | None = None) -> Any:
+        if x is None or not is_discrete(x):
+            raise AttributeError(f"a Tensor has no attribute {self.name!r}", name=self.name, obj=x)
+        return getattr(x.data, self.name)
+
+
+for _name in set(dir(np.ndarray)) - set(dir(Tensor)):
+    if not _name.startswith("_"):
+        setattr(Tensor, _name, _attribute := _OfArray())
+        _attribute.__set_name__(Tensor, _name)
 
 
 def grad(
@@ -432,7 +462,9 @@ def grad(
     if create_graph:
         given = isinstance(dout, Tensor)
         seed = dout.astype(seed.dtype) if given else Tensor(seed, name=f"d{out.name or 'out'}")
-        gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=lambda node: node, observe=observe)
+        gradients = sweep(
+            nodes, [(out, seed)], wrt=inputs, read=itself, take=itself, observe=observe
+        )
         seen_now([out])  # which says so if the rules read data of two points
         return [gradients[x._index] if x._index in gradients else Tensor(_zeros(x)) for x in inputs]
     gradients = sweep(nodes, [(out, seed)], wrt=inputs, read=data.__getitem__, observe=observe)
@@ -464,6 +496,22 @@ def made(
     out._data, out._recorded, out._grad, out.name = data, recorded, grad, name
     out._index = out._version = _next_index()
     return out
+
+
+def discrete(array: Any, name: str | None = None) -> Tensor:
+    """Make a leaf of labels, indices or a mask, which keep their dtype and have no gradient.
+
+    Examples
+    --------
+    >>> discrete(np.array([2, 0, 1]), "labels")
+    Tensor(labels, shape=(3,), dtype=int64)
+    """
+    return made(Tensor, held(np.array(array)), LEAF, name)
+
+
+def drawn(array: Any) -> Any:
+    """Let what was drawn at random be an input of a traced graph, named after its variable."""
+    return discrete(array) if entered.get() and current().tracing else array
 
 
 def _obey(mode: Mode, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None:

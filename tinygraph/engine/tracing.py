@@ -30,10 +30,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tinygraph.engine.autodiff import DISCRETE, is_discrete
 from tinygraph.engine.mutation import Array, Session
 from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources, names_of_lengths
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tensor import Tensor, discrete
 
 __all__ = ["Origin", "framed", "is_engine", "trace"]
 
@@ -67,9 +68,10 @@ class Origin:
 def trace(fn: Callable[P, R]) -> Callable[P, R]:
     """Wrap `fn` so that the graph it builds carries the names of its variables.
 
-    Arrays of floats (or complex numbers, or Fractions) that are passed to it become Tensors named
-    after its parameters; everything else, such as ``eps=1e-5`` or integer labels, is passed on
-    as it is. A Tensor that has a name keeps it. What is returned without a name is called ``out``.
+    Arrays that are passed to it become Tensors named after its parameters: of floats (or complex
+    numbers, or Fractions), and of integers and bools, such as labels and masks, through which no
+    gradient flows. Everything else, such as ``eps=1e-5``, is passed on as it is. A Tensor that has
+    a name keeps it. What is returned without a name is called ``out``.
 
     Parameters
     ----------
@@ -182,8 +184,12 @@ def _numbered(scope: Scope, calls: dict[Scope, int]) -> Scope:
 
 
 def _as_tensor(x: Any) -> Any:
-    numbers = isinstance(x, np.ndarray) and (
-        x.dtype.kind in "fc" or (x.dtype.hasobject and all(isinstance(v, Number) for v in x.flat))
+    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
+        return x
+    if x.dtype.kind in DISCRETE:
+        return discrete(x)
+    numbers = x.dtype.kind in "fc" or (
+        x.dtype.hasobject and all(isinstance(v, Number) for v in x.flat)
     )
     return Tensor(x) if numbers else x
 
@@ -191,11 +197,11 @@ def _as_tensor(x: Any) -> Any:
 def _check_traced(fn: Callable[..., Any], args: Sequence[Any], result: Any) -> None:
     """Raise where numbers went in as they were, so that numbers and no graph came out."""
     parts = result if isinstance(result, tuple | list) else [result]
-    if any(isinstance(x, Tensor) for x in (*args, *parts)):
+    if any(isinstance(x, Tensor) and not is_discrete(x) for x in (*args, *parts)):
         return
     for x in args:
-        if isinstance(x, np.ndarray | list | Number) and _is_numeric(x) and _is_numeric(result):
-            what = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+        if isinstance(x, Tensor | list | Number) and _is_numeric(x) and _is_numeric(result):
+            what = f"an array of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
             name = getattr(fn, "__name__", "fn")
             raise TypeError(
                 f"trace: nothing was traced: {name} was given {what} and returned plain numbers; "

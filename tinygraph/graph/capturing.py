@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygraph.engine.arrays import locked
-from tinygraph.engine.autodiff import reachable, sweep
+from tinygraph.engine.autodiff import itself, reachable, sweep
 from tinygraph.engine.lengths import Formula, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS
@@ -129,7 +129,8 @@ class Capture:
             self.forward,
             seeds,
             wrt=[self.of[x.index] for x in wrt],
-            read=lambda node: node,
+            read=itself,
+            take=itself,
             observe=self._observe,
         )
         self._name_gradients()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.autodiff import is_discrete, leaves
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
 from tinygraph.graph.evaluation import evaluate, evaluate_at, number
@@ -159,7 +159,7 @@ class Graph:
         if wrt is None:
             several = outputs if isinstance(outputs, list | tuple) else [outputs]
             tensors = [x for x in several if isinstance(x, Operand)]
-            wrt = [node for node in reachable(tensors) if node.op is None]
+            wrt = leaves(tensors)
         return cls.capture(outputs, wrt, values=values, variables=variables)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -378,7 +378,7 @@ class Graph:
             raise ValueError(f"run: missing inputs: {missing}; unknown inputs: {unknown}")
         values: dict[int, Any] = {}
         for node in self.inputs:
-            value = np.asarray(inputs[str(node.name)], dtype=node.dtype)
+            value = _as_input(inputs[str(node.name)], node)
             if value.ndim != len(node.shape):
                 raise ValueError(
                     f"run: {node.name} has shape {value.shape}, but was captured with "
@@ -396,3 +396,12 @@ class Graph:
 
 def _restored(form: dict[str, Any]) -> Graph:
     return Graph(**parts(form))
+
+
+def _as_input(given: Any, node: Node) -> Any:
+    """Give an array of the dtype of an input; labels and masks are not made of floats."""
+    array = np.asarray(given)
+    dtype = np.dtype(node.dtype)
+    if is_discrete(node) and array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"run: {node.name} is of {dtype}, but was given {array.dtype}")
+    return np.asarray(array, dtype=dtype)

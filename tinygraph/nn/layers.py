@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.lengths import extent
+from tinygraph.engine.tensor import Tensor, drawn
 from tinygraph.nn.module import Module, as_tensor
 
 __all__ = ["Dropout", "Linear", "ReLU", "Rng", "Tanh", "count"]
@@ -155,8 +156,8 @@ class Dropout(Module):
         x = as_tensor(x)
         if not self.training or self.p == 0:
             return x
-        mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
-        kept = x * mask.astype(x.dtype)
+        mask = drawn(self.rng.random(extent(x)) >= self.p)
+        kept = x * (mask / (1 - self.p)).astype(x.dtype)
         return kept
 
     def _options(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.lengths import extent
 from tinygraph.engine.tensor import Tensor
 from tinygraph.nn.module import as_tensor
 
@@ -84,7 +85,7 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
     np.float64(0.3466)
     """
     logits = as_tensor(logits)
-    labels = _checked_labels(logits.shape, labels)
+    labels = _checked_labels(extent(logits), labels)
     # Shifting changes neither value nor gradient, so no gradient flows through the shift.
     if logits.dtype.kind == "c":
         shift = np.max(np.real(logits.data), axis=1, keepdims=True)
@@ -92,13 +93,14 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
         shift = ops.stop(np.max(logits, axis=1, keepdims=True))
     shifted = logits - shift
     lse = np.log(np.sum(np.exp(shifted), axis=1))
-    picked = shifted[np.arange(len(labels)), labels]
+    picked = shifted[np.arange(extent(labels)[0]), labels]
     loss = np.mean(lse - picked)
     return loss
 
 
-def _checked_labels(shape: tuple[int, ...], labels: Any) -> Any:
-    labels = np.asarray(labels.data if isinstance(labels, Tensor) else labels)
+def _checked_labels(shape: tuple[int, ...], given: Any) -> Any:
+    """Check labels; those of a traced function stay the input that they are."""
+    labels = np.asarray(given.data if isinstance(given, Tensor) else given)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(
             f"cross_entropy: logits have shape {shape}, but must have shape (N, C), neither being 0"
@@ -122,4 +124,4 @@ def _checked_labels(shape: tuple[int, ...], labels: Any) -> Any:
             f"cross_entropy: label {labels[first]} at {first} is no class; logits of shape {shape} "
             f"have the classes 0 to {classes - 1}"
         )
-    return labels
+    return given if isinstance(given, Tensor) else labels

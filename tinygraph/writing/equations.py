@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.autodiff import leaves, reachable
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation, number_text, shape_text
@@ -100,7 +100,7 @@ def _snapshot(
     outputs = list(out) if isinstance(out, list | tuple) else [out]
     graph = Graph.joint(outputs, wrt, variables=variables)
     tensors = reachable(outputs)
-    wrt = [t for t in tensors if t.op is None] if wrt is None else wrt
+    wrt = leaves(outputs) if wrt is None else wrt
     nodes = (node for node in graph.nodes if node.role in ("input", "forward"))  # one per tensor
     wanted = {t.index for t in wrt}
     return graph, [n for t, n in zip(tensors, nodes, strict=True) if t.index in wanted]

@@ -280,8 +280,9 @@ class Notation(Printer):
 
     def _key(self, key: Any, node: Node) -> str:
         letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
+        first = len(node.params.get("keys", ()))
         return ", ".join(
-            self.operand(node.inputs[int(part)], node).text
+            self.operand(node.inputs[first + int(part)], node).text
             if isinstance(part, str)
             else next(letters, "…")
             if isinstance(part, np.ndarray)

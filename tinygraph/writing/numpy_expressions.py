@@ -284,7 +284,8 @@ class Writer(Printer):
         parts = [p if isinstance(p, str) else self._array(p, node).text for p in key_parts(key)]
         for k, part in enumerate(key if isinstance(key, tuple) else ()):
             if isinstance(part, str):  # which counts the operands
-                parts[k] = self.operand(node.inputs[int(part)], node).text
+                place = len(node.params.get("keys", ())) + int(part)
+                parts[k] = self.operand(node.inputs[place], node).text
         is_single = isinstance(key, tuple) and len(key) == 1
         return ", ".join(parts) + "," * is_single
 

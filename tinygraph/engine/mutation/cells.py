@@ -12,6 +12,7 @@ changed it. That finds what overlaps at the cost of the region, for any region.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,24 @@ class Write:
     value : Tensor, array or scalar
     region : ndarray or None
         The part of the layout that was written, where it is one.
-    computed : tuple of Tensors
-        What the key was computed from.
+    integers : tuple of Tensors
+        Operands that stand in the key, where a string counts them.
+    expected : tuple of Tensors
+        From which the key was computed, so that they must be what they are.
     """
 
-    __slots__ = ("computed", "key", "region", "value")
+    __slots__ = ("expected", "integers", "key", "region", "value")
 
-    def __init__(self, key: Any, value: Any, region: Any, computed: tuple[Any, ...] = ()) -> None:
-        self.key, self.value, self.region, self.computed = key, value, region, computed
+    def __init__(
+        self,
+        key: Any,
+        value: Any,
+        region: Any,
+        integers: tuple[Any, ...] = (),
+        expected: tuple[Any, ...] = (),
+    ) -> None:
+        self.key, self.value, self.region = key, value, region
+        self.integers, self.expected = integers, expected
 
 
 class Cell:
@@ -185,13 +196,15 @@ class Cell:
     def record(self) -> Any:
         """Record what is pending, and give the value."""
         if self.pending:
-            keys = tuple([write.key for write in self.pending.values()])
-            values = [write.value for write in self.pending.values()]
-            computed = [x for write in self.pending.values() for x in write.computed]
-            params: dict[str, Any] = {"disjoint": self.disjoint} if self.op is ops.assign else {}
-            if computed:
-                params["expected"] = tuple([x.data for x in computed])
-            value = self.op(self.recorded, *values, *computed, keys=keys, **params)
+            writes = [*self.pending.values()]
+            keys, integers, expected = _operands(writes)
+            params: dict[str, Any] = {"keys": keys}
+            if self.op is ops.assign:
+                params["disjoint"] = self.disjoint
+            if expected:
+                params["expected"] = tuple([x.data for x in expected])
+            values = [write.value for write in writes]
+            value = self.op(self.recorded, *values, *integers, *expected, **params)
             self._settle(value if isinstance(value, Tensor) else locked(np.asarray(value)))
             if self.label is not None and isinstance(value, Tensor):
                 give_label(value, self.label)
@@ -202,6 +215,21 @@ class Cell:
         self.pending = {}
         self.settled = self.count
         self.disjoint = True
+
+
+def _operands(writes: Sequence[Write]) -> tuple[tuple[Any, ...], list[Any], list[Any]]:
+    """Give the keys, with the operands in them counted through, and these operands."""
+    keys: list[Any] = []
+    integers: list[Any] = []
+    expected: list[Any] = []
+    for write in writes:
+        key, start = write.key, len(integers)
+        if write.integers:
+            key = tuple([str(int(x) + start) if isinstance(x, str) else x for x in key])
+        keys.append(key)
+        integers += write.integers
+        expected += write.expected
+    return tuple(keys), integers, expected
 
 
 def give_label(value: Tensor, label: tuple[str | None, Any]) -> None:

@@ -258,6 +258,12 @@ class Array(Tensor):
         return value
 
     @property
+    def extent(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Length of each axis as an int, here and everywhere."""
+        place: Any = self._held if self._cell is None else self._layout
+        return extent(place)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
         value = self._now() if self._parent is not None else self._whole
@@ -421,9 +427,9 @@ class Array(Tensor):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         cell = self._writable()
-        _, key, computed = _read_key(key)
+        asked, key, computed = _read_key(key)
         if not is_basic(key):
-            self._write_picked(key, value, computed)
+            self._write_picked(asked, key, value, computed)
             return
         region = self._layout[key]
         if type(region) is COUNTER:
@@ -454,32 +460,37 @@ class Array(Tensor):
                 key, axes = found
                 value = turned(value, region.shape, axes)
                 region = cell.layout[_open(key)]
-        write = Write(index_key(self, key), value, None if computed else region, computed)
-        cell.write(op, (region, ...), write)
+        region_read = None if computed else region
+        cell.write(op, (region, ...), Write(index_key(self, key), value, region_read, (), computed))
 
-    def _write_picked(self, key: Any, value: Any, computed: tuple[Tensor, ...]) -> None:
+    def _write_picked(self, asked: Any, key: Any, value: Any, computed: tuple[Tensor, ...]) -> None:
         """Write where integers or a mask say."""
         cell = self._place()
         key = index_key(self, key)
-        picked = self._layout[key]
-        value = fitted(now(value), picked.shape, cell.recorded)
+        value = fitted(now(value), self._layout[key].shape, cell.recorded)
         if computed and isinstance(key, np.ndarray) and key.dtype.kind == "b" and not extent(value):
-            mask = computed[0]
-            mask = np.reshape(mask, extent(mask) + (1,) * (self._layout.ndim - mask.ndim))
+            mask = np.reshape(computed[0], key.shape + (1,) * (self._layout.ndim - key.ndim))
             self[...] = np.where(mask, value, self._now())
             return
         op, value = self._as_addition(key, value)
-        cell.write(
-            op,
-            (self._layout, key),
-            Write(self._picked(key), value, None, computed + self._computed),
-        )
+        if computed and op is ops.assign and not _names_once(self._layout, key):
+            raise ValueError(
+                f"{describe(self)} is assigned to where computed integers name an entry twice; "
+                "which value stays is no function of them: use np.add.at, or plain integers"
+            )
+        cell.write(op, (self._layout, key), self._picked(asked, key, value, computed))
 
-    def _picked(self, key: Any) -> Any:
-        """Give a key of the whole for one of this view."""
-        if self._parent is None:
-            return key
-        return tuple([part[key] for part in entries(self._layout, self._cell.layout)])
+    def _picked(self, asked: Any, key: Any, value: Any, computed: tuple[Tensor, ...]) -> Write:
+        """Describe a write by integers or a mask, with a key of the whole."""
+        if self._parent is not None:
+            place = tuple([part[key] for part in entries(self._layout, self._cell.layout)])
+            return Write(place, value, None, (), computed + self._computed)
+        if not computed or any(x.dtype.kind == "b" for x in computed):
+            return Write(key, value, None, (), computed)
+        numbers = iter(range(1, len(computed) + 1))
+        parts = zip(*[k if isinstance(k, tuple) else (k,) for k in (asked, key)], strict=True)
+        place = tuple([str(next(numbers)) if isinstance(a, Tensor) else k for a, k in parts])
+        return Write(place, value, None, computed)
 
     def _as_addition(self, key: Any, value: Any) -> tuple[Primitive, Any]:
         """Recognise ``x[key] += v``: what is there passes on, and need not be read.
@@ -503,10 +514,10 @@ class Array(Tensor):
     def add_at(self, key: Any, value: Any) -> None:
         """Add, as often as the key names an entry; `numpy.add.at`."""
         cell = self._writable()
-        _, key, computed = _read_key(key)
+        asked, key, computed = _read_key(key)
         key = index_key(self, key)
         value = fitted(now(value), np.shape(self._layout[key]), cell.recorded)
-        write = Write(self._picked(key), value, None, computed + self._computed)
+        write = self._picked(asked, key, value, computed)
         cell.write(ops.assign_add, (self._layout, key), write)
 
     def _in_place(self, function: Callable[[Any, Any], Any], other: Any) -> Array:

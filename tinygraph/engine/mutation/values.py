@@ -15,7 +15,7 @@ __all__ = ["extent", "fitted", "gathered", "shaped", "turned", "whole"]
 
 def extent(value: Any) -> tuple[int, ...]:
     """Give a shape in plain numbers."""
-    shape: tuple[int, ...] = value._data.shape if isinstance(value, Tensor) else np.shape(value)
+    shape: tuple[int, ...] = value.extent if isinstance(value, Tensor) else np.shape(value)
     return shape
 
 
