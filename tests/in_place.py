@@ -180,7 +180,7 @@ class Grower:
                 "np.array([0.5, -1.0, 2.0], x.dtype)",
                 "np.arange(6, dtype=x.dtype).reshape(2, 3)",
                 f"np.zeros({a}.shape, x.dtype)",
-                f"np.eye(3, dtype=x.dtype)",
+                "np.eye(3, dtype=x.dtype)",
             ]
         )
 
@@ -277,7 +277,7 @@ class Grower:
                 f"    {v}[i] = {b} * {a}[i].sum()",
                 f"{v} = []\nfor i in range({n}):\n    {v}.append(np.zeros(3, x.dtype))\n"
                 f"    {v}[i][:2] = {a}[i].sum()",
-                f"for i in range({n}):\n    for j in range(2):\n        {a}[i, j] = {b}[j].sum() * {f}",
+                f"for i in range({n}):\n    for j in range(2):\n        {a}[i, j] = {b}[j].sum()",
                 f"{v} = 0.0\nfor i in range({n}):\n    {v} += {b}[i].sum()\n    {a}[i] = {v}",
             ]
         )
@@ -324,16 +324,46 @@ class Grower:
                 f"if {a}.sum() > 0:\n    {a}[0] = {self.factor()}",
                 f"{v} = {a}\n{v} = {v} * 2\n{v}[0] = {self.factor()}",
                 f"{v} = {a}[0:2]\ndel {v}",
+                *self.in_order(a),
             ]
         )
+
+    def ordered(self):
+        """Views or copies, as the entries happen to lie in memory."""
+        r = self.random
+        a, b, v, w = self.pick(ndim=1), self.pick(), self.new(), self.new()
+        made = r.choice(
+            [
+                f"{a}.T.copy()",
+                f"{a}.copy()",
+                f"np.zeros_like({a}.T)",
+                f"{a}.T * 2",
+                f"({a}.T + {b})",
+                f"{a}.T[1:].T",
+                f"{a}.T.flatten()",
+                f"{a}[..., ::-1]",
+                f"np.ones_like({a})",
+                f"np.zeros((2, *{a}.shape), x.dtype)[:, 0]",
+                f"np.zeros(({a}.shape[0], 2), x.dtype).T[0]",
+                f"np.tanh({a}.T)",
+                f"{a}.T.astype(x.dtype)",
+                f"+{a}.T",
+            ]
+        )
+        view = r.choice(
+            [f"{v}.ravel()", f"{v}.reshape(-1)", f"{v}.T.ravel()", f"{v}.T.reshape(-1)", f"{v}[0:]"]
+        )
+        e = self.factor()
+        write = r.choice([f"{w}[0] = {e}", f"{w}[1:] += {e}", f"{w} *= {e}", f"{v}[0] = {e}"])
+        return f"{v} = {made}\n{w} = {view}\n{write}"
 
     # ------------------------------------------------------------------ growth
 
     def statement(self):
         r = self.random
         kind = r.choices(
-            ["made", "view", "write", "swap", "loop", "held", "rebound"],
-            [2, 4, 8, 1, 2.5, 3, 1],
+            ["made", "view", "write", "swap", "loop", "held", "rebound", "ordered"],
+            [2, 4, 8, 1, 2.5, 3, 1, 1.5],
         )[0]
         if kind == "made":
             return f"{self.new()} = {self.made()}"
@@ -357,7 +387,7 @@ class Grower:
         for _ in range(self.random.randint(3, MOST_STATEMENTS)):
             try:
                 text = self.statement()
-            except Exception:  # noqa: BLE001 - a part that does not exist here
+            except Exception:
                 continue
             trial = [*self.lines, text]
             env = run(trial, self.args)
@@ -389,7 +419,7 @@ def run(lines, args):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             exec("\n".join(lines), env)
-    except Exception:  # noqa: BLE001 - whatever it is, this is no program
+    except Exception:
         return None
     return env
 

@@ -12,8 +12,8 @@ In the order in which to read it:
 - `arrays`: what a graph may hold, and that nobody changes it.
 - `autodiff`: the sweep that carries gradients back.
 - `tensor`: the node that computes.
-- `mutation`: in-place code as pure values, in `places`, `cells`, `values`, `handles`,
-  `handle_functions` and `adopting`.
+- `mutation`: in-place code as pure values, in `places`, `values`, `keys`, `facades`, `cells`,
+  `handles`, `handle_functions` and `adopting`.
 - `sources`: which numbers stand in the code that is traced.
 - `tracing`: names from the user's own variables.
 - `anomaly`: stop at the first nan or inf.

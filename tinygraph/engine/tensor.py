@@ -165,7 +165,7 @@ class Tensor(Operand):
             elif type(x) in WEAK:
                 operands.append(x.number)
             else:
-                inputs = arrays.constants([_settled(x) for x in inputs])
+                inputs = arrays.constants(inputs)
                 operands = [x._data if isinstance(x, Tensor) else plain(x) for x in inputs]
                 break
         if params:
@@ -538,12 +538,8 @@ def seen_now(outputs: Sequence[Tensor]) -> dict[Tensor, Any]:
         If a leaf was given new data after a result was computed from it.
     """
     with _changing:
-        nodes = reachable(map(_settled, outputs))
+        nodes = reachable([x.settled() for x in outputs])
         return dict(zip(nodes, map(_read_data, nodes), strict=True))
-
-
-def _settled(x: Any) -> Any:
-    return x.settled() if isinstance(x, Tensor) else x
 
 
 def _zeros(x: Tensor) -> Any:

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+import tinygraph.engine.mutation.handle_functions  # noqa: F401 - from here on handles compute
 from tinygraph.engine.arrays import held
-from tinygraph.engine.mutation import handle_functions as _  # noqa: F401 - fills the handles
 from tinygraph.engine.mutation.handles import Array, root
 from tinygraph.engine.tensor import Tensor
 
@@ -38,10 +38,9 @@ def _references(variables: Mapping[str, Any], name: str) -> int:
 
 def _calibrated() -> tuple[int, int]:
     """Measure how many references an array has that one variable holds, and that two hold."""
-    one = np.zeros(1)
-    two = also = np.zeros(1)
-    del also
-    also = two
+    one = np.zeros(1)  # noqa: F841 - it is the variables that count
+    two = np.zeros(1)
+    also = two  # noqa: F841
     variables = sys._getframe().f_locals
     first, second = _references(variables, "one"), _references(variables, "two")
     return first, second - first

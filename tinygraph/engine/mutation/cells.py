@@ -1,6 +1,6 @@
 """`Cell`: a place in memory: its value, and what was written into it and is not yet recorded.
 
-Writes are lazy. A cell collects them, and one node, `assign` or `assign_add`, records all of them when
+Writes are lazy. A cell collects them, and one node, `assign` or `assign_add`, records them all when
 something is read that they changed: a loop that fills an array row by row is one node, and keeps
 one copy of the array and not one per turn. What is read exactly as it was written is the value that
 was written, so that step t of a recurrence reads step t − 1 and not the array.
@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import held, locked
+from tinygraph.engine.mutation.facades import give_label
 from tinygraph.engine.mutation.places import layout_of, same_place
 from tinygraph.engine.primitive import Primitive
+from tinygraph.engine.recording import changed, current
 from tinygraph.engine.tensor import Tensor
 
-__all__ = ["Cell", "Write", "give_label"]
+__all__ = ["Cell", "Write"]
 
 
 class Write:
@@ -194,7 +197,7 @@ class Cell:
         self.writes.clear()
 
     def record(self) -> Any:
-        """Record what is pending, and give the value."""
+        """Record what is pending, and give the value; also where it is read under `no_grad`."""
         if self.pending:
             writes = [*self.pending.values()]
             keys, integers, expected = _operands(writes)
@@ -204,7 +207,8 @@ class Cell:
             if expected:
                 params["expected"] = tuple([x.data for x in expected])
             values = [write.value for write in writes]
-            value = self.op(self.recorded, *values, *integers, *expected, **params)
+            with nullcontext() if current().recording else changed(recording=True):
+                value = self.op(self.recorded, *values, *integers, *expected, **params)
             self._settle(value if isinstance(value, Tensor) else locked(np.asarray(value)))
             if self.label is not None and isinstance(value, Tensor):
                 give_label(value, self.label)
@@ -230,13 +234,6 @@ def _operands(writes: Sequence[Write]) -> tuple[tuple[Any, ...], list[Any], list
         integers += write.integers
         expected += write.expected
     return tuple(keys), integers, expected
-
-
-def give_label(value: Tensor, label: tuple[str | None, Any]) -> None:
-    """Name a value, and say where it was assigned if that is known."""
-    value.name, origin = label
-    if origin is not None:
-        value.origin = origin
 
 
 def _repeats(part: Any, inner: Any, number: int) -> bool:

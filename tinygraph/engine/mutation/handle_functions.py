@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.arrays import held
 from tinygraph.engine.mutation.handles import Array, fresh, now
 from tinygraph.engine.mutation.values import gathered
 from tinygraph.engine.operators import Operand
@@ -259,6 +260,8 @@ def _array_function(
             f"np.{func.__name__} is not supported with arrays of a traced function; write "
             "x[mask] = values, into an array that was made in it"
         )
+    if func in _LIKE and type(first) is Array:
+        return _like(first, func, args, kwargs)
     run = _run_of(*_flat([*args, *kwargs.values()]))
     out = kwargs.pop("out", None)
     args, kwargs = now(args), {key: now(x) for key, x in kwargs.items()}
@@ -270,6 +273,15 @@ def _array_function(
     else:
         result = self._unshared(func(*args, **kwargs), *flat)
     return result if out is None else _written((out,), result)
+
+
+_LIKE = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
+
+
+def _like(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Make an array like another one, whose entries lie in memory as that one's do."""
+    args, kwargs = now(args[1:]), {key: now(x) for key, x in kwargs.items()}
+    return fresh(func(first._data, *args, **kwargs), first._run)
 
 
 def _viewed(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -289,7 +301,11 @@ _LAZY = {_reshaped, _permuted, np.reshape, np.ravel, np.transpose, np.swapaxes}
 
 
 def _applied(func: Callable[..., Any], args: Any, kwargs: Any, x: Any) -> Any:
-    return func(x, *args, **kwargs)
+    out = func(x, *args, **kwargs)
+    if func is np.broadcast_to and isinstance(out, Tensor) and out is not x:
+        # Small ones are copied, and what is computed from them would lie in another order.
+        out._data = held(np.broadcast_to(x._data, out.extent))
+    return out
 
 
 def _part(func: Callable[..., Any], args: Any, kwargs: Any, k: int, x: Any) -> Any:

@@ -1,14 +1,11 @@
 """`Array`: what a traced function sees of an array: a handle on a place, which can be written into.
 
-A handle is a `Tensor` for everything that reads it: its data, its name and what it was computed
-by are those of the value that the place has now. Every operation is done on that value and gives
-a new handle; only views stay with the place. And it says of itself that it is an `numpy.ndarray`,
-because code asks.
+A handle is a `Tensor` for everything that reads it: a facade for the value that the place has now.
+Every operation is done on that value and gives a new handle; only views stay with the place.
 """
 
 from __future__ import annotations
 
-import copyreg
 import operator
 from collections.abc import Callable, Iterator
 from operator import itemgetter
@@ -19,12 +16,22 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.functions import describe
-from tinygraph.engine.mutation.cells import Cell, Write, give_label
+from tinygraph.engine.mutation.cells import Cell, Write
+from tinygraph.engine.mutation.facades import Facade
+from tinygraph.engine.mutation.keys import key_picked_by, names_once, opened, same_key, split
 from tinygraph.engine.mutation.places import COUNTER, entries, is_basic, key_of, same_place
-from tinygraph.engine.mutation.values import extent, fitted, gathered, shaped, turned, whole
-from tinygraph.engine.operators import Operand, index_key
+from tinygraph.engine.mutation.values import (
+    extent,
+    fitted,
+    gathered,
+    in_rows,
+    shaped,
+    turned,
+    whole,
+)
+from tinygraph.engine.operators import index_key
 from tinygraph.engine.primitive import Primitive
-from tinygraph.engine.tensor import LEAF, Recorded, Tensor, made
+from tinygraph.engine.tensor import Tensor
 
 __all__ = ["Array", "Run", "fresh", "now", "root"]
 
@@ -73,13 +80,8 @@ def fresh(result: Any, run: Run) -> Any:
     return result
 
 
-class Array(Tensor):
+class Array(Facade):
     """A handle on an array, or on a part of one, inside a traced call.
-
-    Attributes
-    ----------
-    name : str or None
-        Of the value that it has now.
 
     See Also
     --------
@@ -87,11 +89,10 @@ class Array(Tensor):
     """
 
     __slots__ = (
-        "_computed",  # what the keys were computed from, by which this is a view
         "_cell",  # None while the handle is the only one on its place, and nothing was written
+        "_computed",  # what the keys were computed from, by which this is a view
         "_held",  # the value, where there is no cell
         "_key",  # of a basic index into the whole
-        "_label",
         "_layout",
         "_parent",  # of which this is a view, by `_step`
         "_run",
@@ -130,7 +131,7 @@ class Array(Tensor):
         value = None if self._computed else cell.written(self._layout)
         if value is not None:
             value = shaped(value, self._layout.shape, cell.recorded.dtype)
-        else:
+        if value is None:
             if cell.is_pending(self._layout):
                 cell.record()
             value = self._read()
@@ -156,53 +157,7 @@ class Array(Tensor):
                 view._seen = cell.count, view._labelled(value)
         return value
 
-    def settled(self) -> Tensor:
-        """Give the value as a Tensor."""
-        value = self._now()
-        return value if isinstance(value, Tensor) else made(Tensor, value, LEAF)
-
     # ------------------------------------------------------------------ what it is read as
-
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
-        return np.ndarray
-
-    @property
-    def _data(self) -> Any:  # type: ignore[override]
-        value = self._now()
-        return value._data if isinstance(value, Tensor) else value
-
-    @property
-    def _recorded(self) -> Recorded:  # type: ignore[override]
-        return self.settled()._recorded
-
-    @property
-    def _index(self) -> int:  # type: ignore[override]
-        return self.settled()._index
-
-    @property
-    def _version(self) -> int:  # type: ignore[override]
-        return self.settled()._version
-
-    @property
-    def _grad(self) -> Any:
-        return self.settled()._grad
-
-    @_grad.setter
-    def _grad(self, value: Any) -> None:
-        self.settled()._grad = value
-
-    @property
-    def data(self) -> Any:
-        """The value, read-only."""
-        return self._data.view()
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        raise TypeError(
-            f"{describe(self)} is an array of a traced function, which has no data to replace; "
-            "write into it: x[...] = value"
-        )
 
     @property
     def _known(self) -> Any:
@@ -214,48 +169,11 @@ class Array(Tensor):
             return None if cell.pending else cell.recorded
         return self._seen[1] if self._is_current() else None
 
-    @property
-    def name(self) -> str | None:  # type: ignore[override]
-        """What pictures, equations and messages call its value."""
-        value = self._known
-        if isinstance(value, Tensor):
-            return value.name
-        return self._label[0] if self._label else None
-
-    @name.setter
-    def name(self, name: str | None) -> None:
-        value = self._known
-        if isinstance(value, Tensor):
-            value.name = name
-        self._relabel(name, None)
-
-    @property
-    def origin(self) -> Any:
-        value = self._known
-        if isinstance(value, Tensor):
-            return value.origin
-        if self._label is None:
-            raise AttributeError("origin")
-        return self._label[1]
-
-    @origin.setter
-    def origin(self, origin: Any) -> None:
-        value = self._known
-        if isinstance(value, Tensor):
-            value.origin = origin
-        self._relabel(self._label[0] if self._label else None, origin)
-
     def _relabel(self, name: str | None, origin: Any) -> None:
         """Say what values are called that are read or recorded later."""
-        self._label = name, origin
+        super()._relabel(name, origin)
         if self._parent is None and self._cell is not None:
             self._cell.label = self._label
-
-    def _labelled(self, value: Any) -> Any:
-        """Name a value that has no name after the variable of this handle."""
-        if self._label is not None and isinstance(value, Tensor) and value.name is None:
-            give_label(value, self._label)
-        return value
 
     @property
     def extent(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -285,17 +203,9 @@ class Array(Tensor):
         """Give what is recorded of all that the place holds."""
         return self._held if self._cell is None else self._cell.recorded
 
-    def backward(self, dout: Any = None) -> None:
-        """See `Tensor.backward`."""
-        self.settled().backward(now(dout))
-
     def detach(self) -> Any:
         """Give the same value as a new array, through which no gradient flows back."""
         return fresh(np.array(self._data), self._run)
-
-    def _as_number(self, kind: str) -> Any:
-        value = self._now()
-        return value._as_number(kind) if isinstance(value, Tensor) else value.item()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         value = self._now()
@@ -305,14 +215,6 @@ class Array(Tensor):
         if copy is not True:  # np.asarray: an array that NumPy would not have copied
             return self._place().export(locked(out))
         return out
-
-    def __repr__(self) -> str:
-        return repr(self._now())
-
-    __str__ = __repr__
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return copyreg.dispatch_table[Tensor](self.settled())
 
     def __copy__(self) -> Any:
         return fresh(self._now(), self._run)
@@ -370,7 +272,7 @@ class Array(Tensor):
         return fresh(function(self._now()), self._run)
 
     def __getitem__(self, key: Any) -> Any:
-        asked, key, computed = _read_key(key)
+        asked, key, computed = split(key)
         if not is_basic(key):
             return fresh(self._now()[asked], self._run)
         cell = self._place()
@@ -379,7 +281,7 @@ class Array(Tensor):
             view = self._view(seen, itemgetter(asked), key if self._parent is None else None)
             view._computed += computed
             return view
-        value = cell.written(region := self._layout[_open(key)])
+        value = cell.written(region := self._layout[opened(key)])
         if value is not None and not (computed or self._computed):
             return shaped(value, (), self.dtype)
         if cell.is_pending(region):
@@ -396,12 +298,12 @@ class Array(Tensor):
 
     def copy(self, order: str = "C") -> Any:
         """Give a new array of the same entries."""
-        return fresh(self._now(), self._run)
+        value = self._now()
+        return fresh(value if order == "K" else in_rows(value, order), self._run)
 
     def flatten(self, order: str = "C") -> Any:
         """Give a new array of the same entries, with one axis."""
-        _row_major(order, "flatten")
-        return fresh(np.reshape(self._now(), (-1,)), self._run)
+        return fresh(np.reshape(in_rows(self._now(), order), (-1,)), self._run)
 
     def astype(self, dtype: Any, **options: Any) -> Any:
         """Convert to another dtype; the gradient comes back in this one."""
@@ -427,13 +329,13 @@ class Array(Tensor):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         cell = self._writable()
-        asked, key, computed = _read_key(key)
+        asked, key, computed = split(key)
         if not is_basic(key):
             self._write_picked(asked, key, value, computed)
             return
         region = self._layout[key]
         if type(region) is COUNTER:
-            region = self._layout[_open(key)]
+            region = self._layout[opened(key)]
         if type(value) is Array and value._cell is cell and same_place(value._layout, region):
             return  # what `x[key] += …` does at its end
         value = fitted(now(value), region.shape, cell.recorded)
@@ -459,7 +361,7 @@ class Array(Tensor):
             else:
                 key, axes = found
                 value = turned(value, region.shape, axes)
-                region = cell.layout[_open(key)]
+                region = cell.layout[opened(key)]
         region_read = None if computed else region
         cell.write(op, (region, ...), Write(index_key(self, key), value, region_read, (), computed))
 
@@ -473,7 +375,7 @@ class Array(Tensor):
             self[...] = np.where(mask, value, self._now())
             return
         op, value = self._as_addition(key, value)
-        if computed and op is ops.assign and not _names_once(self._layout, key):
+        if computed and op is ops.assign and not names_once(self._layout, key):
             raise ValueError(
                 f"{describe(self)} is assigned to where computed integers name an entry twice; "
                 "which value stays is no function of them: use np.add.at, or plain integers"
@@ -503,10 +405,10 @@ class Array(Tensor):
                 isinstance(picked, Tensor)
                 and picked.op in (ops.index, ops.pick, ops.select)
                 and picked._recorded[1][0] is self._known
-                and _same_key(_key_of(picked), key)
+                and same_key(key_picked_by(picked), key)
                 and picked.dtype == value.dtype
                 and extent(picked) == extent(value)
-                and _names_once(self._layout, key)
+                and names_once(self._layout, key)
             ):
                 return ops.assign_add, more if value.op is ops.add else -more
         return ops.assign, value
@@ -514,7 +416,7 @@ class Array(Tensor):
     def add_at(self, key: Any, value: Any) -> None:
         """Add, as often as the key names an entry; `numpy.add.at`."""
         cell = self._writable()
-        asked, key, computed = _read_key(key)
+        asked, key, computed = split(key)
         key = index_key(self, key)
         value = fitted(now(value), np.shape(self._layout[key]), cell.recorded)
         write = self._picked(asked, key, value, computed)
@@ -557,72 +459,3 @@ class Array(Tensor):
 
 
 _ADDITIONS = (operator.add, operator.sub)
-
-
-def _open(key: Any) -> Any:
-    """Give a key that shows one entry as a view of it."""
-    return (
-        (*key, ...)
-        if isinstance(key, tuple) and ... not in key
-        else (key if isinstance(key, tuple) else (key, ...))
-    )
-
-
-def _read_key(key: Any) -> tuple[Any, Any, tuple[Tensor, ...]]:
-    """Give a key without handles, the same without Tensors, and these.
-
-    NumPy gives a view for an integer, also where it was computed.
-    """
-    kind = type(key)
-    if kind is int or kind is slice:
-        return key, key, ()
-    key = now(key)
-    parts = key if isinstance(key, tuple) else (key,)
-    computed = tuple([part for part in parts if isinstance(part, Tensor)])
-    if not computed:
-        return key, key, ()
-    plain = tuple(map(_plain, parts))
-    return key, plain if isinstance(key, tuple) else plain[0], computed
-
-
-def _plain(part: Any) -> Any:
-    if not isinstance(part, Tensor):
-        return part
-    if part.dtype.kind not in "biu":
-        raise TypeError(
-            f"an array is indexed by a tensor of floats; use integers or bools: {describe(part)}"
-        )
-    array = part._data
-    return int(array) if array.ndim == 0 and array.dtype.kind != "b" else array
-
-
-def _same_key(a: Any, b: Any) -> bool:
-    """Whether two keys that the graph keeps are equal."""
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(map(_same_key, a, b))
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return a.dtype == b.dtype and np.array_equal(a, b)
-    return type(a) is type(b) and a == b
-
-
-def _key_of(picked: Tensor) -> Any:
-    """Give the key by which entries were picked, with what was computed of it as arrays."""
-    _, (_, *computed), params = picked._recorded
-    key = params["key"]
-    if picked.op is ops.pick:
-        key = tuple(
-            [computed[int(part) - 1].data if isinstance(part, str) else part for part in key]
-        )
-        return key[0] if len(key) == 1 else key
-    return key[0] if picked.op is ops.select and len(key) == 1 else key
-
-
-def _names_once(layout: Any, key: Any) -> bool:
-    """Whether a key names no entry twice."""
-    named = np.arange(layout.size).reshape(layout.shape)[key]
-    return len(np.unique(named)) == named.size
-
-
-def _row_major(order: Any, of: str) -> None:
-    if order not in ("C", "K"):
-        raise TypeError(f"{of}(order={order!r}) is not supported in a traced function")

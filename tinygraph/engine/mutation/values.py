@@ -8,9 +8,9 @@ import numpy as np
 
 from tinygraph.engine.arrays import exactly, held
 from tinygraph.engine.functions import describe
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tensor import Tensor, made
 
-__all__ = ["extent", "fitted", "gathered", "shaped", "turned", "whole"]
+__all__ = ["extent", "fitted", "gathered", "in_rows", "shaped", "turned", "whole"]
 
 
 def extent(value: Any) -> tuple[int, ...]:
@@ -85,9 +85,9 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 
 
 def shaped(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Give what was written as it is read: of the full shape."""
+    """Give what was written as it is read, or None where it was of fewer entries."""
     if isinstance(value, Tensor):
-        return value if extent(value) == shape else np.broadcast_to(value, shape)
+        return value if extent(value) == shape else None
     if not shape:
         return value if isinstance(value, np.generic) else np.asarray(value, dtype)[()]
     out = np.empty(shape, dtype)
@@ -107,6 +107,22 @@ def turned(value: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     rest = tuple(k for k in range(len(shape)) if k not in axes)
     value = np.transpose(np.reshape(value, full), axes + rest)
     return np.reshape(value, extent(value)[: len(axes)])
+
+
+def in_rows(value: Any, order: str) -> Any:
+    """Give a value whose entries lie in memory row by row, as ``x.T.copy()`` does.
+
+    Of an array that lies otherwise, ``ravel`` would be a copy and not a view.
+    """
+    if order not in ("C", "K", "A"):
+        raise TypeError(f"order={order!r} is not supported in a traced function")
+    if not isinstance(value, Tensor):
+        return np.array(value, order="C")
+    if value._data.flags.c_contiguous or not value._data.ndim:
+        return value
+    if value.op is None:
+        return np.reshape(np.reshape(value, (-1,)), value.extent)
+    return made(Tensor, held(np.array(value._data, order="C")), value._recorded)
 
 
 def whole(value: Any, like: Any) -> Any:
