@@ -304,6 +304,9 @@ class Grower:
                 f"def {v}(p):\n    p += {e}\n    return p\n{w} = {v}({a}[{self.key(a)}])",
                 f"{v} = {self.made()}\ndef {w}():\n    return {v} * 2\n{v}[0] = {e}",
                 f"{v} = {self.made()}\ndef {w}(p):\n    {v}[0] = p\n{w}({e})",
+                f"{v} = Box()\n{w} = []\n{v}.a = {self.made()}\n{w}.append({v}.a)\n"
+                f"{w}[0][0] = {self.factor()}",
+                f"{v} = ({self.made()},)\n{w} = {{'k': {v}[0]}}\n{w}['k'] *= {self.factor()}",
                 f"{v} = lambda p: p[1:]\n{w} = {v}({a})\n{w}[0] = {e}",
                 f"{v} = [{b}[i] * 2 for i in range(2)]\n{v}[0] -= {self.factor()}",
                 f"{v} = Box()\n{w} = {self.made()}\n{v}.a = {w}\n{w}[0] = 0.5",

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygraph.engine.arrays import held
 from tinygraph.engine.mutation.handles import Array, fresh, now
-from tinygraph.engine.mutation.values import gathered
+from tinygraph.engine.mutation.values import gathered, in_rows
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.tensor import Tensor
 
@@ -269,7 +269,8 @@ def _array_function(
     one = next((x for x in flat if isinstance(x, Tensor)), None)
     if one is not None:
         result = Operand.__array_function__(one, func, types, args, kwargs)
-        result = fresh(result, run)
+        # A product with a scalar lies in rows, other than everything else that NumPy computes.
+        result = fresh(in_rows(result, "C") if func is np.dot else result, run)
     else:
         result = self._unshared(func(*args, **kwargs), *flat)
     return result if out is None else _written((out,), result)
