@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from numbers import Number
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -265,13 +265,18 @@ class _Namer:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.nobodys: dict[int, CodeType] = {}  # the engine's; a code itself is slow to hash
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
         self.seen: dict[int, tuple[Any, int]] = {}  # long containers, and how far they were read
         self.sources = Sources()
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        code = frame.f_code
+        if id(code) in self.nobodys:
+            return None
         if is_engine(frame):
+            self.nobodys[id(code)] = code
             return None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
             self.sources.meet(frame, is_outermost=not self.scopes)
@@ -303,10 +308,12 @@ class _Namer:
                 continue
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
                 node = tensor._known if type(tensor) is Array else tensor
-                constants = _constants_among(node, variables) if isinstance(node, Tensor) else {}
-                _give_name(
-                    tensor, label, Origin(self.scopes.get(frame, ()), constants, self.sources)
-                )
+                constants = _constants_among(node, variables) if type(node) is Tensor else {}
+                origin = Origin(self.scopes.get(frame, ()), constants, self.sources)
+                if type(tensor) is Array:
+                    tensor.relabel(label, origin)
+                if type(node) is Tensor:
+                    _give_name(node, label, origin)
         for name, of in names_of_lengths(frame.f_code).items():
             x, n = variables.get(of), variables.get(name)
             if type(x) in (Tensor, Array) and type(n) is int and x.shape and n == len(x):
@@ -315,7 +322,10 @@ class _Namer:
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool
     ) -> Iterator[tuple[str, Tensor]]:
-        if type(value) is Tensor or type(value) is Array:
+        if type(value) is Array:
+            if value.is_unnamed():
+                yield name, value
+        elif type(value) is Tensor:
             if value.name is None:
                 yield name, value
         elif containers and type(value) in (list, tuple, dict):

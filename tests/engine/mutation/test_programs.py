@@ -45,8 +45,7 @@ def _reshaped(x):
 
 def _first_name_only(session, frame, variables):
     """Give every variable a handle of its own."""
-    names = session.names.setdefault(frame.f_code, frame.f_code.co_varnames)
-    for name in names:
+    for name in frame.f_code.co_varnames:
         if adopting._is_adoptable(variables.get(name)):
             variables[name] = session._adopted(np.array(variables[name]))
 

@@ -98,7 +98,7 @@ class Session:
     def __init__(self, home: str = "") -> None:
         self.open = True
         self.home = home
-        self.names: dict[CodeType, tuple[str, ...]] = {}
+        self.names: dict[int, tuple[CodeType, Any]] = {}  # by id: a code is slow to hash
         self.own: dict[int, tuple[Any, int]] = {}  # containers, and how far they were read
 
     # ------------------------------------------------------------------ the beginning
@@ -128,27 +128,28 @@ class Session:
     def look(self, frame: FrameType, variables: Any) -> None:
         """Replace new arrays among the variables of a frame by handles."""
         code = frame.f_code
-        names = self.names.get(code)
+        _, names = self.names.get(id(code), (code, None))
         if names is None:
-            names = self.names[code] = self._names_of(code)
+            names = self._names_of(code)
+            self.names[id(code)] = code, names
         arrays: dict[int, list[str]] = {}
-        containers = []
         for name in names:
             value = variables.get(name)
-            if type(value) is np.ndarray:
+            kind = type(value)
+            if kind is np.ndarray:
                 if _is_adoptable(value):
                     arrays.setdefault(id(value), []).append(name)
-            elif type(value) in (list, dict):
-                containers.append(name)
+            elif kind is list or kind is dict:
+                known = id(value) in self.own
+                value = None
+                if known or _references(variables, name) == _ONE:
+                    self._look_into(variables[name])
         value = None
         for same in arrays.values():
             if _references(variables, same[0]) == _ONE + _PER_NAME * (len(same) - 1):
                 handle = self._adopted(variables[same[0]])
                 for name in same:
                     variables[name] = handle
-        for name in containers:
-            if id(variables[name]) in self.own or _references(variables, name) == _ONE:
-                self._look_into(variables[name])
 
     def _names_of(self, code: CodeType) -> tuple[str, ...]:
         """Give the variables of a function's own, or nothing for the code of a library."""

@@ -48,7 +48,7 @@ class Facade(Tensor):
         """Give the value where that records nothing, or None."""
         raise NotImplementedError
 
-    def _relabel(self, name: str | None, origin: Any) -> None:
+    def relabel(self, name: str | None, origin: Any) -> None:
         """Say what values are called that are read or recorded later."""
         self._label = name, origin
 
@@ -111,7 +111,7 @@ class Facade(Tensor):
         value = self._known
         if isinstance(value, Tensor):
             value.name = name
-        self._relabel(name, None)
+        self.relabel(name, None)
 
     @property
     def origin(self) -> Any:
@@ -128,7 +128,7 @@ class Facade(Tensor):
         value = self._known
         if isinstance(value, Tensor):
             value.origin = origin
-        self._relabel(self._label[0] if self._label else None, origin)
+        self.relabel(self._label[0] if self._label else None, origin)
 
     def _labelled(self, value: Any) -> Any:
         """Name a value that has no name after the variable of this handle."""

@@ -45,16 +45,21 @@ _UNARY = {
 }
 
 
+_PLAIN = frozenset({int, float, Tensor, np.float64, np.ndarray})
+
+
 def _forward(function: Callable[[Any, Any], Any]) -> Any:
     def method(self: Array, other: Any) -> Any:
-        return fresh(function(self._now(), now(other)), self._run)
+        other = other if type(other) in _PLAIN else now(other)
+        return fresh(function(self._now(), other), self._run)
 
     return method
 
 
 def _reflected(function: Callable[[Any, Any], Any]) -> Any:
     def method(self: Array, other: Any) -> Any:
-        return fresh(function(now(other), self._now()), self._run)
+        other = other if type(other) in _PLAIN else now(other)
+        return fresh(function(other, self._now()), self._run)
 
     return method
 

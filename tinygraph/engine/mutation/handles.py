@@ -69,10 +69,10 @@ def fresh(result: Any, run: Run) -> Any:
     Scalars are immutable, and integers and masks are not differentiated; they are what they are.
     """
     kind = type(result)
+    if kind is Tensor:
+        return root(result, run) if result._data.ndim and run.open else result
     if not run.open:
         return result
-    if kind is Tensor:
-        return root(result, run) if result._data.ndim else result
     if kind is np.ndarray:
         return root(held(result), run) if result.dtype.kind in "fcO" and result.ndim else result
     if kind in (list, tuple):
@@ -125,9 +125,11 @@ class Array(Facade):
         if cell is None:
             return self._held
         if self._parent is None:
-            return cell.record()
+            return cell.record() if cell.pending else cell.recorded
         if self._is_current():
             return self._seen[1]
+        if not cell.count:
+            return self._read()
         value = None if self._computed else cell.written(self._layout)
         if value is not None:
             value = shaped(value, self._layout.shape, cell.recorded.dtype)
@@ -141,6 +143,17 @@ class Array(Facade):
     def _is_current(self) -> bool:
         count, value = self._seen
         return value is not None and self._cell.is_same(self._layout, count)
+
+    def is_unnamed(self) -> bool:
+        """Whether the value that it has now, or the next one, has no name."""
+        cell = self._cell
+        if cell is None:
+            value = self._held
+        elif self._parent is None:
+            value = None if cell.pending else cell.recorded
+        else:
+            value = self._seen[1] if self._is_current() else None
+        return value.name is None if type(value) is Tensor else self._label is None
 
     def _read(self) -> Any:
         """Compute the value of a view, no part of which is pending, from that of the whole."""
@@ -169,9 +182,9 @@ class Array(Facade):
             return None if cell.pending else cell.recorded
         return self._seen[1] if self._is_current() else None
 
-    def _relabel(self, name: str | None, origin: Any) -> None:
+    def relabel(self, name: str | None, origin: Any) -> None:
         """Say what values are called that are read or recorded later."""
-        super()._relabel(name, origin)
+        super().relabel(name, origin)
         if self._parent is None and self._cell is not None:
             self._cell.label = self._label
 
@@ -272,10 +285,10 @@ class Array(Facade):
         return fresh(function(self._now()), self._run)
 
     def __getitem__(self, key: Any) -> Any:
-        asked, key, computed = split(key)
-        if not is_basic(key):
+        asked, key, computed = (key, key, ()) if type(key) is int else split(key)
+        if type(key) is not int and not is_basic(key):
             return fresh(self._now()[asked], self._run)
-        cell = self._place()
+        cell = self._cell or self._place()
         seen = self._layout[key]
         if type(seen) is not COUNTER:
             view = self._view(seen, itemgetter(asked), key if self._parent is None else None)
@@ -329,8 +342,8 @@ class Array(Facade):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         cell = self._writable()
-        asked, key, computed = split(key)
-        if not is_basic(key):
+        asked, key, computed = (key, key, ()) if type(key) is int else split(key)
+        if type(key) is not int and not is_basic(key):
             self._write_picked(asked, key, value, computed)
             return
         region = self._layout[key]
