@@ -184,7 +184,12 @@ def _add_draw(commands: Any) -> None:
     draw.add_argument("--direction", default="LR", choices=DIRECTIONS, help="(default LR)")
     draw.add_argument("--step", type=int, metavar="K", help="one step alone; 0 for the inputs")
     draw.add_argument("--values", action="store_true", help="write value and gradient into boxes")
-    draw.add_argument("--format", choices=FORMATS, help="instead of the suffix")
+    draw.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="instead of the suffix; json is Graphviz's own, of the picture, and not what "
+        "Graph.to_json writes of the graph",
+    )
 
 
 def _add_derive(commands: Any) -> None:

@@ -4,8 +4,8 @@ In the order in which to read it:
 
 - `primitive`: what a row of the table of primitives says; everything else follows from the rows.
 - `ops`: the rows.
-- `lengths`: numbers that remember which axis they count.
 - `recording`: whether operations are recorded, here and now.
+- `lengths`: numbers that remember which axis they count.
 - `functions`: NumPy's functions, composed of primitives.
 - `alternatives`: what to write instead of what is not supported.
 - `operators`: how a person writes an operation, turned into calls of one method.
@@ -14,6 +14,7 @@ In the order in which to read it:
 - `tensor`: the node that computes.
 - `mutation`: in-place code as pure values, in `places`, `values`, `keys`, `facades`, `cells`,
   `handles`, `handle_functions` and `adopting`.
+- `notes`: what the code that is traced was told of its inputs.
 - `sources`: which numbers stand in the code that is traced.
 - `tracing`: names from the user's own variables.
 - `anomaly`: stop at the first nan or inf.

@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import cache, reduce
@@ -22,8 +24,10 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine.primitive import Tracer
+from tinygraph.engine.recording import current, entered
 
 __all__ = [
+    "READ",
     "WEAK",
     "Formula",
     "Length",
@@ -33,7 +37,9 @@ __all__ = [
     "count",
     "extent",
     "plain",
+    "plainly",
     "shape_of",
+    "told",
 ]
 
 MOST_TERMS = 64
@@ -49,7 +55,17 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "**": operator.pow,
     "neg": operator.neg,
     "sqrt": np.sqrt,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "truth": bool,
 }
+
+READ = ("length", "value")
+"""What a formula begins with: the length of an axis of a node, and the value of a node."""
 
 
 class Formula:
@@ -58,10 +74,10 @@ class Formula:
     Attributes
     ----------
     op : str
-        A key of `OPERATIONS`; or ``length``, of an axis of a node.
+        A key of `OPERATIONS`; or ``length``, of an axis of a node; or ``value``, of a node.
     args : tuple
         Operands: formulas, numbers, and numbers that have formulas; of a length, the node and the
-        axis.
+        axis; of a value, the node.
     """
 
     __slots__ = ("args", "op")
@@ -75,21 +91,28 @@ class Formula:
     @property
     def terms(self) -> int:
         """How many lengths and numbers there are in it."""
-        inner = () if self.op == "length" else map(_formula, self.args)
+        inner = () if self.op in READ else map(_formula, self.args)
         return sum(x.terms if isinstance(x, Formula) else 1 for x in inner) or 1
 
-    def value(self, length: Callable[[Any, int], Any]) -> Any:
-        """Compute it, given the length of an axis of a node."""
-        if self.op == "length":
-            return length(*self.args)
+    @property
+    def is_of_lengths(self) -> bool:
+        """Whether no value of a node is in it."""
+        if self.op in READ:
+            return self.op == "length"
+        return all(x.is_of_lengths for x in map(_formula, self.args) if isinstance(x, Formula))
+
+    def value(self, read: Callable[..., Any]) -> Any:
+        """Compute it, given the length of an axis of a node, and the value of a node alone."""
+        if self.op in READ:
+            return read(*self.args)
         inner = map(_formula, self.args)
-        args = [x.value(length) if isinstance(x, Formula) else x for x in inner]
+        args = [x.value(read) if isinstance(x, Formula) else x for x in inner]
         return OPERATIONS[self.op](*args)
 
     def map(self, change: Callable[[Any], Any]) -> Formula:
         """Give the same formula over other nodes."""
-        if self.op == "length":
-            return Formula("length", (change(self.args[0]), self.args[1]))
+        if self.op in READ:
+            return Formula(self.op, (change(self.args[0]), *self.args[1:]))
         inner = map(_formula, self.args)
         args = [x.map(change) if isinstance(x, Formula) else x for x in inner]
         return Formula(self.op, tuple(args))
@@ -111,6 +134,30 @@ def _binary(op: str) -> tuple[Any, Any]:
 
 def _is_number(x: Any) -> bool:
     return not isinstance(x, Tracer) and isinstance(x, numbers.Number | np.generic)
+
+
+def _compared(op: str) -> Any:
+    def compare(self: Any, other: Any) -> Any:
+        if isinstance(other, np.ndarray | Tracer) or not _is_number(other):
+            return NotImplemented
+        answer = OPERATIONS[op](self.number, plain(other))
+        asks = sys._getframe(1).f_code.co_filename
+        told(Formula(op, (self, other)), answer, is_ours=asks.startswith(HERE))
+        return answer
+
+    return compare
+
+
+HERE = os.path.join(os.path.dirname(__file__), "")
+
+
+def told(formula: Formula, answer: Any, *, is_ours: bool = False) -> None:
+    """Let what traces, if anything does, take down what the code was told.
+
+    It is ours where an operation of the engine asks, of which only its own result depends.
+    """
+    if entered.get() and (notes := current().tracing):
+        notes.take(formula, answer, is_ours)
 
 
 class Measured:
@@ -137,24 +184,55 @@ class Measured:
     def __neg__(self) -> Any:
         return computed("neg", self)
 
+    __eq__ = _compared("==")
+    __ne__ = _compared("!=")
+    __lt__ = _compared("<")
+    __le__ = _compared("<=")
+    __gt__ = _compared(">")
+    __ge__ = _compared(">=")
+
+    def told(self) -> Any:
+        """Give the number alone, where nobody can see any more what it was computed from."""
+        told(self.formula, self.number)
+        return self.number
+
+    def __hash__(self) -> int:
+        return hash(self.told())
+
+    def __int__(self) -> int:
+        return int(self.told())
+
+    def __trunc__(self) -> int:
+        return int(self.told())
+
+    def __floor__(self) -> Any:
+        return math.floor(self.told())
+
+    def __ceil__(self) -> Any:
+        return math.ceil(self.told())
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(self.told(), digits)
+
+    def __float__(self) -> float:
+        return float(self.told())
+
+    def __bool__(self) -> bool:
+        return bool(self != 0)
+
+    def __abs__(self) -> Any:
+        return abs(self.told())
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(isinstance(x, Tracer) for x in inputs):
             return NotImplemented
         if ufunc is np.sqrt and method == "__call__" and not kwargs:
             return computed("sqrt", self)
-        return getattr(ufunc, method)(*map(plain, inputs), **kwargs)
+        told = [x.told() if isinstance(x, Measured) else x for x in inputs]
+        return getattr(ufunc, method)(*told, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return carrying, (self.number, self.formula)
-
-
-def _compared(op: Callable[[Any, Any], Any]) -> Any:
-    def compare(self: Any, other: Any) -> Any:
-        if isinstance(other, np.ndarray | Tracer):
-            return NotImplemented
-        return op(self.number, plain(other))
-
-    return compare
 
 
 @numbers.Integral.register
@@ -184,32 +262,11 @@ class Length(Measured):
             self._of = reduce(_times, [Formula("length", (node, k)) for k in axes])
         return self._of
 
-    __eq__ = _compared(operator.eq)
-    __ne__ = _compared(operator.ne)
-    __lt__ = _compared(operator.lt)
-    __le__ = _compared(operator.le)
-    __gt__ = _compared(operator.gt)
-    __ge__ = _compared(operator.ge)
-
-    def __hash__(self) -> int:
-        return hash(self.number)
-
     def __index__(self) -> int:
-        return int(self.number)
-
-    __int__ = __trunc__ = __round__ = __index__
-
-    def __float__(self) -> float:
-        return float(self.number)
-
-    def __bool__(self) -> bool:
-        return bool(self.number)
+        return operator.index(self.told())
 
     def __pos__(self) -> Length:
         return self
-
-    def __abs__(self) -> int:
-        return abs(int(self.number))
 
     def __repr__(self) -> str:
         return repr(self.number)
@@ -218,7 +275,7 @@ class Length(Measured):
         return format(self.number, spec)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return np.array(self.number, dtype)
+        return np.array(self.told(), dtype)
 
 
 def _times(a: Formula, b: Formula) -> Formula:
@@ -252,6 +309,15 @@ WEAK = frozenset({Length, _kind(float)})
 def plain(x: Any) -> Any:
     """Give a number without its formula; anything else as it is."""
     return x.number if isinstance(x, Measured) else x
+
+
+def plainly(x: Any) -> Any:
+    """Give a parameter without its formulas."""
+    if isinstance(x, tuple):
+        return tuple(map(plainly, x))
+    if isinstance(x, slice):
+        return slice(plainly(x.start), plainly(x.stop), plainly(x.step))
+    return plain(x)
 
 
 def computed(op: str, *args: Any) -> Any:

@@ -355,7 +355,7 @@ def _indexed(x: Operand, parts: tuple[Any, ...]) -> Any:
             for k, part in enumerate(parts)
         ]
         return x.record(ops.pick, (x, *keys), {"key": tuple(filled)})
-    key = tuple([np.asarray(part) if isinstance(part, Operand) else part for part in parts])
+    key = tuple([getattr(part, "_data", part) for part in parts])  # the operands are checked
     return x.record(ops.select, (x, *keys), {"key": index_key(x, key), "places": tuple(places)})
 
 

@@ -42,14 +42,15 @@ class Mode(NamedTuple):
     holomorphic : bool
         Whether complex numbers stand for real ones and a step beside them, so that a variance is
         the analytic one, Σ (x − mean)² / n, and not NumPy's Σ |x − mean|² / n.
-    tracing : bool
-        Whether shapes are given in lengths, and masks and indices are recorded: inside `trace`.
+    tracing : Notes or None
+        Inside `trace`, where shapes are given in lengths, and masks and indices are recorded: what
+        takes down what the code is told of both.
     """
 
     recording: bool = True
     hook: Hook | None = None
     holomorphic: bool = False
-    tracing: bool = False
+    tracing: Any = None
 
 
 NORMAL = Mode()

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.notes import Notes
+
 __all__ = ["Sources", "names_of_lengths"]
 
 NUMBERS = (float, complex, Fraction, np.number)
@@ -31,12 +33,13 @@ class Sources:
         self._ints: set[int] = set()
         self._others: dict[int, Any] = {}  # by id, and kept alive so that no other takes it
         self._met: dict[int, Any] = {}
+        self.notes = Notes()
 
     def __contains__(self, x: Any) -> bool:
         return x in self._ints if type(x) is int else id(x) in self._others
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Sources, ()  # in a copy, no object is the one that was met
+        return _copied, (self.notes,)  # in a copy, no object is the one that was met
 
     def meet(self, frame: FrameType, is_outermost: bool) -> None:
         """Take down what the code of a frame holds, before it has computed anything."""
@@ -58,6 +61,12 @@ class Sources:
                 self._others[id(x)] = x
             elif type(x) is tuple:
                 self._add(x)
+
+
+def _copied(notes: Notes) -> Sources:
+    copy = Sources()
+    copy.notes = notes
+    return copy
 
 
 def _attributes(thing: Any) -> list[Any]:

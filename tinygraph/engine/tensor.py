@@ -29,7 +29,7 @@ from tinygraph.engine import arrays
 from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.autodiff import SCALARS, is_discrete, itself, reachable, sweep
 from tinygraph.engine.functions import describe
-from tinygraph.engine.lengths import WEAK, measured, plain
+from tinygraph.engine.lengths import WEAK, Formula, measured, plain, plainly, told
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
 from tinygraph.engine.recording import Mode, current, entered
@@ -39,10 +39,9 @@ __all__ = [
     "UNRECORDED",
     "Recorded",
     "Tensor",
-    "discrete",
-    "drawn",
     "grad",
     "made",
+    "peek",
     "seen_now",
 ]
 
@@ -168,13 +167,17 @@ class Tensor(Operand):
                 inputs = arrays.constants(inputs)
                 operands = [x._data if isinstance(x, Tensor) else plain(x) for x in inputs]
                 break
+        here = current() if entered.get() else None
+        given = params
         if params:
-            params = arrays.settled(params)
+            given = params = arrays.settled(params)
+            if here is not None and here.tracing:
+                given = {key: plainly(x) for key, x in params.items()}
         try:
-            value = op.forward(*operands, **params)
+            value = op.forward(*operands, **given)
         except (ValueError, TypeError) as error:
             raise _explained(error, op, inputs) from None
-        if not op.rules and not (entered.get() and current().tracing):
+        if not op.rules and not (here is not None and here.tracing):
             return value
         if type(value) not in SCALARS:
             value = held(value)
@@ -183,8 +186,8 @@ class Tensor(Operand):
         out._grad = out.name = None
         out._index = out._version = index
         out._recorded = op, tuple(inputs), params
-        if entered.get():
-            _obey(current(), out, op, inputs)
+        if here is not None:
+            _obey(here, out, op, inputs)
         return out
 
     # ------------------------------------------------------------------ what it is made of
@@ -215,6 +218,8 @@ class Tensor(Operand):
     def data(self) -> Any:
         """The value: a read-only array, or a NumPy scalar for shape ()."""
         data = self._data
+        if entered.get():
+            told(Formula("value", (self,)), data)
         return data.view() if type(data) is np.ndarray else data
 
     @data.setter
@@ -272,7 +277,7 @@ class Tensor(Operand):
         return shape
 
     @property
-    def extent(self) -> tuple[int, ...]:  # type: ignore[override]
+    def extent(self) -> tuple[int, ...]:
         """Length of each axis as an int, here and everywhere."""
         extent: tuple[int, ...] = self._data.shape
         return extent
@@ -291,13 +296,17 @@ class Tensor(Operand):
         ValueError
             If there is not exactly one entry.
         """
+        told(Formula("value", (self,)), self._data)
+        return self._only_entry()
+
+    def _only_entry(self) -> Any:
         if self._data.size != 1:
             raise ValueError(f"item: {describe(self)} has {self._data.size} entries, not one")
         return self._data.item()
 
     def detach(self) -> Tensor:
         """Give the same value as a new leaf, through which no gradient flows back."""
-        return Tensor(self._data, name=self.name)
+        return Tensor(self.data, name=self.name)
 
     def __float__(self) -> float:
         return float(self._as_number("float"))
@@ -325,13 +334,15 @@ class Tensor(Operand):
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        truth = bool(self._data)
+        told(Formula("truth", (Formula("value", (self,)),)), truth)
+        return truth
 
     def __index__(self) -> int:
-        return operator.index(self._data)
+        return operator.index(self.data)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else str(self)
+        return format(self._only_entry(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
         name = f"{self.name}, " if self.name else ""
@@ -498,20 +509,9 @@ def made(
     return out
 
 
-def discrete(array: Any, name: str | None = None) -> Tensor:
-    """Make a leaf of labels, indices or a mask, which keep their dtype and have no gradient.
-
-    Examples
-    --------
-    >>> discrete(np.array([2, 0, 1]), "labels")
-    Tensor(labels, shape=(3,), dtype=int64)
-    """
-    return made(Tensor, held(np.array(array)), LEAF, name)
-
-
-def drawn(array: Any) -> Any:
-    """Let what was drawn at random be an input of a traced graph, named after its variable."""
-    return discrete(array) if entered.get() and current().tracing else array
+def peek(x: Tensor) -> Any:
+    """Read the value for what does not come back into the graph, such as a message or a check."""
+    return x._data
 
 
 def _obey(mode: Mode, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None:

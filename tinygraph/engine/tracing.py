@@ -30,13 +30,15 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tinygraph.engine.arrays import held
 from tinygraph.engine.autodiff import DISCRETE, is_discrete
+from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import Array, Session
-from tinygraph.engine.recording import changed
+from tinygraph.engine.recording import changed, current, entered
 from tinygraph.engine.sources import Sources, names_of_lengths
-from tinygraph.engine.tensor import Tensor, discrete
+from tinygraph.engine.tensor import LEAF, Tensor, made
 
-__all__ = ["Origin", "framed", "is_engine", "trace"]
+__all__ = ["Origin", "discrete", "drawn", "framed", "is_engine", "trace"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -125,7 +127,7 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         named = dict(zip(kwargs, given[len(args) :], strict=True))
         before = sys.gettrace()
         namer = _Namer(session)
-        with changed(tracing=True):
+        with changed(tracing=namer.sources.notes):
             sys.settrace(namer.call)
             try:
                 result = fn(*given[: len(args)], **named)
@@ -181,6 +183,22 @@ def _numbered(scope: Scope, calls: dict[Scope, int]) -> Scope:
     """Count the calls of one name from one place: ``norm``, ``norm[1]``, ``norm[2]``."""
     number = calls[scope] = calls.get(scope, -1) + 1
     return (*scope[:-1], f"{scope[-1]}[{number}]") if number else scope
+
+
+def discrete(array: Any, name: str | None = None) -> Tensor:
+    """Make a leaf of labels, indices or a mask, which keep their dtype and have no gradient.
+
+    Examples
+    --------
+    >>> discrete(np.array([2, 0, 1]), "labels")
+    Tensor(labels, shape=(3,), dtype=int64)
+    """
+    return made(Tensor, held(np.array(array)), LEAF, name)
+
+
+def drawn(array: Any) -> Any:
+    """Let what was drawn at random be an input of a traced graph, named after its variable."""
+    return discrete(array) if entered.get() and current().tracing else array
 
 
 def _as_tensor(x: Any) -> Any:
@@ -316,8 +334,9 @@ class _Namer:
                     _give_name(node, label, origin)
         for name, of in names_of_lengths(frame.f_code).items():
             x, n = variables.get(of), variables.get(name)
-            if type(x) in (Tensor, Array) and type(n) is int and x.shape and n == len(x):
-                variables[name] = x.shape[0]  # which Python's own len cannot give
+            if type(x) in (Tensor, Array) and type(n) is int and n in x.extent[:1]:
+                length = variables[name] = shape_of(x)[0]  # which Python's own len cannot give
+                self.sources.notes.take_back(length.formula)
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool

@@ -9,7 +9,7 @@ everything that is still needed is frozen, constants becoming nodes of their own
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import takewhile
@@ -20,13 +20,17 @@ import numpy as np
 
 from tinygraph.engine.arrays import locked
 from tinygraph.engine.autodiff import itself, reachable, sweep
-from tinygraph.engine.lengths import Formula, plain
+from tinygraph.engine.lengths import Formula, plain, plainly
+from tinygraph.engine.notes import Notes
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS
+from tinygraph.engine.recording import changed
+from tinygraph.engine.sources import Sources
+from tinygraph.engine.tensor import peek
 from tinygraph.graph.evaluation import evaluate, number
 from tinygraph.graph.naming import name_all, number_steps, scopes_of, steps_of, unique
-from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step
-from tinygraph.graph.origins import Origins, exactly, plainly
+from tinygraph.graph.nodes import NOTHING, Gradient, Node, Premise, Step
+from tinygraph.graph.origins import Origins, exactly
 from tinygraph.graph.symbols import Symbol
 
 __all__ = ["Capture"]
@@ -72,6 +76,7 @@ class Parts(NamedTuple):
     outputs: tuple[Node, ...]
     all_gradients: tuple[Gradient, ...]
     steps: tuple[Step, ...]
+    premises: tuple[Premise, ...]
 
 
 class Capture:
@@ -93,6 +98,7 @@ class Capture:
         self.of: dict[int, Symbol] = {}
         self.tensors = reachable(outputs)
         self.places: dict[int, int] = {}
+        self.notes = Notes()  # of what the rules are told
         for tensor in self.tensors:
             origin = getattr(tensor, "origin", None)
             self.of[tensor.index] = Symbol(
@@ -125,14 +131,15 @@ class Capture:
             (out, Symbol(self.symbols, None, (), NO_PARAMS, out.extent, out.dtype, "upstream"))
             for out in self.outputs
         ]
-        sweep(
-            self.forward,
-            seeds,
-            wrt=[self.of[x.index] for x in wrt],
-            read=itself,
-            take=itself,
-            observe=self._observe,
-        )
+        with changed(tracing=self.notes):
+            sweep(
+                self.forward,
+                seeds,
+                wrt=[self.of[x.index] for x in wrt],
+                read=itself,
+                take=itself,
+                observe=self._observe,
+            )
         self._name_gradients()
         for one in self.contributions:  # a backward node belongs to the step whose rule made it
             stack = [one.g]
@@ -244,7 +251,51 @@ class Capture:
             outputs=tuple(frozen[out.index] for out in self.outputs),
             all_gradients=gradients,
             steps=steps_of(takewhile(lambda node: node.role != "upstream", nodes)),
+            premises=self._premises(origins.sources, frozen),
         )
+
+    def _premises(
+        self, sources: Iterable[Sources], frozen: Mapping[int, Node]
+    ) -> tuple[Premise, ...]:
+        """Give what the code was told, of the nodes that there are.
+
+        What it was told of others, or of nodes that are known no more, follows from the inputs.
+        """
+        found: dict[str, Premise] = {}
+
+        def of_symbol(index: int) -> int:
+            return frozen[index].index
+
+        def of_tensor(index: int) -> int:
+            return frozen[self.of[index].index].index
+
+        several = [(self.notes, of_symbol), *((one.notes, of_tensor) for one in sources)]
+        for notes, place in several:
+            for formula, answer, _, is_ours in notes.premises.values():
+                try:
+                    one = Premise(formula.map(place), answer)
+                    found[repr(one.formula)] = one
+                except (
+                    KeyError
+                ):  # what an operation asked of its operands went the way of its result
+                    if not is_ours:
+                        found |= self._about_inputs("length" if formula.is_of_lengths else "value")
+            if notes.is_lost:
+                found |= self._about_inputs("length")
+        return tuple(found.values())
+
+    def _about_inputs(self, what: str) -> dict[str, Premise]:
+        """Say that all inputs have the lengths, or the values, that they have."""
+        found = []
+        for tensor in self.tensors:
+            if tensor.op is None and what == "value":
+                at = self.places[self.of[tensor.index].index]
+                found.append(Premise(Formula("value", (at,)), peek(tensor)))
+            elif tensor.op is None:
+                at = self.places[self.of[tensor.index].index]
+                lengths = enumerate(tensor.extent)
+                found += [Premise(Formula("length", (at, k)), n) for k, n in lengths]
+        return {repr(one.formula): one for one in found}
 
     def values(self, made: Parts) -> Mapping[int, tuple[Any, Any]]:
         """Give data and gradient by the index of the frozen node, the backward pass evaluated."""

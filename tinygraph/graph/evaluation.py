@@ -6,18 +6,18 @@ a length is computed again. What cannot be, because nobody saw where it came fro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine.arrays import computed
-from tinygraph.engine.lengths import Formula
-from tinygraph.graph.nodes import Node
+from tinygraph.engine.lengths import READ, Formula
+from tinygraph.graph.nodes import Node, Premise
 from tinygraph.graph.origins import GIVEN, STRUCTURAL
 
-__all__ = ["evaluate", "evaluate_at", "number"]
+__all__ = ["check_premises", "evaluate", "evaluate_at", "number"]
 
 
 def evaluate(nodes: Iterable[Node], values: dict[int, Any]) -> None:
@@ -40,6 +40,71 @@ def number(constant: Node) -> Any:
     if dtype is not None:
         return dtype.type(value.numerator) / dtype.type(value.denominator)
     return int(value) if value.denominator == 1 else float(value)
+
+
+def check_premises(
+    premises: Iterable[Premise], nodes: Sequence[Node], values: Mapping[int, Any]
+) -> None:
+    """Refuse values and lengths of which the traced code was told something else.
+
+    Raises
+    ------
+    ValueError
+        If a length or a value that the code asked for, or read, is another now.
+    """
+
+    def read(index: int, axis: int | None = None) -> Any:
+        return values[index] if axis is None else int(np.shape(values[index])[axis])
+
+    for formula, then in premises:
+        now = formula.value(read)
+        if not is_same(now, then):
+            raise ValueError(
+                f"run: {said(formula, then, nodes)} when the graph was captured"
+                + ("" if np.ndim(now) else f", and is {now}")
+                + "; what the code made of it is part of the graph, so capture it again"
+                + constants_text(nodes)
+            )
+
+
+def is_same(now: Any, then: Any) -> bool:
+    """Whether two numbers or arrays are equal, nan being equal to nan."""
+    now, then = np.asarray(now), np.asarray(then)
+    return now.shape == then.shape and bool(np.all((now == then) | ((now != now) & (then != then))))
+
+
+def said(formula: Formula, answer: Any, nodes: Sequence[Node]) -> str:
+    """Say what the code was told: ``x.shape[0] > 3 was True``."""
+    text = formula_text(formula, nodes)
+    if formula.op == "value" and np.ndim(answer):
+        return f"the traced code read {text}, which was another"
+    how = "" if formula.op in (*COMPARED, "truth") else " was used as a plain number, and"
+    return f"{text}{how} was {answer}"
+
+
+def formula_text(x: Any, nodes: Sequence[Node]) -> str:
+    """Write a formula as the code has it."""
+    if not isinstance(x, Formula):
+        return repr(x)
+    if x.op in READ:
+        node = nodes[x.args[0]]
+        name = str(node.name or f"the result of {node.op} in step {node.step}")
+        return name if x.op == "value" else f"{name}.shape[{x.args[1]}]"
+    texts = [
+        f"({text})" if isinstance(part, Formula) and part.op not in READ else text
+        for part, text in ((part, formula_text(part, nodes)) for part in x.args)
+    ]
+    return f" {x.op} ".join(texts) if len(texts) > 1 else f"{WORDS[x.op]}({texts[0]})"
+
+
+COMPARED = frozenset({"==", "!=", "<", "<=", ">", ">="})
+WORDS = {"neg": "-", "sqrt": "np.sqrt", "truth": "bool"}
+
+
+def constants_text(nodes: Sequence[Node]) -> str:
+    """Name the constants that may have come of what the code read."""
+    unknown = [_text(n) for n in nodes if n.role == "constant" and n.origin is None]
+    return f" (constants that may come of it: {', '.join(unknown[:5])})" if unknown else ""
 
 
 # --------------------------------------------------------------------------- at other lengths

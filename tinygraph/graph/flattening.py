@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tinygraph.engine.arrays import relocked
-from tinygraph.graph.nodes import Gradient, Node, Step
+from tinygraph.graph.nodes import Gradient, Node, Premise, Step
 
 __all__ = ["flat", "parts"]
 
@@ -35,6 +35,7 @@ def flat(graph: Any) -> dict[str, Any]:
         "outputs": [node.index for node in graph.outputs],
         "all_gradients": [_row(g) for g in graph.all_gradients],
         "steps": [_row(step) for step in graph.steps],
+        "premises": [list(premise) for premise in graph.premises],
         "values": dict(graph.values),
     }
 
@@ -76,6 +77,7 @@ def parts(form: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": _several(nodes, form["outputs"]),
         "all_gradients": tuple(Gradient(**_linked(row, nodes)) for row in form["all_gradients"]),
         "steps": tuple(Step(**_linked(row, nodes)) for row in form["steps"]),
+        "premises": tuple([Premise(f, relocked(answer)) for f, answer in form["premises"]]),
         "values": MappingProxyType({k: relocked(pair) for k, pair in form["values"].items()}),
     }
 

@@ -68,6 +68,7 @@ def text_of(graph: Any) -> str:
         ("nodes", [_node_row(k, row) for k, row in enumerate(form["nodes"])]),
         ("gradients", form["all_gradients"]),
         ("steps", form["steps"]),
+        ("premises", [[*map(encoded, premise)] for premise in form["premises"]]),
         ("values", [[k, *map(encoded, pair)] for k, pair in form["values"].items()]),
     ):
         block = ",\n  ".join(map(_text, rows))
@@ -148,6 +149,7 @@ def _form(document: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": document["outputs"],
         "all_gradients": document["gradients"],
         "steps": document["steps"],
+        "premises": [[*map(decoded, premise)] for premise in document["premises"]],
         "values": {k: (decoded(value), decoded(g)) for k, value, g in document["values"]},
     }
 

@@ -6,15 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import Primitive, Vertex
 
-__all__ = ["NOTHING", "Gradient", "Node", "Step", "length_of_sum"]
+__all__ = ["NOTHING", "Gradient", "Node", "Premise", "Step", "length_of_sum"]
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+class Premise(NamedTuple):
+    """What the traced code was told of its inputs, and on which it may have built.
+
+    Attributes
+    ----------
+    formula : Formula
+        Of lengths and values of nodes, which are given by their index.
+    answer : int, float, bool or ndarray
+    """
+
+    formula: Formula
+    answer: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

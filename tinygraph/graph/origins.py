@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.lengths import Formula, Measured, plain
+from tinygraph.engine.lengths import Formula, Measured
 from tinygraph.engine.sources import Sources
 
-__all__ = ["GIVEN", "RULE", "STRUCTURAL", "Origins", "exactly", "is_count", "plainly"]
+__all__ = ["GIVEN", "RULE", "STRUCTURAL", "Origins", "exactly", "is_count"]
 
 GIVEN, RULE = "given", "rule"
 STRUCTURAL = frozenset({"axis", "axes", "keepdims", "dtype", "places"})
@@ -90,15 +90,6 @@ def _has_formula(x: Any) -> bool:
     if isinstance(x, slice):
         x = (x.start, x.stop, x.step)
     return isinstance(x, Formula) or (isinstance(x, tuple) and any(map(_has_formula, x)))
-
-
-def plainly(x: Any) -> Any:
-    """Give a parameter without its formulas."""
-    if isinstance(x, tuple):
-        return tuple(map(plainly, x))
-    if isinstance(x, slice):
-        return slice(plainly(x.start), plainly(x.stop), plainly(x.step))
-    return plain(x)
 
 
 def exactly(formula: Formula, length: Callable[[Any, int], int]) -> Fraction | None:

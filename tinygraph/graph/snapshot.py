@@ -21,10 +21,10 @@ import numpy as np
 from tinygraph.engine.autodiff import is_discrete, leaves
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
-from tinygraph.graph.evaluation import evaluate, evaluate_at, number
+from tinygraph.graph.evaluation import check_premises, evaluate, evaluate_at, number
 from tinygraph.graph.flattening import flat, parts
 from tinygraph.graph.interchange import parts_of, text_of
-from tinygraph.graph.nodes import NOTHING, Gradient, Node, Step, length_of_sum
+from tinygraph.graph.nodes import NOTHING, Gradient, Node, Premise, Step, length_of_sum
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
 
@@ -68,6 +68,7 @@ class Graph:
     outputs: tuple[Node, ...]
     all_gradients: tuple[Gradient, ...]
     steps: tuple[Step, ...]
+    premises: tuple[Premise, ...]
     values: Mapping[int, tuple[Any, Any]]
 
     @classmethod
@@ -390,6 +391,7 @@ class Graph:
         else:
             outputs = {g.node.index: g.of for g in self.all_gradients if g.kind == "upstream"}
             evaluate_at(self.nodes, values, outputs)
+        check_premises(self.premises, self.nodes, values)
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.lengths import measured, plain
+from tinygraph.engine.lengths import measured, plain, plainly
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
 
@@ -67,11 +67,12 @@ class Symbol(Operand):
         self, op: Primitive, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
     ) -> Any:
         """Write down one more symbol."""
+        given = {key: plainly(x) for key, x in params.items()} if params else params
         if op.elementwise:
             kinds = tuple([_kind(plain(x)) for x in inputs])
-            shape, dtype = _elementwise_type(op, kinds, tuple(params.items()))
+            shape, dtype = _elementwise_type(op, kinds, tuple(given.items()))
         else:
-            shape, dtype = _result_type(op, [_ones(plain(x)) for x in inputs], params)
+            shape, dtype = _result_type(op, [_ones(plain(x)) for x in inputs], given)
         return Symbol(self.paper, op, tuple(inputs), params, shape, dtype)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine.lengths import extent
-from tinygraph.engine.tensor import Tensor, drawn
+from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tracing import drawn
 from tinygraph.nn.module import Module, as_tensor
 
 __all__ = ["Dropout", "Linear", "ReLU", "Rng", "Tanh", "count"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.lengths import extent
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.nn.module import as_tensor
 
 __all__ = ["cross_entropy", "mse"]
@@ -100,7 +100,7 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
 
 def _checked_labels(shape: tuple[int, ...], given: Any) -> Any:
     """Check labels; those of a traced function stay the input that they are."""
-    labels = np.asarray(given.data if isinstance(given, Tensor) else given)
+    labels = np.asarray(peek(given) if isinstance(given, Tensor) else given)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(
             f"cross_entropy: logits have shape {shape}, but must have shape (N, C), neither being 0"

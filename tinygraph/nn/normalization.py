@@ -11,7 +11,7 @@ from tinygraph.batchnorm import primitive as fused
 from tinygraph.batchnorm.formulas import staged
 from tinygraph.engine.arrays import locked
 from tinygraph.engine.functions import normalize_axes
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.nn.layers import Linear, count
 from tinygraph.nn.module import Module, as_tensor
 
@@ -133,7 +133,7 @@ class BatchNorm(Module):
         normalize = staged if self.staged else fused.normalize
         out = normalize(x, gamma, beta, eps=self.eps, axis=axes)
         if self.running_mean is not None:
-            self._update(x.data, axes)
+            self._update(peek(x), axes)
         return out
 
     def reset_running_stats(self) -> None:

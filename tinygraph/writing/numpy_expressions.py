@@ -86,6 +86,14 @@ def assign_add(base, *writes, unchanged=()):
         np.add.at(out, key, np.broadcast_to(value, out[key].shape))
     return out
 ''',
+    "unchanged": '''\
+def unchanged(value, then):
+    """Refuse what the function that this was written from read, and built on, if it is another."""
+    value, then = np.asarray(value), np.asarray(then)
+    same = value.shape == then.shape
+    if not same or not np.all((value == then) | ((value != value) & (then != then))):
+        raise ValueError("another value was read when this was written, and is a part of it")
+''',
     "exact_sqrt": '''\
 @np.vectorize(otypes=[object])
 def exact_sqrt(x):
@@ -201,6 +209,21 @@ class Writer(Printer):
                 self._store(one, name, written.text)
             else:
                 self._inlined[one.index] = written
+
+    def premise(self, formula: Formula, answer: Any, nodes: tuple[Node, ...]) -> str:
+        """Write a check that a value of which the traced code was told is the same."""
+        node = formula
+        while isinstance(node, Formula):
+            node = node.args[0]
+        node = nodes[node]
+        if node.index not in self.variables:
+            self.step = node.step
+            self.assign(node, self.names.number("t"))
+        text = self.read(node)
+        if formula.op == "truth":
+            return f"unchanged(bool({text}), {answer})"
+        then = np.asarray(answer)
+        return f"unchanged({text}, {self._array(then, node).text})"
 
     def _store(self, node: Node, name: str, text: str) -> None:
         self.statements.append(Statement(self.step, name, text))

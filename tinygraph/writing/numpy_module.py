@@ -133,7 +133,13 @@ class _Module:
         cache = ", and what backward reads" if self.wanted is not None else ""
         lines = [f"def forward({', '.join(arguments)}):"]
         lines += _docstring(f"Compute {_and(returned)}{cache}.")
+        checks = [
+            f"    {writer.premise(formula, answer, self.graph.nodes)}"
+            for formula, answer in self.graph.premises
+            if not formula.is_of_lengths
+        ]
         lines += _by_step(writer.statements)
+        lines += [*checks, ""] if checks else []
         if self.wanted is not None:
             cached = [writer.variables[n.index] for n in self.cached]
             lines.append(f"    cache = {_tuple(cached, bare=False)}")

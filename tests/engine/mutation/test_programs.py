@@ -148,7 +148,7 @@ def test_a_planted_bug_is_caught(bug, monkeypatch):
         try:
             if judge(program(seed), seed).kind == "wrong":
                 return
-        except Exception:  # noqa: BLE001 - a bug may do anything; being wrong is what counts
+        except Exception:
             continue
     raise AssertionError("not caught")
 

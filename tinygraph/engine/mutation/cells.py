@@ -205,7 +205,7 @@ class Cell:
             if self.op is ops.assign:
                 params["disjoint"] = self.disjoint
             if expected:
-                params["expected"] = tuple([x.data for x in expected])
+                params["expected"] = tuple([x._data for x in expected])
             values = [write.value for write in writes]
             with nullcontext() if current().recording else changed(recording=True):
                 value = self.op(self.recorded, *values, *integers, *expected, **params)

@@ -89,7 +89,7 @@ class Facade(Tensor):
     @property
     def data(self) -> Any:
         """The value, read-only."""
-        return self._data.view()
+        return self.settled().data
 
     @data.setter
     def data(self, value: Any) -> None:

@@ -62,7 +62,7 @@ def key_picked_by(picked: Tensor) -> Any:
     key = params["key"]
     if picked.op is ops.pick:
         key = tuple(
-            [computed[int(part) - 1].data if isinstance(part, str) else part for part in key]
+            [computed[int(part) - 1]._data if isinstance(part, str) else part for part in key]
         )
         return key[0] if len(key) == 1 else key
     return key[0] if picked.op is ops.select and len(key) == 1 else key
