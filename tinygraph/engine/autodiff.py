@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import exactly
-from tinygraph.engine.lengths import plain
+from tinygraph.engine.lengths import extent, plain
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Vertex
 
@@ -258,25 +258,26 @@ def unbroadcast(g: Any, x: Any) -> Any:
     if type(g) is type(x) and type(g) in SCALARS:
         return g
     g = _shaped(g)
-    if g.shape != x.shape:
-        g = _summed(g, x.shape)
+    if extent(g) != extent(x):
+        g = _summed(g, x.shape, extent(x))
     dtype = g.dtype
     if dtype != x.dtype and dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
         return g.astype(x.dtype)
     return exactly(g) if dtype.hasobject and type(g) is np.ndarray else g
 
 
-def _summed(g: Any, shape: tuple[int, ...]) -> Any:
-    """Add up along the axes that `shape` lacks or has with length 1."""
+def _summed(g: Any, lengths: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+    """Add up along the axes that `shape` lacks or has with length 1; `lengths` are the same."""
     new = g.ndim - len(shape)
     axis = tuple(range(new))
-    if g.shape[new:] == shape:
+    before = extent(g)
+    if before[new:] == shape:
         return _shaped(ops.sum(g, axis=axis, keepdims=False))
-    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != g.shape[k + new])
+    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != before[k + new])
     total = _shaped(ops.sum(g, axis=axis, keepdims=not new))
-    if total.size != math.prod(shape):
-        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {g.shape}")
-    return total if total.shape == shape else np.reshape(total, shape)
+    if math.prod(extent(total)) != math.prod(shape):
+        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {before}")
+    return total if extent(total) == shape else np.reshape(total, lengths)
 
 
 def _shaped(g: Any) -> Any:

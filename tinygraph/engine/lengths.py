@@ -54,6 +54,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "%": operator.mod,
     "**": operator.pow,
     "neg": operator.neg,
+    "abs": abs,
     "sqrt": np.sqrt,
     "==": operator.eq,
     "!=": operator.ne,
@@ -221,7 +222,7 @@ class Measured:
         return bool(self != 0)
 
     def __abs__(self) -> Any:
-        return abs(self.told())
+        return computed("abs", self)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(isinstance(x, Tracer) for x in inputs):

@@ -97,8 +97,8 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
     variable bound to ``len(x)``; what is computed from them, such as ``1 / N``, is known to be so.
     Masks (``x > 0``) and indices (``np.argmax(x)``) are recorded as well. Of a snapshot of the
     result, `Graph.run` is therefore right at other numbers and lengths, or says what it cannot
-    know. What it cannot see are values read by ``.data`` or given to functions of NumPy that are
-    not recorded, such as ``np.unique(mask)``: they are constants of the graph.
+    know: what is read by ``.data``, or becomes a plain number or a branch, is taken down, and must
+    be the same again. What is only written out, as in a message, is not taken down.
 
     Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
     coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function

@@ -98,7 +98,7 @@ def formula_text(x: Any, nodes: Sequence[Node]) -> str:
 
 
 COMPARED = frozenset({"==", "!=", "<", "<=", ">", ">="})
-WORDS = {"neg": "-", "sqrt": "np.sqrt", "truth": "bool"}
+WORDS = {"neg": "-", "abs": "abs", "sqrt": "np.sqrt", "truth": "bool"}
 
 
 def constants_text(nodes: Sequence[Node]) -> str:

@@ -350,8 +350,9 @@ class Graph:
             One per input, by name. An input may have other lengths than when it was captured,
             if the graph knows of each of its numbers that it was computed from lengths that were
             seen to be such (``x.shape``, a variable bound to ``len(x)``, NumPy's own mean), or
-            that it stands in the traced code. Branches that the code took, the number of turns of
-            its loops, integer labels, and what it read by ``.data`` stay what they were.
+            that it stands in the traced code. Labels, masks and what dropout drew are inputs too.
+            Branches that the code took, the number of turns of its loops, and what it read by
+            ``.data`` are part of the graph: what they depended on must be as it was.
 
         Returns
         -------
@@ -363,7 +364,11 @@ class Graph:
         ValueError
             If an input is missing, there is no input of that name, or one has another number of
             axes; or at other lengths, if a constant may stand for a length, which is named, an
-            entry is picked along an axis that has changed, or lengths do not fit.
+            entry is picked along an axis that has changed, or lengths do not fit; or if the code
+            was told something of its inputs (``if n > 3``, ``float(n)``, ``x.data``) that is not
+            true of these.
+        TypeError
+            If an input of integers or bools is given as floats.
 
         Examples
         --------
@@ -388,10 +393,12 @@ class Graph:
             values[node.index] = value[()] if value.dtype.kind != "O" else value
         if all(values[node.index].shape == node.shape for node in self.inputs):
             evaluate(self.nodes, values)
+            asked = [one for one in self.premises if not one.formula.is_of_lengths]
         else:
             outputs = {g.node.index: g.of for g in self.all_gradients if g.kind == "upstream"}
             evaluate_at(self.nodes, values, outputs)
-        check_premises(self.premises, self.nodes, values)
+            asked = list(self.premises)
+        check_premises(asked, self.nodes, values)
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
 
