@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.arrays import held
+from tinygraph.engine.lengths import plainly
 from tinygraph.engine.mutation.handles import Array, fresh, now
 from tinygraph.engine.mutation.values import gathered, in_rows
 from tinygraph.engine.operators import Operand
@@ -293,11 +293,11 @@ def _like(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> Any
 def _viewed(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     args, kwargs = now(args), {key: now(x) for key, x in kwargs.items()}
     first._place()
-    shown = func(first._layout, *args, **kwargs)
+    shown = func(first._layout, *plainly(args), **{key: plainly(x) for key, x in kwargs.items()})
     if isinstance(shown, list | tuple):
-        parts = [partial(_part, func, args, kwargs, k) for k in range(len(shown))]
-        return [first.viewed(part) for part in parts]
-    out = first.viewed(partial(_applied, func, args, kwargs))
+        parts = [partial(_part, func, k) for k in range(len(shown))]
+        return [first.viewed(part, args, kwargs) for part in parts]
+    out = first.viewed(func, args, kwargs)
     if kwargs or func not in _LAZY:
         now(out)  # which says at once what is not supported
     return out
@@ -306,15 +306,7 @@ def _viewed(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> A
 _LAZY = {_reshaped, _permuted, np.reshape, np.ravel, np.transpose, np.swapaxes}
 
 
-def _applied(func: Callable[..., Any], args: Any, kwargs: Any, x: Any) -> Any:
-    out = func(x, *args, **kwargs)
-    if func is np.broadcast_to and isinstance(out, Tensor) and out is not x:
-        # Small ones are copied, and what is computed from them would lie in another order.
-        out._data = held(np.broadcast_to(x._data, out.extent))
-    return out
-
-
-def _part(func: Callable[..., Any], args: Any, kwargs: Any, k: int, x: Any) -> Any:
+def _part(func: Callable[..., Any], k: int, x: Any, *args: Any, **kwargs: Any) -> Any:
     return func(x, *args, **kwargs)[k]
 
 

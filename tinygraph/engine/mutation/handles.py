@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.functions import describe
+from tinygraph.engine.lengths import plainly
 from tinygraph.engine.mutation.cells import Cell, Write
 from tinygraph.engine.mutation.facades import Facade
 from tinygraph.engine.mutation.keys import key_picked_by, names_once, opened, same_key, split
@@ -268,21 +270,24 @@ class Array(Facade):
 
     # ------------------------------------------------------------------ views
 
-    def viewed(self, function: Callable[[Any], Any]) -> Any:
+    def viewed(self, function: Callable[..., Any], args: Any = (), kwargs: Any = None) -> Any:
         """Apply a function that may give a view: NumPy, asked with the layout, decides.
 
         Parameters
         ----------
         function : callable
-            Of one operand: an array, a Tensor, or the layout.
+            Of an array, a Tensor, or the layout, and of what follows. The layout is asked with
+            plain numbers in place of lengths, which it would be told otherwise.
+        args, kwargs : optional
         """
-        cell = self._place()
-        seen = function(self._layout)
+        cell, kwargs = self._place(), kwargs or {}
+        numbers = {key: plainly(x) for key, x in kwargs.items()}
+        seen = function(self._layout, *plainly(args), **numbers)
         if seen is self._layout:
             return self
         if seen.base is cell.layout:
-            return self._view(seen, function)
-        return fresh(function(self._now()), self._run)
+            return self._view(seen, partial(_applied, function, args, kwargs))
+        return fresh(function(self._now(), *args, **kwargs), self._run)
 
     def __getitem__(self, key: Any) -> Any:
         asked, key, computed = (key, key, ()) if type(key) is int else split(key)
@@ -472,3 +477,11 @@ class Array(Facade):
 
 
 _ADDITIONS = (operator.add, operator.sub)
+
+
+def _applied(function: Callable[..., Any], args: Any, kwargs: Any, x: Any) -> Any:
+    out = function(x, *args, **kwargs)
+    if function is np.broadcast_to and isinstance(out, Tensor) and out is not x:
+        # Small ones are copied, and what is computed from them would lie in another order.
+        out._data = held(np.broadcast_to(x._data, out.extent))
+    return out

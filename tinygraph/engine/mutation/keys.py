@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.functions import describe
+from tinygraph.engine.lengths import plainly
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["key_picked_by", "names_once", "opened", "same_key", "split"]
@@ -25,11 +26,11 @@ def split(key: Any) -> tuple[Any, Any, tuple[Tensor, ...]]:
     NumPy gives a view for an integer, also where it was computed.
     """
     kind = type(key)
-    if kind is int or kind is slice:
+    if kind is int:
         return key, key, ()
     parts = key if kind is tuple else (key,)
     if not any(isinstance(part, Tensor) for part in parts):
-        return key, key, ()
+        return key, plainly(key), ()
     asked = tuple([part.settled() if isinstance(part, Tensor) else part for part in parts])
     computed = tuple([part for part in asked if isinstance(part, Tensor)])
     plain = tuple(map(_plain, asked))
