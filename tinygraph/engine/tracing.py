@@ -33,7 +33,7 @@ import numpy as np
 from tinygraph.engine.arrays import held
 from tinygraph.engine.autodiff import DISCRETE, is_discrete
 from tinygraph.engine.lengths import shape_of
-from tinygraph.engine.mutation import Array, Session
+from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
 from tinygraph.engine.recording import changed, current, entered
 from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.tensor import LEAF, Tensor, made
@@ -131,6 +131,10 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
             sys.settrace(namer.call)
             try:
                 result = fn(*given[: len(args)], **named)
+            except (TypeError, ValueError) as error:
+                if outer is None and _is_written_into_a_plain_array(error):
+                    raise TypeError(f"{error.__cause__ or error}; {STAYED_PLAIN}") from error
+                raise
             finally:
                 sys.settrace(before)
                 session.open = outer is not None
@@ -274,6 +278,13 @@ def _running() -> _Namer | None:
     return namer if isinstance(namer, _Namer) else None
 
 
+def _is_written_into_a_plain_array(error: Exception) -> bool:
+    """Whether a number with a gradient met an array that cannot hold it; NumPy says less."""
+    text = str(error)
+    is_numpys = text.startswith("setting an array element") and error.__cause__ is not None
+    return is_numpys or ("unasked" in text and STAYED_PLAIN not in text)
+
+
 def _file_of(fn: Any) -> str:
     return str(getattr(getattr(fn, "__code__", None), "co_filename", ""))
 
@@ -334,7 +345,7 @@ class _Namer:
                     _give_name(node, label, origin)
         for name, of in names_of_lengths(frame.f_code).items():
             x, n = variables.get(of), variables.get(name)
-            if type(x) in (Tensor, Array) and type(n) is int and n in x.extent[:1]:
+            if isinstance(x, Tensor) and type(n) is int and n in x.extent[:1]:
                 length = variables[name] = shape_of(x)[0]  # which Python's own len cannot give
                 self.sources.notes.take_back(length.formula)
 

@@ -18,6 +18,6 @@ In the order in which to read it:
 """
 
 from tinygraph.engine.mutation.adopting import Session
-from tinygraph.engine.mutation.handles import Array
+from tinygraph.engine.mutation.handles import STAYED_PLAIN, Array
 
-__all__ = ["Array", "Session"]
+__all__ = ["STAYED_PLAIN", "Array", "Session"]

@@ -238,6 +238,6 @@ def _operands(writes: Sequence[Write]) -> tuple[tuple[Any, ...], list[Any], list
 
 def _repeats(part: Any, inner: Any, number: int) -> bool:
     """Whether a key names an entry twice, after `number` was written to all that it names."""
-    written: int = np.count_nonzero(part == number)
+    written = int(np.count_nonzero(part == number))
     named: int = part[inner].size
     return named > written

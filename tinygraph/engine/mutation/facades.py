@@ -58,11 +58,11 @@ class Facade(Tensor):
         return value if isinstance(value, Tensor) else made(Tensor, value, LEAF)
 
     @property
-    def __class__(self) -> type:  # type: ignore[override]
+    def __class__(self) -> type:  # type: ignore[misc]
         return np.ndarray
 
     @property
-    def _data(self) -> Any:  # type: ignore[override]
+    def _data(self) -> Any:
         value = self._now()
         return value._data if isinstance(value, Tensor) else value
 
@@ -99,7 +99,7 @@ class Facade(Tensor):
         )
 
     @property
-    def name(self) -> str | None:  # type: ignore[override]
+    def name(self) -> str | None:
         """What pictures, equations and messages call its value."""
         value = self._known
         if isinstance(value, Tensor):
@@ -148,7 +148,8 @@ class Facade(Tensor):
     def __repr__(self) -> str:
         return repr(self._now())
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return str(self._now())
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return copyreg.dispatch_table[Tensor](self.settled())

@@ -37,7 +37,7 @@ _BINARY = {
     "xor": operator.xor,
 }
 _COMPARED = {name: getattr(operator, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
-_UNARY = {
+_UNARY: dict[str, Callable[[Any], Any]] = {
     "neg": operator.neg,
     "pos": operator.pos,
     "abs": operator.abs,
@@ -105,27 +105,28 @@ def _transposed(x: Any) -> Any:
     return x.T
 
 
-for _name, _function in _BINARY.items():
-    setattr(Array, f"__{_name}__", _forward(_function))
-    setattr(Array, f"__r{_name}__", _reflected(_function))
-    setattr(Array, f"__i{_name}__", _changing(_function))
-for _name, _function in _COMPARED.items():
-    setattr(Array, f"__{_name}__", _forward(_function))
-for _name, _function in _UNARY.items():
-    setattr(Array, f"__{_name}__", _unary(_function))
+for _name, _binary in _BINARY.items():
+    setattr(Array, f"__{_name}__", _forward(_binary))
+    setattr(Array, f"__r{_name}__", _reflected(_binary))
+    setattr(Array, f"__i{_name}__", _changing(_binary))
+for _name, _binary in _COMPARED.items():
+    setattr(Array, f"__{_name}__", _forward(_binary))
+for _name, _one in _UNARY.items():
+    setattr(Array, f"__{_name}__", _unary(_one))
 Array.__hash__ = object.__hash__  # type: ignore[method-assign,assignment]
-for _name, _function in {
+_VIEWING: dict[str, Callable[..., Any]] = {
     "reshape": _reshaped,
     "transpose": _permuted,
     "squeeze": np.squeeze,
     "swapaxes": np.swapaxes,
     "ravel": np.ravel,
     "diagonal": np.diagonal,
-}.items():
-    setattr(Array, _name, _viewing(_function))
-Array.T = property(lambda self: self.viewed(_transposed))  # type: ignore[assignment,misc]
+}
+for _name, _view in _VIEWING.items():
+    setattr(Array, _name, _viewing(_view))
+Array.T = property(lambda self: self.viewed(_transposed))  # type: ignore[assignment]
 for _name, _value in vars(Operand).items():
-    if callable(_value) and _name[0] != "_" and _name not in vars(Array) and _name != "record":
+    if callable(_value) and _name[0] != "_" and _name not in vars(Array):
         setattr(Array, _name, _method(_name))
 
 
@@ -310,5 +311,5 @@ def _part(func: Callable[..., Any], k: int, x: Any, *args: Any, **kwargs: Any) -
     return func(x, *args, **kwargs)[k]
 
 
-Array.__array_ufunc__ = _array_ufunc  # type: ignore[method-assign]
-Array.__array_function__ = _array_function  # type: ignore[method-assign]
+Array.__array_ufunc__ = _array_ufunc  # type: ignore[method-assign,assignment]
+Array.__array_function__ = _array_function  # type: ignore[method-assign,assignment]

@@ -35,9 +35,16 @@ from tinygraph.engine.operators import index_key
 from tinygraph.engine.primitive import Primitive
 from tinygraph.engine.tensor import Tensor
 
-__all__ = ["Array", "Run", "fresh", "now", "root"]
+__all__ = ["STAYED_PLAIN", "Array", "Run", "fresh", "now", "root"]
 
 _new: Any = object.__new__
+
+
+STAYED_PLAIN = (
+    "if it was to be written into an array, that one holds integers, is held elsewhere (by an "
+    "attribute, a global, another list), or was made on the same line, and has stayed a plain "
+    "array: make it a variable of its own, of floats, on a line before"
+)
 
 
 class Run(Protocol):
@@ -102,15 +109,25 @@ class Array(Facade):
         "_step",
     )
 
+    _cell: Any
+    _computed: tuple[Tensor, ...]
+    _held: Any
+    _key: Any
+    _layout: Any
+    _parent: Array | None
+    _run: Run
+    _seen: tuple[int, Any]
+    _step: Callable[[Any], Any]
+
     # ------------------------------------------------------------------ the place
 
     def _place(self) -> Cell:
         """Give the cell."""
-        cell = self._cell
-        if cell is None:
-            cell = self._cell = Cell(self._held)
-            cell.label = self._label
-            self._layout, self._held = cell.layout, None
+        if self._cell is None:
+            self._cell = Cell(self._held)
+            self._cell.label = self._label
+            self._layout, self._held = self._cell.layout, None
+        cell: Cell = self._cell
         return cell
 
     def _view(self, layout: Any, step: Callable[[Any], Any], key: Any = None) -> Array:
@@ -191,7 +208,7 @@ class Array(Facade):
             self._cell.label = self._label
 
     @property
-    def extent(self) -> tuple[int, ...]:  # type: ignore[override]
+    def extent(self) -> tuple[int, ...]:
         """Length of each axis as an int, here and everywhere."""
         place: Any = self._held if self._cell is None else self._layout
         return extent(place)
@@ -225,7 +242,10 @@ class Array(Facade):
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         value = self._now()
         if isinstance(value, Tensor):
-            return value.__array__(dtype, copy)
+            try:
+                return value.__array__(dtype, copy)
+            except TypeError as error:
+                raise TypeError(f"{error}; {STAYED_PLAIN}") from None
         out = np.array(value, dtype)
         if copy is not True:  # np.asarray: an array that NumPy would not have copied
             return self._place().export(locked(out))

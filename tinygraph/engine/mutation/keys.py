@@ -72,4 +72,4 @@ def key_picked_by(picked: Tensor) -> Any:
 def names_once(layout: Any, key: Any) -> bool:
     """Whether a key names no entry twice."""
     named = np.arange(layout.size).reshape(layout.shape)[key]
-    return len(np.unique(named)) == named.size
+    return bool(len(np.unique(named)) == named.size)
