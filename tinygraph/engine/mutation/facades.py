@@ -57,8 +57,8 @@ class Facade(Tensor):
         value = self._now()
         return value if isinstance(value, Tensor) else made(Tensor, value, LEAF)
 
-    @property
-    def __class__(self) -> type:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return np.ndarray
 
     @property
