@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.arrays import held
 from tinygraph.engine.lengths import plainly
 from tinygraph.engine.mutation.handles import Array, fresh, now
-from tinygraph.engine.mutation.values import gathered, in_rows
+from tinygraph.engine.mutation.values import gathered
 from tinygraph.engine.operators import Operand
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tensor import Tensor, made
 
 __all__ = ["VIEWS", "WRITES"]
 
@@ -145,6 +146,7 @@ VIEWS = frozenset(
         np.atleast_2d,
         np.atleast_3d,
         np.broadcast_to,
+        np.diag,
         np.diagonal,
         np.dsplit,
         np.expand_dims,
@@ -157,6 +159,7 @@ VIEWS = frozenset(
         np.moveaxis,
         np.ravel,
         np.real,
+        np.real_if_close,
         np.reshape,
         np.rollaxis,
         np.rot90,
@@ -198,6 +201,7 @@ WRITES: dict[Any, Callable[..., None]] = {
 }
 """Functions that change their first argument."""
 
+EINSUM = np.einsum  # itself, whoever wraps the names of NumPy later
 _REFUSED = {np.place, np.putmask, np.put_along_axis}
 
 
@@ -261,7 +265,9 @@ def _array_function(
             return WRITES[func](*args, **kwargs)
         if func in VIEWS:
             return _viewed(first, func, args[1:], kwargs)
-    if func in WRITES or func in _REFUSED:
+    if func is EINSUM and len(args) == 2 and type(args[1]) is Array:
+        return _viewed(args[1], partial(func, args[0]), (), kwargs)
+    if func in WRITES or func in _REFUSED or kwargs.get("copy") is False:
         raise TypeError(
             f"np.{func.__name__} is not supported with arrays of a traced function; write "
             "x[mask] = values, into an array that was made in it"
@@ -270,13 +276,18 @@ def _array_function(
         return _like(first, func, args, kwargs)
     run = _run_of(*_flat([*args, *kwargs.values()]))
     out = kwargs.pop("out", None)
+    handles = [*args, *kwargs.values()]
     args, kwargs = now(args), {key: now(x) for key, x in kwargs.items()}
     flat = _flat([*args, *kwargs.values()])
     one = next((x for x in flat if isinstance(x, Tensor)), None)
     if one is not None:
         result = Operand.__array_function__(one, func, types, args, kwargs)
-        # A product with a scalar lies in rows, other than everything else that NumPy computes.
-        result = fresh(in_rows(result, "C") if func is np.dot else result, run)
+        result = _as_numpys(result, func, args, kwargs, flat)
+        if type(result) is not Tensor or not any(result is x for x in flat):
+            return fresh(result, run) if out is None else _written((out,), fresh(result, run))
+        given = next((x for x in _flat(handles) if type(x) is Array and x._now() is result), None)
+        is_itself = _shares_memory(_numpys(func, args, kwargs), result._data)
+        result = given if is_itself and given is not None else fresh(result, run)
     else:
         result = self._unshared(func(*args, **kwargs), *flat)
     return result if out is None else _written((out,), result)
@@ -289,6 +300,52 @@ def _like(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> Any
     """Make an array like another one, whose entries lie in memory as that one's do."""
     args, kwargs = now(args[1:]), {key: now(x) for key, x in kwargs.items()}
     return fresh(func(first._data, *args, **kwargs), first._run)
+
+
+def _numpys(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Give what NumPy computes of the numbers, or None."""
+    try:
+        return func(*_numbers(args), **{key: _numbers(x) for key, x in kwargs.items()})
+    except (TypeError, ValueError):
+        return None
+
+
+def _numbers(x: Any) -> Any:
+    if type(x) in (list, tuple):
+        return type(x)([_numbers(one) for one in x])
+    return x._data if isinstance(x, Tensor) else plainly(x)
+
+
+def _as_numpys(
+    result: Any, func: Callable[..., Any], args: Any, kwargs: Any, flat: list[Any]
+) -> Any:
+    """Give a result whose entries lie in memory as those of NumPy's result do.
+
+    Which views can be had of it, and in which order it is added up, depends on that. Of arrays that
+    lie in rows, everything that lies in rows is right; what does not, NumPy is asked.
+    """
+    if type(result) is not Tensor or result._data.ndim < 2 or not result.op:
+        return result
+    operands = [x._data for x in flat if isinstance(x, Tensor)]
+    if all(x.flags.c_contiguous for x in [result._data, *operands]):
+        return result
+    like = _numpys(func, args, kwargs)
+    if not isinstance(like, np.ndarray) or like.shape != result._data.shape:
+        return result
+    if any(_shares_memory(like, x) for x in operands):
+        raise TypeError(
+            f"np.{func.__name__} gives a view here, which is not supported in a traced function; "
+            "give it x.copy()"
+        )
+    data = np.empty_like(like, result._data.dtype)
+    if data.strides == result._data.strides or any(result is x for x in flat):
+        return result
+    data[...] = result._data
+    return made(Tensor, held(data), result._recorded, result.name)
+
+
+def _shares_memory(a: Any, b: Any) -> bool:
+    return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.may_share_memory(a, b)
 
 
 def _viewed(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -38,6 +38,7 @@ from tinygraph.engine.tensor import Tensor
 __all__ = ["STAYED_PLAIN", "Array", "Run", "fresh", "now", "root"]
 
 _new: Any = object.__new__
+BROADCAST_TO = np.broadcast_to  # itself, whoever wraps NumPy's names later
 
 
 STAYED_PLAIN = (
@@ -501,7 +502,7 @@ _ADDITIONS = (operator.add, operator.sub)
 
 def _applied(function: Callable[..., Any], args: Any, kwargs: Any, x: Any) -> Any:
     out = function(x, *args, **kwargs)
-    if function is np.broadcast_to and isinstance(out, Tensor) and out is not x:
+    if function is BROADCAST_TO and isinstance(out, Tensor) and out is not x:
         # Small ones are copied, and what is computed from them would lie in another order.
-        out._data = held(np.broadcast_to(x._data, out.extent))
+        out._data = held(BROADCAST_TO(x._data, out.extent))
     return out
