@@ -10,7 +10,7 @@ from helpers import same_bits
 
 from tinygraph import Graph, Tensor, derive, draw, grad, no_grad, trace
 from tinygraph.engine.autodiff import reachable
-from tinygraph.engine.mutation.handle_functions import VIEWS
+from tinygraph.engine.mutation.handle_functions import SOMETIMES, VIEWS
 from tinygraph.engine.primitive import NUMPY
 
 RNG = np.random.default_rng(13)
@@ -110,7 +110,7 @@ def test_copies_are_copies():
 def test_asarray_of_a_constant_refuses_later_writes_while_it_is_used():
     def f(x):
         out = np.zeros(3)
-        plain = np.asarray(out)
+        plain = np.require(out)
         with pytest.raises(ValueError, match="for a copy"):
             out[0] = 1.0
         assert not plain.flags.writeable
@@ -303,7 +303,7 @@ def test_a_function_that_may_view_is_known_as_one(function):
                 continue
             shares = [r for r in parts(result) if isinstance(r, np.ndarray)]
             if any(np.may_share_memory(r, x) for r in shares):
-                assert function in VIEWS
+                assert function in VIEWS | SOMETIMES
 
 
 # --- what is refused ----------------------------------------------------------------------------

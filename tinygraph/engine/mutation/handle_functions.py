@@ -20,7 +20,7 @@ from tinygraph.engine.mutation.values import gathered
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.tensor import Tensor, made
 
-__all__ = ["VIEWS", "WRITES"]
+__all__ = ["SOMETIMES", "VIEWS", "WRITES"]
 
 # --------------------------------------------------------------------------- operators
 
@@ -169,9 +169,14 @@ VIEWS = frozenset(
         np.transpose,
         np.vsplit,
         np.lib.stride_tricks.sliding_window_view,
+        np.linalg.diagonal,
+        np.linalg.matrix_transpose,
     }
 )
 """Functions that give views of their first argument, or may."""
+
+SOMETIMES = frozenset({np.diff, np.einsum, np.linalg.matrix_power, np.nan_to_num})
+"""Functions that give a view, or their argument itself, where a parameter makes them do nothing."""
 
 
 def _copyto(out: Array, value: Any, casting: str = "same_kind", where: Any = True) -> None:
@@ -201,7 +206,7 @@ WRITES: dict[Any, Callable[..., None]] = {
 }
 """Functions that change their first argument."""
 
-EINSUM = np.einsum  # itself, whoever wraps the names of NumPy later
+EINSUM, NAN_TO_NUM = np.einsum, np.nan_to_num  # itself, whoever wraps the names of NumPy later
 _REFUSED = {np.place, np.putmask, np.put_along_axis}
 
 
@@ -267,7 +272,7 @@ def _array_function(
             return _viewed(first, func, args[1:], kwargs)
     if func is EINSUM and len(args) == 2 and type(args[1]) is Array:
         return _viewed(args[1], partial(func, args[0]), (), kwargs)
-    if func in WRITES or func in _REFUSED or kwargs.get("copy") is False:
+    if func in WRITES or func in _REFUSED or _changes_nan(func, args, kwargs):
         raise TypeError(
             f"np.{func.__name__} is not supported with arrays of a traced function; write "
             "x[mask] = values, into an array that was made in it"
@@ -300,6 +305,10 @@ def _like(first: Array, func: Callable[..., Any], args: Any, kwargs: Any) -> Any
     """Make an array like another one, whose entries lie in memory as that one's do."""
     args, kwargs = now(args[1:]), {key: now(x) for key, x in kwargs.items()}
     return fresh(func(first._data, *args, **kwargs), first._run)
+
+
+def _changes_nan(func: Callable[..., Any], args: Any, kwargs: Any) -> bool:
+    return func is NAN_TO_NUM and not (args[1] if len(args) > 1 else kwargs.get("copy", True))
 
 
 def _numpys(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -306,7 +306,7 @@ class Array(Facade):
         seen = function(self._layout, *plainly(args), **numbers)
         if seen is self._layout:
             return self
-        if seen.base is cell.layout:
+        if seen.base is cell.layout or np.may_share_memory(seen, cell.layout):
             return self._view(seen, partial(_applied, function, args, kwargs))
         return fresh(function(self._now(), *args, **kwargs), self._run)
 
