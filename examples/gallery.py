@@ -9,6 +9,7 @@ The .dot and .svg files are the same at every run and on every machine.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -141,9 +142,9 @@ def draw_network() -> Picture:
     return draw(trace(network)(*arrays, eps=EPS), direction="TB", width=PAGE)
 
 
-def draw_function(f: Callable, *shapes: tuple[int, ...]) -> Picture:
+def draw_function(f: Callable, *shapes: tuple[int, ...], **options: Any) -> Picture:
     rng = np.random.default_rng(0)
-    return draw(trace(f)(*(rng.normal(size=shape) for shape in shapes)), width=PAGE)
+    return draw(trace(f)(*(rng.normal(size=shape) for shape in shapes)), width=PAGE, **options)
 
 
 def draw_scalar() -> Picture:
@@ -209,9 +210,10 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
     "batchnorm_joint": (
         lambda: draw(batchnorm(), view="joint"),
         "Every primitive of both passes",
-        "Follow the grey arrows: they are the values that a backward rule reads, and the reason "
-        "why a framework keeps them in memory. Four of them start at ivar and sqrtvar, which are "
-        "small; xmu and xhat are as large as the batch.",
+        "Forward above, backward below, and a column to each step. Look at the dotted boxes: they "
+        "are the values that a backward rule reads, and the reason why a framework keeps them in "
+        "memory. Four of them are ivar and sqrtvar, which are small; xmu and xhat are as large as "
+        "the batch.",
     ),
     **{
         f"batchnorm_step{k}": (
@@ -246,6 +248,14 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
         "Look at the roads that leave step 1: one product gives all four gates, so four gradients "
         "come back and add up there. The way from c to c_prev is short, and a multiplication by f "
         "is all that happens on it: this is what an LSTM was made for.",
+    ),
+    "lstm_folded": (
+        lambda: draw_function(
+            lstm_step, (4, 3), (4, 5), (4, 5), (3, 20), (5, 20), (20,), fold=["sigmoid"]
+        ),
+        "The same step, with one box to a call",
+        "Look at a box with two faces: it is a call of sigmoid, with what it computes. A picture "
+        "of thirty steps becomes one of ten in this way.",
     ),
     "attention": (
         lambda: draw_function(attention, (5, 8), (8, 8), (8, 8), (8, 8)),

@@ -100,6 +100,27 @@ def vae_loss(x, We, be, Wm, Ws, Wd, bd, noise):
     return loss
 
 
+def groupnorm(x, gamma, beta, eps):
+    N, C, H, W = x.shape
+    g = np.reshape(x, (N, 2, C // 2, H, W))
+    mu = np.mean(g, axis=(2, 3, 4), keepdims=True)
+    var = np.var(g, axis=(2, 3, 4), keepdims=True)
+    ghat = (g - mu) / np.sqrt(var + eps)
+    xhat = np.reshape(ghat, (N, C, H, W))
+    out = gamma * xhat + beta
+    return out
+
+
+def convolution(x, w, b):
+    H, W = x.shape[0] - 2, x.shape[1] - 2
+    out = b
+    for i in range(3):
+        for j in range(3):
+            out = out + x[i : i + H, j : j + W] * w[i, j]
+    y = np.maximum(out, 0)
+    return y
+
+
 SHAPES = {
     staged: [(178, 13), (13,), (13,)],
     lstm_step: [(4, 3), (4, 5), (4, 5), (3, 20), (5, 20), (20,)],
@@ -110,6 +131,8 @@ SHAPES = {
     residual: [(4, 6), (6, 8), (8,), (8, 6), (6,)],
     softmax_cross_entropy: [(4, 6), (6, 3), (3,), (4, 3)],
     layernorm: [(4, 6), (6,), (6,)],
+    groupnorm: [(2, 4, 3, 3), (1, 4, 1, 1), (1, 4, 1, 1)],
+    convolution: [(6, 6), (3, 3), (1,)],
     vae_loss: [(4, 6), (6, 8), (8,), (8, 2), (8, 2), (2, 6), (6,), (4, 2)],
 }
 NAMES = {f.__name__: f for f in SHAPES}
@@ -118,5 +141,5 @@ NAMES = {f.__name__: f for f in SHAPES}
 def make(name):
     """Trace a function at random arguments between 0 and 1."""
     f, rng = NAMES[name], np.random.default_rng(0)
-    options = {"eps": 1e-5} if f in (staged, layernorm) else {}
+    options = {"eps": 1e-5} if f in (staged, layernorm, groupnorm) else {}
     return trace(f)(*(rng.uniform(0.1, 0.9, size=shape) for shape in SHAPES[f]), **options)

@@ -33,7 +33,7 @@ WINGS = {
     "nn": {"batchnorm", "engine", "files"},
     "optim": {"nn", "engine"},
     "writing": {"graph", "engine"},
-    "drawing": {"writing", "graph", "files"},
+    "drawing": {"writing", "graph", "engine", "files"},
     "checks": {"writing", "graph", "batchnorm", "engine"},
     "cli": {"checks", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},

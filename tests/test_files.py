@@ -22,6 +22,7 @@ CONTENTS = {
     "json": b'{\n  "objects": []\n}\n',
     "python": b"x = 1\n",
     "markdown": "# Σ\n".encode(),
+    "html": b"<!doctype html>\n",
     "latex": b"\\sum\n",
     "text": b"words\n",
 }

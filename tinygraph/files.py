@@ -28,6 +28,7 @@ COMMENTS = {
     "pdf": "% {}",
     "python": "# {}",
     "markdown": "<!-- {} -->",
+    "html": "<!-- {} -->",
     "latex": "% {}",
     "text": "{}",
 }
@@ -99,7 +100,7 @@ def marked(content: bytes, format: str) -> bytes:
     Parameters
     ----------
     content : bytes
-    format : {"dot", "svg", "png", "pdf", "json", "python", "markdown", "latex", "text"}
+    format : {"dot", "svg", "png", "pdf", "json", "python", "markdown", "html", "latex", "text"}
 
     Returns
     -------

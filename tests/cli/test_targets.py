@@ -10,6 +10,7 @@ from tinygraph import Tensor
 from tinygraph.cli.commands import main
 from tinygraph.cli.inputs import InputError
 from tinygraph.cli.targets import run_target
+from tinygraph.engine.autodiff import reachable
 
 MODEL = """\
 import numpy as np
@@ -332,3 +333,75 @@ def test_help_has_examples(command, capsys):
     printed = capsys.readouterr().out
     assert "examples:" in printed
     assert "name=64x100" in printed
+
+
+# --- methods ------------------------------------------------------------------------------------
+
+CLASSES = """
+import numpy as np
+
+class Net:
+    def __init__(self, n=3):
+        self.w = np.arange(float(n))
+    def forward(self, x):
+        z = x * self.w
+        return np.tanh(z)
+    def __call__(self, x):
+        return self.forward(x) * 2
+    def _hidden(self, x):
+        return x
+    @staticmethod
+    def twice(x):
+        return x * 2
+    @classmethod
+    def made(cls, x):
+        return cls().forward(x)
+
+class Sized:
+    def __init__(self, n, bias=True):
+        self.n = n
+    def forward(self, x):
+        return x * self.n
+
+class Broken:
+    def __init__(self):
+        raise ValueError("no weights")
+    def forward(self, x):
+        return x
+
+net = Net()
+"""
+
+
+@pytest.fixture(name="classes")
+def classes_fixture(tmp_path):
+    file = tmp_path / "classes.py"
+    file.write_text(CLASSES, encoding="utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize("name", ["Net.forward", "Net.__call__", "Net.made", "net.forward", "net"])
+def test_a_method_is_run_on_an_object_that_needs_no_arguments(classes, name):
+    out = run_target(f"{classes}:{name}", ["x=2x3"], seed=4)
+    z = np.random.default_rng(4).normal(size=(2, 3)) * np.arange(3.0)
+    factor = 2 if name in ("Net.__call__", "net") else 1
+    assert np.array_equal(out.data, np.tanh(z) * factor)
+    assert "z" in {node.name for node in reachable([out])}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        (
+            "Sized.forward",
+            r"forward: is a method, .* the arguments are n, \[bias\]; name a function",
+        ),
+        ("Broken.forward", r"line \d+, in __init__: .*no weights"),
+        ("Net", r"Net: is a class, and no function; name a method of it: Net\.forward, Net\.__cal"),
+        ("Net.backward", r"has no function 'Net\.backward'; it has Net\.forward, Net\.__call__, S"),
+        ("Net.forward.x", r"has no function 'Net\.forward\.x'"),
+    ],
+)
+def test_what_is_no_function_is_said_to_be_a_method_or_a_class(classes, name, wanted):
+    with pytest.raises(InputError, match=wanted):
+        run_target(f"{classes}:{name}", ["x=2x3"])

@@ -33,7 +33,7 @@ LETTERS = (
     + "₀₁₂₃₄₅₆₇₈₉⁰⁴⁵⁶⁷⁸⁹⁻ᵀᵗⁿ"
     + "–—‘’“”…′″−√∂∏∑∞∫≈≠≤≥◊"
 )
-SIGNS = "∇∈∘⊙→←⇠↦↵✓✗○◎▭⟨⟩\ufffd"
+SIGNS = "∇∈∘⊙→←⇠↦↵✓✗○◎▭⟨⟩⁽⁾\ufffd"
 FACES = {"regular": ("Regular", ""), "bold": ("Bold", "-Bold")}
 
 

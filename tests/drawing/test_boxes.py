@@ -84,10 +84,10 @@ def test_calls_are_scopes():
         scopes = {box.result.name: box.scope for box in gather(graph, detail).boxes}
         assert scopes == {
             "x": (),
-            "u[0]": ("outer", "inner"),
-            "v[0]": ("outer", "inner"),
-            "u[1]": ("outer", "inner[1]"),
-            "v[1]": ("outer", "inner[1]"),
+            "u": ("outer", "inner"),
+            "v": ("outer", "inner"),
+            "u′": ("outer", "inner #2"),
+            "v′": ("outer", "inner #2"),
             "out": (),
         }
 
@@ -249,16 +249,16 @@ def test_functions_fold_innermost_first_and_then_steps_in_order():
         boxes = gather(graph, "steps", most)
         kinds[most] = [box.title for box in boxes.boxes if box.kind == "group"], boxes.folded
     assert kinds[40] == ([], "")
-    inner = ["inner: 4 steps", "inner[1]: 4 steps"] * 3
+    inner = ["inner: 4 steps", "inner #2: 4 steps"] * 3
     assert kinds[20] == (inner, "27 steps, folded by function into 10 boxes")
-    outer = ["outer: 9 steps", "outer[1]: 9 steps", "outer[2]: 9 steps"]
+    outer = ["outer: 9 steps", "outer #2: 9 steps", "outer #3: 9 steps"]
     assert kinds[5] == (outer, "27 steps, folded by function into 4 boxes")
     titles, note = kinds[3]
     assert note == f"27 steps, folded in order into {1 + len(titles)} boxes"
     assert titles[0].startswith("steps 1 … ")
     assert titles[-1].endswith(" … 27")
     scopes = [box.scope for box in gather(graph, "steps", 20).boxes if box.kind == "group"]
-    assert scopes == [(f"outer{k}",) for k in ("", "", "[1]", "[1]", "[2]", "[2]")]
+    assert scopes == [(f"outer{k}",) for k in ("", "", " #2", " #2", " #3", " #3")]
 
 
 def test_steps_in_order_leave_no_gap_and_are_about_equal():

@@ -1,6 +1,8 @@
 """Pictures as a browser shows them: measured there, with the picture's own font and without it."""
 
+import base64
 import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -18,15 +20,19 @@ MEASURE = """() => {
   const texts = [...document.querySelectorAll('svg text')].map(e => {
     const box = e.getBBox(), group = e.closest('g');
     const given = e.getAttribute('textLength');
+    const color = e.getAttribute('fill');
+    const shape = group.querySelector('rect[stroke], ellipse[stroke]');
+    const behind = shape ? shape.getAttribute('fill') : 'white';
     e.removeAttribute('textLength');
     const natural = e.getComputedTextLength();
     e.setAttribute('textLength', given);
     return {text: e.textContent, group: group.id, kind: group.className.baseVal.split(' ')[0],
+            color, behind: behind === 'none' ? 'white' : behind,
             size: +e.getAttribute('font-size'), x: box.x, y: +e.getAttribute('y'), width: box.width,
             given: +given, natural};
   });
   const shapes = [...document.querySelectorAll('svg g.node')].map(g => {
-    const e = g.querySelector('rect, ellipse');
+    const e = [...g.querySelectorAll('rect, ellipse')].pop();
     if (!e) return null;
     const box = e.getBBox();
     return {group: g.id, round: e.tagName === 'ellipse',
@@ -99,13 +105,25 @@ def check(found):
                 box = shape["x"], shape["y"]
                 box += shape["x"] + shape["width"], shape["y"] + shape["height"]
                 assert not meet(a, box, 1.0), (one["text"], shape["group"])
-    labels = [(text, box) for text, box in boxes if text["kind"] == "edge"]
+    labels = [(text, box) for text, box in boxes if text["kind"] in ("edge", "title")]
     return {
         text["text"]
         for text, (left, top, right, bottom) in labels
         for way in found["ways"]
         if any(left < x < right and top + 1 < y < bottom - 1 for x, y in way["points"])
     }
+
+
+def contrast(one, other):
+    """Give the ratio of two colours' luminances, as WCAG defines it."""
+    a, b = sorted((luminance(one), luminance(other)), reverse=True)
+    return (a + 0.05) / (b + 0.05)
+
+
+def luminance(color):
+    parts = [int({"white": "#ffffff"}.get(color, color)[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 @pytest.mark.parametrize("fitted", [False, True], ids=["wide", "page"])
@@ -115,10 +133,37 @@ def test_texts_have_room(page, name, fitted):
     found = measure(page, svg)
     crossed = check(found)
     assert len(crossed) <= 2, crossed
+    assert min(contrast(text["color"], text["behind"]) for text in found["texts"]) >= 4.5
     for text in found["texts"]:  # the browser's own measure agrees with ours
         assert text["natural"] > 0
         agree = pytest.approx(text["given"], abs=0.15, rel=0.002)
         assert text["natural"] == agree, text["text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {"view": "joint"}) for name in ("staged", "lstm_step", "residual")),
+        *((name, {"view": "backward"}) for name in ("staged", "groupnorm")),
+        ("staged", {"detail": "primitives"}),
+        ("staged", {"step": 7}),
+        ("lstm_step", {"fold": "calls", "width": PAGE}),
+    ],
+)
+def test_texts_have_room_in_other_views(page, name, options):
+    found = measure(page, draw(make(name), **options).pipe("svg", encoding="utf-8"))
+    check(found)
+    assert min(contrast(text["color"], text["behind"]) for text in found["texts"]) >= 4.5
+
+
+def test_a_measure_that_can_fail(page):
+    """Text that leaves its box, lies on another, or is too pale, is found."""
+    svg = draw(make("residual")).pipe("svg", encoding="utf-8")
+    grown = re.sub(r'(textLength=")([\d.]+)', lambda m: f"{m[1]}{4 * float(m[2])}", svg)
+    with pytest.raises(AssertionError):
+        check(measure(page, grown))
+    pale = measure(page, svg.replace("#b71c1c", "#ff8888"))
+    assert min(contrast(text["color"], text["behind"]) for text in pale["texts"]) < 4.5
 
 
 @pytest.mark.parametrize("font", ["serif", "monospace"])
@@ -143,3 +188,29 @@ def test_lettering_of_the_main_picture_on_a_page(page):
     )
     assert min(sizes) >= 10
     assert page.evaluate("() => document.querySelector('svg').getBoundingClientRect().width") <= 838
+
+
+@pytest.mark.parametrize("way", ["inline", "image"])
+def test_a_picture_in_a_notebook_is_as_wide_as_its_cell(page, way):
+    """As a notebook shows it, and as an export to HTML keeps it: in the page, or as an image."""
+    picture = draw(make("staged"))
+    svg = picture._repr_mimebundle_()["image/svg+xml"]
+    if way == "image":
+        code = base64.b64encode(svg.encode()).decode()
+        svg = f'<img style="max-width:100%" src="data:image/svg+xml;base64,{code}">'
+    page.set_viewport_size({"width": 1000, "height": 600})
+    page.set_content(f"<!doctype html><div style='width:500px;overflow:hidden'>{svg}{svg}</div>")
+    page.evaluate("() => Promise.all([...document.images].map(i => i.decode()))")
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll('svg, img')].map(e => {
+            const box = e.getBoundingClientRect();
+            return [box.left, box.right, box.height];
+        })"""
+    )
+    root = ET.fromstring(picture.pipe("svg"))
+    width, height = (float(root.get(side).removesuffix("pt")) for side in ("width", "height"))
+    assert len(boxes) == 2
+    for left, right, high in boxes:
+        assert right - left == pytest.approx(500, abs=1)
+        assert right <= 510
+        assert high == pytest.approx(500 * height / width, rel=0.02)

@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import pickle
+import re
 import threading
 import weakref
 from fractions import Fraction
@@ -290,7 +291,7 @@ def test_formatting():
     x = Tensor(2.71828, name="e")
     assert f"{x:.3f}" == "2.718"
     assert f"{x:8.1e}|" == " 2.7e+00|"
-    assert f"{x}" == str(x) == repr(x)
+    assert f"{x}" == str(x) == "Tensor(2.71828, name='e', shape=())"
     with pytest.raises(ValueError, match="has 2 entries"):
         f"{Tensor([1.0, 2.0]):.3f}"
 
@@ -299,6 +300,32 @@ def test_repr():
     assert repr(Tensor(2.0)) == "Tensor(2.0, shape=(), dtype=float64)"
     assert repr(Tensor([1.0, 2.0], name="x")) == "Tensor(x, shape=(2,), dtype=float64)"
     assert repr(Tensor(2.0) * 3) == "Tensor(6.0, shape=(), dtype=float64, op=mul)"
+
+
+def test_printing_shows_the_numbers(capsys):
+    print(Tensor([[1.0, 2.5], [-3.0, 4.0]], name="W"))
+    print(Tensor([1.0, 2.0]) * 2)
+    print(Tensor(np.float32([0.1]), name="b"))
+    print(Tensor([Fraction(1, 3)], name="f"))
+    assert capsys.readouterr().out.splitlines() == [
+        "Tensor([[ 1. ,  2.5],",
+        "        [-3. ,  4. ]], name='W', shape=(2, 2))",
+        "Tensor([2., 4.], shape=(2,))",
+        "Tensor([0.1], name='b', shape=(1,), dtype=float32)",
+        "Tensor([Fraction(1, 3)], name='f', shape=(1,))",
+    ]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3), (2, 3, 4), (1500,), (40, 0)], ids=str)
+@pytest.mark.parametrize("dtype", ["float16", "float64", "longdouble", "complex128"])
+def test_printed_numbers_are_those_of_an_arrays_repr(shape, dtype):
+    array = np.asarray(np.random.default_rng(3).normal(size=shape).astype(dtype))
+    numbers, _, rest = str(Tensor(array, name="x")).partition(", name='x', ")
+    ends = r"(,\s+shape=\([^)]*\))?(,\s+dtype=\w+)?\)$"
+    expected = re.sub(ends, "", repr(array)).replace("array(", "Tensor(")
+    assert numbers.split() == expected.split()
+    usual = dtype in ("float64", "complex128")
+    assert rest == f"shape={shape})" if usual else f"shape={shape}, dtype={array.dtype})"
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (1000,), (64, 64), (8, 16, 32, 32)], ids=str)
@@ -949,3 +976,50 @@ def test_a_recorded_upstream_gradient_takes_the_dtype_of_the_output():
     x = Tensor(np.float32([1, 2]), name="x")
     (g,) = grad(x * 1.0, [x], Tensor([0.5, 0.25]), create_graph=True)
     assert g.dtype == np.float32
+
+
+# --- what is handed out says what to write ------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", ["+", "-", "*", "/", "//", "%", "**", "@"])
+@pytest.mark.parametrize("what", ["data", "grad"])
+def test_changing_an_array_in_place_says_what_to_write(what, sign):
+    w = Tensor([1.0, 2.0], name="w")
+    (w * w).backward([3.0, 4.0])
+    before = getattr(w, what).copy()
+    wanted = re.escape(f"instead of w.{what} {sign}= v write w.{what} = w.{what} {sign} v")
+    with pytest.raises(ValueError, match=wanted):
+        exec(f"w.{what} {sign}= np.ones(2)", {"w": w, "np": np})
+    assert same_bits(getattr(w, what), before)
+    advised = f"w.{what} = w.{what} {sign} v"
+    if sign != "@":
+        exec(advised, {"w": w, "v": np.full(2, 0.6)})
+        assert not same_bits(getattr(w, what), before)
+
+
+def test_assigning_an_entry_says_what_to_write():
+    w = Tensor([1.0, 2.0], name="w")
+    with pytest.raises(ValueError, match=r"a = w\.data\.copy\(\); a\[…\] = …; w\.data = a"):
+        w.data[0] = 5.0
+    space = {"w": w}
+    exec("a = w.data.copy(); a[0] = 5.0; w.data = a", space)
+    assert w.data.tolist() == [5.0, 2.0]
+    with pytest.raises(ValueError, match="is an array of a graph"):
+        w.data[:] += 1
+
+
+def test_what_is_handed_out_is_an_array_like_any_other():
+    x = np.random.default_rng(4).normal(size=(3, 2))
+    data = Tensor(x, name="x").data
+    assert isinstance(data, np.ndarray)
+    assert (repr(data), str(data)) == (repr(x), str(x))
+    plain = (data * 2, np.exp(data), data @ x.T, data.copy(), np.sum(data, axis=0), data > 0)
+    copies = (pickle.loads(pickle.dumps(data)), np.array(data), np.concatenate([data, data]))
+    for array in (*plain, *copies):
+        assert type(array) is np.ndarray
+    assert type(data.sum()) is np.float64
+    unlocked = copy.deepcopy(data)
+    unlocked -= 1
+    unlocked[0] = 7.0
+    assert same_bits(unlocked[1:], x[1:] - 1)
+    assert same_bits(data, x)

@@ -1,5 +1,6 @@
 """Tracing: every node gets the name that the user's own code gives it."""
 
+import copy
 import functools
 import gc
 import sys
@@ -77,7 +78,7 @@ def test_reassignment_keeps_every_value_apart():
 
     out = trace(f)(X)
     assert names(out) == ["x", "x", "x", "y"]
-    assert graph_names(out) == ["x", "x[1]", "x[2]", "y"]
+    assert graph_names(out) == ["x", "x′", "x″", "y"]
 
 
 def test_loops_number_their_names():
@@ -89,7 +90,7 @@ def test_loops_number_their_names():
 
     out = trace(f)(X)
     assert names(out) == ["x", None, "h", None, "h", None, "h"]
-    assert graph_names(out) == ["x", None, "h[0]", None, "h[1]", None, "h[2]"]
+    assert graph_names(out) == ["x", None, "h", None, "h′", None, "h″"]
 
 
 def test_loops_on_one_line_and_while_loops():
@@ -362,16 +363,16 @@ def test_nested_calls_are_scopes():
         ("x", ()),
         ("mu", ("block", "normalize")),
         ("xmu", ("block", "normalize")),
-        ("centred", ("block",)),
+        ("centred", ("block", "normalize")),
         ("scaled", ("block",)),
-        ("mu", ("block[1]", "normalize")),
-        ("xmu", ("block[1]", "normalize")),
-        ("centred", ("block[1]",)),
-        ("scaled", ("block[1]",)),
+        ("mu", ("block #2", "normalize")),
+        ("xmu", ("block #2", "normalize")),
+        ("centred", ("block #2", "normalize")),
+        ("scaled", ("block #2",)),
     ]
-    assert [n.scope for n in Graph.capture(out).nodes if n.name in ("mu[0]", "mu[1]")] == [
+    assert [n.scope for n in Graph.capture(out).nodes if n.name in ("mu", "mu′")] == [
         ("block", "normalize"),
-        ("block[1]", "normalize"),
+        ("block #2", "normalize"),
     ]
 
 
@@ -385,13 +386,23 @@ def test_recursion():
     assert [y.origin.scope for y in ys] == [(), ("halve",), ("halve", "halve")]
 
 
-def test_a_value_that_is_named_only_by_the_callee():
+def test_an_argument_is_named_by_the_callee_and_belongs_to_the_caller():
     def callee(z):
         return z * 2
 
-    out = trace(lambda x: callee(x + 1))(X)
-    assert names(out) == ["x", "z", "out"]
-    assert scopes(out)["z"] == ("callee",)
+    def caller(x):
+        scale = 0.75
+        return callee(scale * x) + 1
+
+    out = trace(lambda x: caller(x))(X)
+    graph = Graph.capture(out)
+    assert [(n.name, n.scope) for n in graph.nodes if n.name and n.role != "constant"] == [
+        ("x", ()),
+        ("z", ("caller",)),
+        ("callee_out", ("caller", "callee")),
+        ("out", ("caller",)),
+    ]
+    assert graph["z"].inputs[0].name == "scale"
 
 
 def test_a_generator_is_one_call():
@@ -455,7 +466,12 @@ def test_objects_that_are_called_give_their_class_as_scope():
 
     out = trace(net)(X)
     found = [(node.name, node.origin.scope) for node in reachable([out]) if node.op]
-    assert found == [("h", ("Layer",)), ("a", ()), ("h", ("Layer[1]",)), ("b", ())]
+    assert found == [
+        ("h", ("Layer",)),
+        ("a", ("Layer",)),
+        ("h", ("Layer #2",)),
+        ("b", ("Layer #2",)),
+    ]
 
 
 def test_decorated_functions_and_partials():
@@ -736,3 +752,103 @@ def test_what_is_no_number_is_none_of_our_business():
     assert trace(lambda n, x: (n, x))(2, np.array([1.0]))[1].name == "x"
     w = Tensor(2.0, name="w")
     assert trace(lambda k: w * k)(3).op is not None
+
+
+# --- what is returned ---------------------------------------------------------------------------
+
+
+def steps(out):
+    return [(s.name, s.result.scope) for s in Graph.capture(out).steps]
+
+
+def test_a_returned_value_is_a_step_of_its_call():
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    def gates(x, w):
+        i = sigmoid(x @ w)
+        return i * sigmoid(2.5 * i)
+
+    out = trace(gates)(X, W)
+    assert steps(out) == [
+        *[("z", ()), ("i", ("sigmoid",)), ("z′", ()), ("sigmoid_out", ("sigmoid #2",))],
+        ("out", ()),
+    ]
+    assert same_bits(out.data, gates(X, W))
+
+
+def test_several_returned_values_are_numbered():
+    def pair(x):
+        return x * 2.5, np.exp(x)
+
+    def f(x):
+        return pair(x)[0] * pair(x)[1]
+
+    out = trace(f)(X)
+    assert steps(out) == [("pair_out1", ("pair",)), ("pair_out2", ("pair #2",)), ("out", ())]
+
+
+def test_what_is_only_passed_on_belongs_to_the_innermost_call():
+    def inner(x):
+        return np.tanh(x)
+
+    def outer(x):
+        return inner(x)
+
+    def f(x):
+        y = outer(x)
+        return y * outer(x)
+
+    first, second = ("outer", "inner"), ("outer #2", "inner")
+    assert steps(trace(f)(X)) == [("y", first), ("inner_out", second), ("out", ())]
+
+
+def test_a_generator_and_a_lambda_return_no_step():
+    def rows(x):
+        for row in x:
+            yield row * 2.5
+
+    def f(x):
+        total = sum((lambda v: v + 1)(row) for row in rows(x))
+        return total
+
+    found = steps(trace(f)(X))
+    assert {name[0] for name, _ in found} == {"r", "v", "t"}  # row, v and total, and versions
+    assert not any("_out" in name for name, _ in found)
+    assert {scope for _, scope in found} == {(), ("rows",)}
+
+
+def test_tensors_that_an_object_holds_are_called_after_its_attributes():
+    class Net:
+        def __init__(self):
+            self.w = Tensor(W)
+            self.named = Tensor(W[0], name="bias")
+
+        def run(self, x):
+            return x @ self.w + self.named
+
+    net = Net()
+    assert graph_names(trace(net.run)(X)) == ["w", "bias", "x", None, "out"]
+    assert net.named.name == "bias"
+
+
+def test_constants_of_a_returned_value_are_named_in_the_call():
+    def scaled(x):
+        factor = 0.3
+        return x * factor
+
+    def f(x):
+        y = scaled(x)
+        return y
+
+    constants = [n.name for n in Graph.capture(trace(f)(X)).nodes if n.role == "constant"]
+    assert constants == ["factor"]
+
+
+def test_origins_survive_a_copy():
+    def callee(z):
+        return z * 0.125
+
+    out = trace(lambda x: callee(x) + callee(x))(X)
+    twin = copy.deepcopy(out)
+    assert steps(twin) == steps(out)

@@ -1,6 +1,7 @@
 """Layers, losses and state: gradients to second order, running statistics, files."""
 
 import copy
+import inspect
 import io
 import math
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from helpers import close, pull_back, upstream
 
-from tinygraph import Graph, Tensor, draw, grad, gradcheck, nn, no_grad, trace
+from tinygraph import Graph, Tensor, derive, draw, grad, gradcheck, nn, no_grad, trace
 from tinygraph.batchnorm import closed_form, staged
 from tinygraph.batchnorm import primitive as fused
 from tinygraph.nn import state
@@ -922,10 +923,10 @@ def test_layers_are_frames():
     graph = Graph.capture(out)
     scopes = {step.result.name: step.result.scope for step in graph.steps}
     assert scopes["xhat"] == ("BatchNorm", "staged")
-    assert {scope[0] for scope in scopes.values()} == {"Linear", "BatchNorm", "ReLU", "Linear[1]"}
+    assert {scope[0] for scope in scopes.values()} == {"Linear", "BatchNorm", "ReLU", "Linear #2"}
     source = draw(out).source
     assert source == draw(trace(nn.MLP(4, 3, 2, batchnorm=True, rng=1))(X)).source
-    assert all(f">{label}<" in source for label in ("BatchNorm", "ReLU", "Linear[1]"))
+    assert all(f">{label}<" in source for label in ("BatchNorm", "ReLU", "Linear #2"))
 
 
 def test_a_fused_norm_is_one_step():
@@ -940,7 +941,7 @@ def test_a_fused_norm_is_one_step():
     graph = Graph.capture(loss)
     assert [s.result.op.name for s in graph.steps if "BatchNorm" in s.result.scope] == ["batchnorm"]
     assert graph["loss"].scope == ("cross_entropy",)
-    assert "batchnorm(z[0], gamma, beta)" in draw(loss).source
+    assert "batchnorm(z, layers.1.gamma, layers.1.beta)" in draw(loss).source
 
 
 def test_a_network_in_evaluation_is_drawn():
@@ -959,9 +960,70 @@ def test_a_network_is_drawn_in_frames_without_trace():
             ("MLP", "BatchNorm"),  # x − mu, which is used twice
             ("MLP", "BatchNorm"),
             ("MLP", "ReLU"),
-            ("MLP", "Linear[1]"),
+            ("MLP", "Linear #2"),
         ]
     assert draw(model(x)).source.count("subgraph") == 5
     opened = Graph.capture(trace(model)(x))
-    assert ("Linear[1]",) in {step.result.scope[-1:] for step in opened.steps}
+    assert ("Linear #2",) in {step.result.scope[-1:] for step in opened.steps}
     assert len(opened.steps) > len(graph.steps)
+
+
+# --- parameters are called what state_dict calls them -------------------------------------------
+
+
+class Scaled(nn.Module):
+    def __init__(self, scale):
+        self.scale = scale
+        self.inner = {"first": nn.Linear(3, 3, rng=1)}
+
+    def __call__(self, x):
+        return x + self.scale * self.inner["first"](x)
+
+
+def leaves(out):
+    return [n.name for n in Graph.capture(out).inputs]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_parameters_are_called_what_the_state_calls_them(traced):
+    model = nn.MLP(3, 4, 3, 2, batchnorm=True, rng=0)
+    x = Tensor(np.ones((2, 3)), name="x")
+    out = trace(model)(x) if traced else model(x)
+    named = dict(model.named_parameters())
+    assert [p.name for p in named.values()] == list(named)
+    assert sorted(leaves(out)) == sorted([*named, "x"])
+    gradients = {g.name for g in Graph.joint(out).gradients}
+    assert {f"d{name}" for name in named} <= gradients
+
+
+def test_a_name_of_ones_own_stays_and_a_part_is_called_from_the_whole():
+    part = Scaled(Tensor(0.5, name="α"))
+    part(np.ones((2, 3)))
+    assert [p.name for p in part.parameters()] == ["α", "inner.first.weight", "inner.first.bias"]
+    whole = nn.Sequential(part, nn.Linear(3, 2, rng=0))
+    out = whole(np.ones((2, 3)))
+    assert {*leaves(out)} == {
+        *("α", "layers.0.inner.first.weight", "layers.0.inner.first.bias"),
+        *("layers.1.weight", "layers.1.bias"),
+    }
+    space = {}
+    exec(derive(out, format="python"), space)
+    arguments = inspect.signature(space["forward"]).parameters
+    assert "layers_0_inner_first_weight" in arguments
+    latex = derive(out, format="latex")
+    assert r"\mathrm{d}\mathrm{layers.1.weight} &=" in latex
+
+
+def test_a_module_of_one_line_has_a_frame_whose_step_is_what_it_returns():
+    part = Scaled(Tensor(0.5))
+
+    def f(x):
+        y = part(x) * 2
+        return y
+
+    for out in (trace(f)(np.ones((2, 3))), f(Tensor(np.ones((2, 3))))):
+        graph = Graph.capture(out)
+        returned = graph["Scaled_out"]
+        assert returned.scope == ("Scaled",)
+        assert graph[graph.outputs[0].name].scope == ()
+        assert graph.outputs[0].inputs[0] is returned

@@ -26,14 +26,14 @@ def joint(*outs):
     return Graph.capture(list(outs), wrt=[t for t in reachable(outs) if t.op is None])
 
 
-def formula(out, language=TEXT):
+def formula(out, language=TEXT, *, literal=False):
     graph = Graph.capture(out)
-    return Notation(graph, language).formula(graph.outputs[0])
+    return Notation(graph, language, literal=literal).formula(graph.outputs[0])
 
 
-def gradients(out, language=TEXT):
+def gradients(out, language=TEXT, *, literal=False):
     graph = joint(out)
-    notation = Notation(graph, language)
+    notation = Notation(graph, language, literal=literal)
     return {g.name: notation.gradient(g) for g in graph.gradients}
 
 
@@ -88,7 +88,7 @@ def test_sums_name_their_axes_where_they_are_not_those_of_a_batch():
     assert notation.formula(graph["mu"]) == "1/N Σ₁ x"
     assert written["dmu"] == "−Σ₁ dxmu"
     assert written["dg"] == "Σ₀ dgammax · xhat"
-    assert notation.sums() == {"Σ₁": "sum along axis 1", "Σ₀": "sum along axis 0"}
+    assert notation.signs() == {"Σ₁": "sum along axis 1", "Σ₀": "sum along axis 0"}
     latex = Notation(graph, LATEX)
     assert latex.formula(graph["var"]) == r"\frac{1}{N} \sum_{1} \mathrm{sq}"
 
@@ -105,9 +105,9 @@ def test_the_sum_of_everything_needs_no_axes():
 
 def test_a_mean_and_the_rule_of_a_mean():
     x = tensor("x", 5)
-    assert formula(np.mean(x * x)) == "1/N Σ x · x"
+    assert formula(np.mean(x * x)) == "1/N Σ x²"
     assert gradients(np.mean(x)) == {"dout": "dout", "dx": "spread(dout / N)"}
-    assert gradients(x - np.mean(x))["dx2"] == "spread(−1/N Σ dout)"
+    assert gradients(x - np.mean(x))["dx2"] == "−spread(1/N Σ dout)"
 
 
 def test_two_different_means_are_written_with_their_counts():
@@ -173,20 +173,20 @@ def test_shapes_are_written_as_python_does():
         (lambda x, y: -(x**2), "−x²", "-x^{2}"),
         (lambda x, y: (x**3) ** 2, "(x^3)²", "\\left(x^{3}\\right)^{2}"),
         (lambda x, y: np.sqrt(x + y), "√(x + y)", "\\sqrt{x + y}"),
-        (lambda x, y: np.exp(-x), "exp(−x)", "e^{-x}"),
+        (lambda x, y: np.exp(-x), "exp(−x)", "\\exp\\left(-x\\right)"),
         (lambda x, y: abs(x) + np.log(y), "abs(x) + log(y)", None),
         (lambda x, y: x**y, "x^y", "x^{y}"),
-        (lambda x, y: x * 2.5, "2.5 · x", "2.5 \\cdot x"),
+        (lambda x, y: x * 2.5, "x · 2.5", "x \\cdot 2.5"),
         (lambda x, y: x - 1e-5, "x − 1e-05", "x - 10^{-5}"),
-        (lambda x, y: x * -3, "(-3) · x", "\\left(-3\\right) \\cdot x"),
+        (lambda x, y: x * -3, "x · (-3)", "x \\cdot \\left(-3\\right)"),
         (lambda x, y: np.maximum(x, y), "maximum(x, y)", "\\max\\left(x, y\\right)"),
         (lambda x, y: np.maximum(x, 0), "relu(x)", "\\operatorname{relu}\\left(x\\right)"),
         (lambda x, y: x @ y.T, "x @ yᵀ", "x \\, y^{\\top}"),
         (lambda x, y: (x * y) @ y.T, "(x · y) @ yᵀ", None),
-        (lambda x, y: (x @ y.T) * 2, "2 · (x @ yᵀ)", None),
+        (lambda x, y: (x @ y.T) * 2, "(x @ yᵀ) · 2", None),
         (lambda x, y: x @ y.T + 1, "x @ yᵀ + 1", "x \\, y^{\\top} + 1"),
         (lambda x, y: x[1:, None], "x[1:, None]", None),
-        (lambda x, y: x[..., ::2], "x[…, ::2]", "x[\\ldots, ::2]"),
+        (lambda x, y: x[..., ::2], "x[…, ::2]", "x[\\ldots, {:}{:}2]"),
         (lambda x, y: x[np.array([0, 1])], "x[i]", None),
         (lambda x, y: np.sum(x * y), "Σ x · y", "\\sum x \\cdot y"),
         (lambda x, y: np.sum(x + y), "Σ (x + y)", "\\sum \\left(x + y\\right)"),
@@ -195,17 +195,18 @@ def test_shapes_are_written_as_python_does():
         (lambda x, y: -np.sum(x), "−Σ x", "-\\sum x"),
         (lambda x, y: np.concatenate([x, y]), "concatenate(x, y)", None),
         (lambda x, y: x.astype(np.float32), "float32(x)", None),
-        (lambda x, y: x * np.ones((2, 2)) * 1, "1 · array(2, 2) · x", None),
+        (lambda x, y: x * np.ones((2, 2)) * 1, "x · array(2, 2) · 1", None),
         (lambda x, y: x.reshape(4), "reshape(x)", None),
         (lambda x, y: np.where(x.data > 0, x, y), "where(array(2, 2), x, y)", None),
     ],
 )
-def test_formulas(f, text, latex):
+def test_literal_formulas(f, text, latex):
+    """Of every operation, as it runs."""
     x, y = tensor("x", 2, 2), tensor("y", 2, 2)
     out = f(x, y)
-    assert formula(out) == text
+    assert formula(out, literal=True) == text
     if latex is not None:
-        assert formula(out, LATEX) == latex
+        assert formula(out, LATEX, literal=True) == latex
 
 
 OPERATIONS = [
@@ -280,7 +281,11 @@ def written(*names):
         ("x\u0302", r"\mathrm{\hat{x}}"),
         ("W1", "W_{1}"),
         ("h[0]", "h_{0}"),
-        ("sigma_x", r"\sigma_{\mathrm{x}}"),
+        ("sigma_x", r"\sigma_{x}"),
+        ("h_prev", r"h_{\mathrm{prev}}"),
+        ("Wx", "W_{x}"),
+        ("Wq2", "W_{q,2}"),
+        ("wx", r"\mathrm{wx}"),
         ("depth", r"\mathrm{depth}"),
         ("running_mean", r"\mathrm{running\_mean}"),
         ("a\\b", r"\mathrm{a\backslash b}"),
@@ -302,14 +307,14 @@ def test_no_two_names_look_the_same(names):
 def test_the_gradient_of_a_name_is_no_name_that_begins_with_d():
     x, depth = tensor("x", 3), tensor("depth", 3)
     out = gradients(x * depth, LATEX)
-    assert out["ddepth"] == r"d\mathrm{out} \cdot x"
-    assert out["dx"] == r"d\mathrm{out} \cdot \mathrm{depth}"
+    assert out["ddepth"] == r"\mathrm{d}\mathrm{out} \cdot x"
+    assert out["dx"] == r"\mathrm{d}\mathrm{out} \cdot \mathrm{depth}"
 
 
 def test_parts_of_the_gradient_of_an_indexed_name():
     h = tensor("h[0]", 3)
     written = gradients(h * h, LATEX)
-    assert written["dh[0]"] == "dh_{0,1} + dh_{0,2}"
+    assert written["dh[0]"] == r"\mathrm{d}h_{0,1} + \mathrm{d}h_{0,2}"
 
 
 def test_a_part_and_the_gradient_of_another_variable_stay_apart():

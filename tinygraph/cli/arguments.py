@@ -10,14 +10,23 @@ from typing import Any, NoReturn
 
 from tinygraph.cli.outputs import say
 
-__all__ = ["FORMATS", "parser"]
+__all__ = ["FORMATS", "NOTATIONS", "parser"]
 
 DTYPES = ("float32", "float64", "longdouble")
 VIEWS = ("circuit", "forward", "backward", "joint")
 DETAILS = ("steps", "primitives")
-DIRECTIONS = ("LR", "TB", "RL", "BT")
+DIRECTIONS = ("LR", "TB", "RL", "BT", "auto")
+FINEST = 2400
 FORMATS = ("svg", "png", "pdf", "dot", "json")
-NOTATIONS = ("text", "markdown", "latex", "python")
+NOTATIONS = {
+    "text": "txt",
+    "markdown": "md",
+    "latex": "tex",
+    "html": "html",
+    "json": "json",
+    "python": "py",
+}
+"""What `derive` writes, with the suffix of its files."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -159,7 +168,9 @@ def _add_target(commands: Any, name: str, examples: str, *, output: str, **texts
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **texts,
     )
-    command.add_argument("target", metavar="FILE.py:FUNCTION", help="a function, or: batchnorm")
+    command.add_argument(
+        "target", metavar="FILE.py:FUNCTION", help="a function, CLASS.METHOD, or: batchnorm"
+    )
     command.add_argument("arguments", nargs="*", metavar="name=…", help="see below")
     command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
     command.add_argument("-o", "--output", type=_name, metavar="FILE", help=output)
@@ -173,18 +184,42 @@ def _add_draw(commands: Any) -> None:
         "draw",
         "  tinygraph draw batchnorm --step 7\n"
         "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
+        "  tinygraph draw model.py:lstm x=4x3 h=4x5 --fold sigmoid --width 240 -o column.pdf\n"
         "  tinygraph draw model.py:forward x=4x3 gamma=3 beta=3 --view joint -o - --format dot",
         output="by suffix; - for standard output (default: graphs/FUNCTION.svg, with view, detail "
         "and step in the name)",
         help="draw a NumPy function of yours",
         description="Run a function of yours, and draw its graph forwards and backwards.",
     )
-    draw.add_argument("--view", default="circuit", choices=VIEWS, help="(default circuit)")
-    draw.add_argument("--detail", default="steps", choices=DETAILS, help="(default steps)")
-    draw.add_argument("--direction", default="LR", choices=DIRECTIONS, help="(default LR)")
-    draw.add_argument("--step", type=int, metavar="K", help="one step alone; 0 for the inputs")
-    draw.add_argument("--values", action="store_true", help="write value and gradient into boxes")
-    draw.add_argument(
+    add = draw.add_argument
+    add("--view", default="circuit", choices=VIEWS, help="(default circuit)")
+    add("--detail", default="steps", choices=DETAILS, help="(default steps)")
+    add("--step", type=int, metavar="K", help="one step alone; 0 for the inputs")
+    add("--values", action="store_true", help="write value and gradient into boxes")
+    add(
+        "--fold",
+        type=_names,
+        default=(),
+        metavar="NAMES",
+        help="functions, with commas between them, whose calls are one box each; calls for all",
+    )
+    add(
+        "--direction",
+        choices=DIRECTIONS,
+        help="where values flow to; auto: to the right where that is legible at --width, else down "
+        "(default LR, with --width auto)",
+    )
+    add(
+        "--width",
+        type=_width,
+        metavar="POINTS",
+        help="of what the picture is for, 628.5 for a code host's page; it is folded, turned or "
+        "made smaller to fit",
+    )
+    add("--no-legend", action="store_true", help="do not explain the marks below the picture")
+    add("--dpi", type=_dpi, metavar="N", help="pixels to an inch, of a .png (default 96)")
+    add("--transparent", action="store_true", help="no paper behind a .svg or .png")
+    add(
         "--format",
         choices=FORMATS,
         help="instead of the suffix; json is Graphviz's own, of the picture, and not what "
@@ -197,13 +232,20 @@ def _add_derive(commands: Any) -> None:
         commands,
         "derive",
         "  tinygraph derive batchnorm\n"
-        "  tinygraph derive batchnorm --format python -o batchnorm_by_machine.py\n"
+        "  tinygraph derive batchnorm -o batchnorm_by_machine.py\n"
         "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
-        output="(default: standard output)",
+        output="by suffix: " + ", ".join(NOTATIONS.values()) + " (default: standard output)",
         help="write the backward pass of a function out",
         description="Run a function of yours, and write its forward and backward pass out.",
     )
-    derive.add_argument("--format", default="text", choices=NOTATIONS, help="(default text)")
+    derive.add_argument(
+        "--format", choices=tuple(NOTATIONS), help="instead of the suffix (default text)"
+    )
+    derive.add_argument(
+        "--literal",
+        action="store_true",
+        help="write what runs, operation by operation, and not as an author would print it",
+    )
     derive.set_defaults(output="-")
 
 
@@ -242,6 +284,30 @@ def _axis(text: str) -> int | tuple[int, ...]:
             f"{text!r} is no axis; write one integer or several with commas, such as 0,2,3"
         ) from None
     return axes[0] if len(axes) == 1 else axes
+
+
+def _width(text: str) -> float:
+    return _number(text, "width", "points", 1e6)
+
+
+def _dpi(text: str) -> float:
+    return _number(text, "resolution", "pixels to an inch", FINEST)
+
+
+def _number(text: str, what: str, unit: str, most: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number <= most:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no {what}; write a number of {unit} above 0 and up to {most:g}"
+        )
+    return number
+
+
+def _names(text: str) -> str | list[str]:
+    return text if text == "calls" else [name.strip() for name in text.split(",")]
 
 
 def _name(text: str) -> str:

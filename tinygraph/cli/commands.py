@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.cli.arguments import FORMATS, parser
+from tinygraph.cli.arguments import FORMATS, NOTATIONS, parser
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
 from tinygraph.cli.outputs import (
     aside,
@@ -199,19 +199,7 @@ def _run_draw(options: argparse.Namespace) -> int:
             f"--step {options.step} is a picture of its own, values with gradients beside them; "
             "leave --view and --detail out"
         )
-    parts = [options.target.rpartition(":")[2] or "function"]
-    parts += [options.view] * (options.view != "circuit")
-    parts += [options.detail] * (options.detail != "steps")
-    parts += [f"step{options.step}"] * (options.step is not None)
-    default = f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
-    output = default if options.output is None else options.output
-    suffix = options.format or Path(output).suffix.lower().removeprefix(".")
-    suffix = {"gv": "dot", "": "svg" if output == "-" else ""}.get(suffix, suffix)
-    if suffix not in FORMATS:
-        raise InputError(
-            f"{output}: cannot write {suffix or 'a file without suffix'}; "
-            f"the formats are {', '.join(FORMATS)}"
-        )
+    output, suffix = _output_of_draw(options)
     if output != "-":
         check_targets([Path(output)], options.force)
 
@@ -228,11 +216,36 @@ def _run_draw(options: argparse.Namespace) -> int:
             detail=options.detail,
             step=options.step,
             values=options.values,
+            fold=options.fold,
             direction=options.direction,
+            width=options.width,
+            legend=not options.no_legend,
         )
-        content = picture.content(suffix)
+        content = picture.content(suffix, dpi=options.dpi or 96, transparent=options.transparent)
     write(content, output, suffix)
     return AGREE
+
+
+def _output_of_draw(options: argparse.Namespace) -> tuple[str, str]:
+    """Give where the picture goes and in which format; what options say must go together."""
+    parts = [options.target.rpartition(":")[2] or "function"]
+    parts += [options.view] * (options.view != "circuit")
+    parts += [options.detail] * (options.detail != "steps")
+    parts += [f"step{options.step}"] * (options.step is not None)
+    default = f"graphs/{'_'.join(parts)}.{options.format or 'svg'}"
+    output = default if options.output is None else options.output
+    suffix = options.format or Path(output).suffix.lower().removeprefix(".")
+    suffix = {"gv": "dot", "": "svg" if output == "-" else ""}.get(suffix, suffix)
+    if suffix not in FORMATS:
+        raise InputError(
+            f"{output}: cannot write {suffix or 'a file without suffix'}; "
+            f"the formats are {', '.join(FORMATS)}"
+        )
+    if options.dpi and suffix != "png":
+        raise InputError(f"--dpi {options.dpi:g} is for .png; a .{suffix} has no pixels")
+    if options.transparent and suffix not in ("svg", "png"):
+        raise InputError(f"--transparent is for .svg and .png; a .{suffix} has no paper")
+    return output, suffix
 
 
 def _backward(out: Any, seed: int) -> None:
@@ -243,6 +256,7 @@ def _backward(out: Any, seed: int) -> None:
 
 
 def _run_derive(options: argparse.Namespace) -> int:
+    format = options.format or _notation_of(options.output)
     if options.output != "-":
         check_targets([Path(options.output)], options.force)
 
@@ -251,9 +265,24 @@ def _run_derive(options: argparse.Namespace) -> int:
 
     with aside(), explaining(options.target):
         out = run_target(options.target, options.arguments, options.seed)
-        text = derive(out, format=options.format)
-    write((text.rstrip("\n") + "\n").encode(), options.output, options.format)
+        text = derive(out, format=format, literal=options.literal)
+    write((text.rstrip("\n") + "\n").encode(), options.output, format)
     return AGREE
+
+
+def _notation_of(output: str) -> str:
+    """Give what a file of that suffix holds."""
+    if output == "-":
+        return "text"
+    suffix = Path(output).suffix.lower().removeprefix(".")
+    suffix = {"markdown": "md", "htm": "html"}.get(suffix, suffix)
+    for notation, known in NOTATIONS.items():
+        if suffix == known:
+            return notation
+    raise InputError(
+        f"{output}: cannot write {suffix or 'a file without suffix'}; the suffixes are "
+        f"{', '.join(NOTATIONS.values())}, or say what it holds with --format"
+    )
 
 
 COMMANDS = {

@@ -44,8 +44,8 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     Parameters
     ----------
     target : str
-        ``FILE.py:FUNCTION``, or ``batchnorm`` for the staged BatchNorm, by default of the Wine
-        measurements.
+        ``FILE.py:FUNCTION``, ``FILE.py:CLASS.METHOD`` of a class whose objects are made without
+        arguments, or ``batchnorm`` for the staged BatchNorm, by default of the Wine measurements.
     arguments : sequence of str
         ``name=…`` and ``name:=…``, as described above.
     seed : int, optional
@@ -161,21 +161,52 @@ def _load(target: str) -> Callable[..., Any]:
             owner, function = function, getattr(function, part, None)
         static = isinstance(inspect.getattr_static(owner, part, None), staticmethod)
     if inspect.isclass(owner) and inspect.isfunction(function) and not static:
-        raise InputError(
-            f"{target}: is a method, which needs an object of {owner.__name__}; name a function "
-            "that makes one and calls it"
-        )
-    if not callable(function):
-        known = [
-            k
-            for k, v in vars(module).items()
-            if inspect.isfunction(v) and v.__module__ == module.__name__
-        ]
-        raise InputError(f"{path}: has no function {name!r}; it has {', '.join(known) or 'none'}")
+        function = _bound(owner, function, target)
+    if inspect.isclass(function) or not callable(function):
+        raise InputError(_no_function(path, name, function, list(_functions(module))))
     if inspect.iscoroutinefunction(function):
         raise InputError(f"{target}: is asynchronous; name a function that computes when called")
     found: Callable[..., Any] = function
     return found
+
+
+def _no_function(path: str, name: str, found: Any, known: list[str]) -> str:
+    """Say that a name is none of a function, and which ones there are."""
+    if inspect.isclass(found):
+        methods = [k for k in known if k.startswith(f"{name}.")]
+        listed = f"name a method of it: {', '.join(methods)}" if methods else "it has no methods"
+        return f"{path}:{name}: is a class, and no function; {listed}"
+    return f"{path}: has no function {name!r}; it has {', '.join(known) or 'none'}"
+
+
+def _functions(module: Any) -> Iterator[str]:
+    """Give the names of the functions that a file defines, and of the methods of its classes."""
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if inspect.isfunction(value):
+            yield name
+        elif inspect.isclass(value):
+            own = (k for k, v in vars(value).items() if inspect.isfunction(v))
+            yield from (f"{name}.{k}" for k in own if k == "__call__" or k[0] != "_")
+
+
+def _bound(owner: type, method: Callable[..., Any], target: str) -> Callable[..., Any]:
+    """Give a method of a new object, where an object can be made without arguments."""
+    try:
+        signature = inspect.signature(owner)
+    except ValueError:
+        signature = inspect.Signature()
+    try:
+        signature.bind()
+    except TypeError:
+        raise InputError(
+            f"{target}: is a method, which needs an object of {owner.__name__}, and to make one, "
+            f"{_usage(signature)}; name a function that makes one and calls it"
+        ) from None
+    with explaining(target):
+        bound: Callable[..., Any] = getattr(owner(), method.__name__)
+    return bound
 
 
 @contextlib.contextmanager
@@ -225,6 +256,7 @@ def _message(error: BaseException) -> str:
 
 
 def _usage(signature: inspect.Signature) -> str:
+    """List the arguments, those that need not be given in brackets."""
     names = [
         name if p.default is p.empty else f"[{name}]" for name, p in signature.parameters.items()
     ]

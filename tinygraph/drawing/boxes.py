@@ -7,8 +7,9 @@ another box, together with the gradients that come back along it.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, prod
@@ -20,8 +21,12 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["MOST_BOXES", "Arrow", "Box", "Boxes", "gather"]
 
 MOST_BOXES = 500
+LONG = 3
+"""Ranks that an arrow passes; where all do so on average, roads hide the picture, and Graphviz
+takes seconds to minutes to lay them out."""
 
 Key = tuple[Any, ...]
+Scope = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +36,12 @@ class Box:
     Attributes
     ----------
     kind : str
-        ``input``, ``step``, ``primitive``, or ``group`` for several steps or inputs in one.
+        ``input``, ``step``, ``primitive``; ``call`` where one box was asked for; or ``group`` for
+        several steps or inputs in one for want of room.
     nodes : tuple of Nodes
         The last of them is what the box is named after.
     title : str
-        Of a group: what was folded.
+        Of a call: its name; of a group: what was folded.
     scope : tuple of str
         The calls that it stands in, outermost first.
     """
@@ -62,7 +68,9 @@ class Arrow:
 
     A box that reads it twice gives two gradients back.
 
-    The main line is the way from each output back through the largest operand.
+    The main line is the way from each output back through the largest operand. Where there are
+    many long arrows, such as of a parameter that every step of a loop reads, each of them is `far`:
+    its value is shown again beside the reader.
     """
 
     tail: Box
@@ -70,6 +78,7 @@ class Arrow:
     value: Node
     gradients: tuple[Gradient, ...]
     main: bool
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +97,36 @@ class Boxes:
     arrows: tuple[Arrow, ...]
     folded: str
 
+    def spans(self) -> list[int]:
+        """Give how many ranks each arrow passes, where every box stands as near as it can.
 
-def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
+        An input stands right before the first that reads it.
+        """
+        rank: dict[Box, int] = {}
+        for arrow in sorted(self.arrows, key=lambda a: a.head.result.index):
+            rank[arrow.head] = max(rank.get(arrow.head, 0), rank.get(arrow.tail, 0) + 1)
+        first: dict[Box, int] = {}
+        for arrow in self.arrows:
+            if arrow.tail not in rank:
+                at = rank[arrow.head] - 1
+                first[arrow.tail] = min(first.get(arrow.tail, at), at)
+        rank |= first
+        return [rank[arrow.head] - rank[arrow.tail] for arrow in self.arrows]
+
+    def shortened(self) -> Boxes:
+        """Where arrows are long on average, take those that are for `far`."""
+        spans = self.spans()
+        if sum(spans) <= LONG * len(spans):
+            return self
+        arrows = (
+            replace(arrow, far=span > LONG) for arrow, span in zip(self.arrows, spans, strict=True)
+        )
+        return replace(self, arrows=tuple(arrows))
+
+
+def gather(
+    graph: Graph, detail: str, most: int = MOST_BOXES, fold: str | Sequence[str] = ()
+) -> Boxes:
     """Gather the forward nodes of `graph` into boxes.
 
     Parameters
@@ -98,20 +135,36 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
     detail : {"steps", "primitives"}
     most : int, optional
         More boxes than this are folded: by function, outermost last, then by runs of steps.
+    fold : "calls" or sequence of str, optional
+        The calls that are one box each: all, or those of these functions.
 
     Returns
     -------
     Boxes
+
+    Raises
+    ------
+    ValueError
+        If a function that `fold` names was not called.
     """
     forward = [n for n in graph.nodes if n.role in ("input", "forward")]
     scopes = {step.number: step.result.scope for step in graph.steps}
-    for fold, note in _foldings(forward, detail, scopes, most):  # noqa: B007
+    asked = _depths(scopes, fold)
+    for gathering, note in _foldings(forward, detail, scopes, asked, most):
         groups: dict[Key, list[Node]] = defaultdict(list)
         for node in forward:
-            groups[fold(node)].append(node)
-        if len(groups) <= most:
+            groups[gathering(node)].append(node)
+        if len(groups) > most:
+            continue
+        boxes = tuple(_box(key, group, scopes) for key, group in groups.items())
+        folded = note.format(len(graph.steps), len(boxes))
+        found = Boxes(boxes, _arrows(graph, forward, boxes), folded).shortened()
+        if len(boxes) + sum(arrow.far for arrow in found.arrows) <= most:
             break
-    boxes = tuple(_box(key, group, scopes) for key, group in groups.items())
+    return found
+
+
+def _arrows(graph: Graph, forward: Sequence[Node], boxes: Sequence[Box]) -> tuple[Arrow, ...]:
     of = {node.index: box for box in boxes for node in box.nodes}
     gradients: dict[tuple[int, int], list[Gradient]] = defaultdict(list)
     for g in graph.all_gradients:
@@ -131,22 +184,47 @@ def gather(graph: Graph, detail: str, most: int = MOST_BOXES) -> Boxes:
                 arrow = replace(arrow, gradients=(*arrow.gradients, *back[:1]))
             roads[place] = replace(arrow, main=arrow.main or (x.index, node.index) in main)
             del back[:1]
-    return Boxes(boxes, tuple(roads.values()), note.format(len(graph.steps), len(boxes)))
+    return tuple(roads.values())
+
+
+def _depths(scopes: Mapping[int, Scope], fold: str | Sequence[str]) -> dict[int, int]:
+    """Give the depth of the outermost call that is asked to be one box, by the step's number.
+
+    A later call of the same function carries a number behind its name.
+    """
+    named = {step: [re.split(r" #|\[", call)[0] for call in s] for step, s in scopes.items()}
+    called = dict.fromkeys(name for names in named.values() for name in names)
+    wanted = set(called) if fold == "calls" else set(fold)
+    for name in sorted(wanted - set(called)):
+        known = ", ".join(called) or "none"
+        raise ValueError(f"draw: fold names {name!r}, but the functions called are: {known}")
+    found = {}
+    for step, names in named.items():
+        if depth := next((k for k, name in enumerate(names, 1) if name in wanted), 0):
+            found[step] = depth
+    return found
 
 
 def _foldings(
-    nodes: list[Node], detail: str, scopes: Mapping[int, tuple[str, ...]], most: int
+    nodes: list[Node],
+    detail: str,
+    scopes: Mapping[int, Scope],
+    asked: Mapping[int, int],
+    most: int,
 ) -> Iterator[tuple[Callable[[Node], Key], str]]:
     """Give ever coarser ways of gathering, with what to say of them."""
 
     def one(node: Node) -> Key:
         if node.role == "input":
             return "input", node.index
+        if depth := asked.get(node.step):
+            return "call", *scopes[node.step][:depth]
         return ("primitive", node.index) if detail == "primitives" else ("step", node.step)
 
     def by_call(depth: int, node: Node) -> Key:
         scope = scopes.get(node.step, ())
-        return ("call", *scope[:depth]) if len(scope) >= depth else one(node)
+        is_asked = asked.get(node.step, depth + 1) <= depth
+        return one(node) if is_asked or len(scope) < depth else ("calls", *scope[:depth])
 
     inputs = sum(node.role == "input" for node in nodes)
     forward = [node for node in nodes if node.role != "input"]
@@ -154,9 +232,10 @@ def _foldings(
         places = {node.index: k for k, node in enumerate(forward)}
     else:
         places = {node.index: node.step - 1 for node in forward}
-    run = ceil(2 * (max(places.values(), default=0) + 1) / most)
+    longest = max(places.values(), default=0) + 1
+    run = ceil(2 * longest / most)
 
-    def by_run(node: Node) -> Key:
+    def by_run(run: int, node: Node) -> Key:
         if node.role == "input":
             return one(node) if inputs <= most // 2 else ("inputs",)
         return "run", places[node.index] // run
@@ -164,13 +243,17 @@ def _foldings(
     yield one, ""
     for depth in range(max(map(len, scopes.values()), default=0), 0, -1):
         yield partial(by_call, depth), "{} steps, folded by function into {} boxes"
-    yield by_run, "{} steps, folded in order into {} boxes"
+    while run < 2 * longest:
+        yield partial(by_run, run), "{} steps, folded in order into {} boxes"
+        run *= 2
 
 
-def _box(key: Key, group: list[Node], scopes: Mapping[int, tuple[str, ...]]) -> Box:
+def _box(key: Key, group: list[Node], scopes: Mapping[int, Scope]) -> Box:
     kind, nodes = key[0], tuple(group)
     steps = sorted({node.step for node in group})
     if kind == "call":
+        return Box("call", nodes, key[-1], key[1:-1])
+    if kind == "calls":
         return Box(
             "group", nodes, f"{key[-1]}: {len(steps)} step{'s' * (len(steps) > 1)}", key[1:-1]
         )

@@ -8,19 +8,21 @@ readers lose nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
-
+from tinygraph.drawing.breaking import broken
+from tinygraph.drawing.numbers import value_rows
 from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, Stroke
-from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable
+from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable, width
+from tinygraph.engine.primitive import JointRules
+from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.equations import named_constants
 from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.lines import named_constants
 
-__all__ = ["Canvas"]
+__all__ = ["BANDS", "Canvas"]
 
 STEP = Look()
 INPUT = Look("ellipse", "#dcebfa", BLUE)
@@ -30,10 +32,15 @@ GROUP = Look(radius=0, deep=True)
 BACKWARD = Look(fill="#fdeaea", border=RED, radius=0)
 ADDED = Look(fill="#fdeaea", border=RED, radius=0, rings=2)
 SUM = Look("ellipse", "#fdeaea", RED, rings=2)
+AGAIN = Look("ellipse", "white", BLUE)
 READ = Look(fill="white", border=GREY, radius=3, dash="dotted")
 
-LONGEST_NAME, LONGEST_FORMULA = 40, 60
-WIDEST_RULE, WIDEST_SUM = 92.0, 130.0  # on one line, beside a road and in a box, in points
+BANDS = ("forward", "backward")  # of the joint view, from top to bottom
+LONGEST_NAME, STUB = 40, 24
+MOST_LINES = 4
+# In points: how wide a line is beside a road, and in a box; first of what has terms to break at.
+BESIDE, INSIDE = (92.0, 190.0), (260.0, 340.0)
+OF_SUMS = (130.0, 260.0)
 
 
 class Canvas:
@@ -51,9 +58,15 @@ class Canvas:
     def __init__(self, graph: Graph, direction: str, values: bool) -> None:
         self.graph, self.values = graph, values
         self.notation = Notation(graph)
+        self.composites = {
+            node.step: node.op.name
+            for node in graph.nodes
+            if node.role == "forward" and node.op and isinstance(node.op.rules, JointRules)
+        }
         self.results = {step.number: step.result for step in graph.steps}
         self.sums = {g.of.index: g for g in graph.all_gradients if g.kind == "sum"}
         self.terms = _terms(graph)
+        self.upstream = {g.of.index: g.name for g in graph.gradients[::-1] if g.kind == "upstream"}
         self.names_of: dict[int, list[Gradient]] = {}
         for g in graph.gradients:
             self.names_of.setdefault(g.node.index, []).append(g)
@@ -62,31 +75,66 @@ class Canvas:
         self.note = ""
         self.sheet = Sheet(direction)
         self.idents: dict[str, int] = {}
+        self.signs: dict[str, str] = {}  # in formulas of calls, and what they mean
+        self.has_bands = False
 
     # ------------------------------------------------------------------ what things are called
 
     def key(self, node: Node, prefix: str = "n") -> str:
         """Give the id of a node's box: its index, and its name as far as ids can hold it."""
-        name = re.sub(r"[^A-Za-z0-9]+", "_", name_of(node)).strip("_")
+        name = re.sub(r"[^A-Za-z0-9]+", "_", in_letters(stub(node.name))).strip("_")
         return f"{prefix}{node.index}_{name}" if name else f"{prefix}{node.index}"
 
     def rule(self, gradient: Gradient, shape: bool = False) -> str:
         """Write a gradient with its local rule: ``dxhat = dgammax · gamma``."""
+        composite = self.composites.get(gradient.step)
+        if composite and gradient.consumer is not None:
+            return f"{gradient.name}, by {composite}'s rule"
         formula = self.notation.gradient(gradient)
         text = gradient.name if formula == gradient.name else f"{gradient.name} = {formula}"
         return f"{text}   {shape_text(gradient.node.shape)}" if shape else text
 
     def frames(self, node: Node) -> Scope:
-        """Give the frames around a primitive: the calls, then its step with number and formula."""
+        """Give the frames around a primitive: the calls, then its step with number and formula.
+
+        Where the passes lie in two bands, theirs comes first, and the formula stands in one.
+        """
+        is_forward = node.role in ("forward", "input")
+        band = (BANDS[not is_forward],) if self.has_bands else ()
         if not node.step:
-            return ()
+            return band
         result = self.results[node.step]
-        title = f"{node.step}   {name_of(result)} = {self.notation.formula(result)}"
-        return (*result.scope, title)
+        if self.has_bands and not is_forward:
+            return (*band, *result.scope, f"{node.step}   gradients")
+        formula = f"{result.name} = {self.notation.formula(result)}"
+        if width(formula) > INSIDE[1]:
+            formula = f"{stub(result.name)} {self.listed(formula)}"
+        return (*band, *result.scope, f"{node.step}   {formula}")
+
+    def called(self, name: str | None) -> str:
+        """Give a name; of one that is very long the beginning, and the number of the whole."""
+        name = name or ""
+        return name if stub(name) == name else f"{stub(name)} {self.listed(name)}"
+
+    def listed(self, text: str) -> str:
+        """Put a text that is too long below the picture; give the number that it has there."""
+        rules = self.sheet.rules
+        text = printable(text)
+        if text not in rules:
+            rules.append(text)
+        return f"({rules.index(text) + 1})"
+
+    def fitted(self, text: str, name: str | None, room: tuple[float, float]) -> list[str]:
+        """Break a text into lines that fit, or give a name and put the text below the picture."""
+        lines = broken(text, room[1], room[0])
+        if _fits(lines, room):
+            return lines
+        rule = text if text.startswith(f"{name} =") else f"{name} = {text}"
+        return [f"{stub(name)} {self.listed(rule)}"]
 
     def ident(self, prefix: str, name: str) -> str:
         """Give an id that nothing else on the picture has."""
-        plain = ident = prefix + re.sub(r"[^\w.-]+", "_", name).strip("_")
+        plain = ident = prefix + re.sub(r"[^\w.-]+", "_", in_letters(name)).strip("_")
         while ident in self.idents:
             self.idents[plain] += 1
             ident = f"{plain}-{self.idents[plain]}"
@@ -95,29 +143,31 @@ class Canvas:
 
     # ------------------------------------------------------------------ boxes
 
-    def put_value(self, node: Node, gradients: bool = False) -> None:
+    def put_value(self, node: Node, gradients: bool = False, scope: Scope = ()) -> None:
         """Put an input, or a value that is computed outside the picture."""
-        lines = [*_title(node), *self._sum_of_paths(node, gradients), *self._numbers(node)]
-        self._put(self.key(node), node, lines, INPUT if node.role == "input" else ELSEWHERE)
+        look = INPUT if node.role == "input" else ELSEWHERE
+        lines = [*self._title(node), *self._sum_of_paths(node, gradients), *self._numbers(node)]
+        self._put(self.key(node), node, lines, look, scope)
 
     def put_step(self, node: Node, gradients: bool = False, scope: Scope = ()) -> None:
         """Put a whole step: its number and its formula."""
-        lines = [_line(_short(self.notation.formula(node), LONGEST_FORMULA))]
+        formula = self.fitted(self.notation.formula(node), node.name, INSIDE)
+        lines = [_line(text) for text in formula]
         lines += [*self._sum_of_paths(node, gradients), *self._numbers(node)]
         self._put(self.key(node), node, lines, STEP, scope, str(node.step))
 
     def put_primitive(self, node: Node) -> None:
         """Put one primitive of either pass into the frame of its step."""
         if node.role == "input":
-            return self.put_value(node)
+            return self.put_value(node, scope=self.frames(node) if self.has_bands else ())
         frames = self.frames(node)
         if node.role == "upstream":
-            return self._put(self.key(node), node, _title(node, RED), OUTPUT, frames)
+            return self._put(self.key(node), node, self._title(node, RED), OUTPUT, frames)
         look = {"forward": STEP, "backward": BACKWARD, "accumulate": SUM}[node.role]
         color = INK if node.role == "forward" else RED
         lines = [_line(self._symbol(node), color, bold=True)]
         if node.name is not None:
-            lines.append(_line(name_of(node), color))
+            lines.append(_line(self.called(node.name), color))
         return self._put(self.key(node), node, [*lines, *self._numbers(node)], look, frames)
 
     def put_gradient(self, node: Node) -> None:
@@ -128,27 +178,72 @@ class Canvas:
         if node.role == "upstream":
             lines = [_line(rule, RED, bold=True), *(_line(f"= {name}", RED) for name in others)]
             return self._put(self.key(node), node, [*lines, *_shape(node)], OUTPUT)
-        text = " = ".join([*others, _short(rule, LONGEST_FORMULA)])
-        lines = [_line(text, RED), *_shape(node)]
+        text = " = ".join([*others, rule])
+        lines = [_line(text, RED) for text in self.fitted(text, names[0].name, INSIDE)]
+        lines += _shape(node)
         look = ADDED if node.role == "accumulate" else BACKWARD
         return self._put(self.key(node), node, lines, look, number=str(names[0].step))
 
     def put_read(self, node: Node, reader: Node) -> None:
         """Put a forward value beside the rule that reads it."""
-        text = name_of(node) or _short(self.notation.formula(node), LONGEST_NAME)
-        key = f"{self.key(node)}_for_{reader.index}"
-        self._put(key, node, [_line(text, GREY, size=12)], READ, self.frames(reader))
+        text = self.called(node.name) or self.notation.formula(node)
+        lines = [_line(part, GREY, size=12) for part in self.fitted(text, "value", INSIDE)]
+        key = self.read_key(node, reader)
+        self._put(key, node, lines, READ, self.frames(reader))
         self._road(key, self.key(reader), [self._read(node, reader)])
+
+    def read_key(self, node: Node, reader: Node) -> str:
+        """Give the id of the box that shows a value beside what reads it."""
+        return f"{self.key(node)}_for_{reader.index}"
+
+    def put_again(self, node: Node, reader: Node) -> str:
+        """Put a value once more, beside the box that reads it; give the key of that."""
+        key = self.read_key(node, reader)
+        self._put(key, node, [_line(self.called(node.name))], AGAIN)
+        return key
 
     def put_group(self, key: str, title: str, node: Node, scope: Scope) -> None:
         """Put several steps or inputs as one box."""
-        lines = [_line(title, bold=True), _line(name_of(node)), *_shape(node)]
+        lines = [_line(title, bold=True), _line(self.called(node.name)), *_shape(node)]
         self._put(key, node, lines, GROUP, scope)
+
+    def put_call(
+        self,
+        key: str,
+        name: str,
+        nodes: Sequence[Node],
+        results: Sequence[Node],
+        gradients: bool,
+        scope: Scope,
+    ) -> None:
+        """Put a call as one box: its name, and what it computes if that is one value."""
+        first, last = min(node.step for node in nodes), nodes[-1].step
+        steps = len({node.step for node in nodes})
+        formula = self._opened(nodes) if len(results) == 1 else ""
+        lines = broken(formula, INSIDE[1], INSIDE[0])
+        if not formula or not _fits(lines, INSIDE) or self.notation.language.ellipsis in formula:
+            lines = [f"{steps} step{'s' * (steps > 1)}"]
+        written = [_line(self.called(name), bold=True), *map(_line, lines)]
+        if len(results) == 1:
+            written += [*self._sum_of_paths(results[0], gradients), *self._numbers(results[0])]
+        number = str(last) if first == last else f"{first}–{last}"
+        self._put(key, nodes[-1], written, GROUP, scope, number)
+
+    def _opened(self, nodes: Sequence[Node]) -> str:
+        """Write the last of some nodes, with all that it is computed from among them."""
+        opened: dict[int, Node] = {}
+        for node in nodes:
+            inputs = tuple(opened.get(x.index, x) for x in node.inputs)
+            opened[node.index] = replace(node, inputs=inputs, name=None)
+        notation = Notation(self.graph)  # of its own, which knows these nodes by no name
+        formula = notation.formula(opened[nodes[-1].index])
+        self.signs |= notation.signs()
+        return formula
 
     def put_output(self, node: Node, source: str, gradients: Sequence[Stroke] = ()) -> None:
         """Put the end of the main line, and the road to it."""
         key = self.key(node, "out")
-        self._put(key, node, _title(node), OUTPUT)
+        self._put(key, node, self._title(node), OUTPUT)
         self.road(source, key, node, gradients, step=node.step, main=True)
 
     # ------------------------------------------------------------------ roads
@@ -169,21 +264,31 @@ class Canvas:
 
     def arriving(self, out: Node) -> Stroke:
         """Give the stroke of what arrives at an output."""
-        name = f"d{name_of(out)}"
-        return Stroke(
-            self.ident("g-", name), "gradient", (_line(name, RED),), printable(name), out.step
-        )
+        name = self.upstream[out.index]
+        line, ident = _line(self.called(name), RED), self.ident("g-", name)
+        return Stroke(ident, "gradient", (line,), printable(name), out.step)
 
     def gradient(self, g: Gradient, rule: bool = False, shape: bool = False) -> Stroke:
         """Give the stroke of a gradient, labelled with its name, or its rule where that fits."""
         written = self.rule(g)
-        fits = len(written) <= LONGEST_FORMULA or shape
-        text = _short(written if rule and fits else g.name, LONGEST_FORMULA)
-        lines = [_line(part, RED) for part in _broken(text)]
+        if shape:
+            text = self.fitted(written, g.name, BESIDE)
+        else:
+            text = broken(written, BESIDE[1], BESIDE[0])
+            text = text if rule and _fits(text, BESIDE) else [self.called(g.name)]
+        lines = [_line(part, RED) for part in text]
         if shape:
             lines += _shape(g.node, RED)
         ident = self.ident("g-", g.name or str(g.node.index))
         return Stroke(ident, "gradient", tuple(lines), printable(written), g.step)
+
+    def ranged(self, strokes: list[Stroke]) -> list[Stroke]:
+        """Where many gradients come back along one road, label the first with all of them."""
+        if len(strokes) <= MOST_LINES:
+            return strokes
+        names = [line.text for stroke in strokes for line in stroke.lines[:1]]
+        label = (_line(f"{names[-1]} … {names[0]}", RED),)
+        return [replace(s, lines=() if k else label) for k, s in enumerate(strokes)]
 
     def dependency(self, x: Node, node: Node) -> None:
         """Draw one operand of one node in a graph of both passes.
@@ -198,28 +303,27 @@ class Canvas:
         else:
             name = x.name or str(x.index)
             stroke = Stroke(
-                self.ident("g-", name), "gradient", (), printable(name_of(x)), node.step
+                self.ident("g-", name), "gradient", (), printable(x.name or ""), node.step
             )
             self._road(head, tail, [stroke])
 
     def _value(self, value: Node, step: int, named: bool = False) -> Stroke:
         """Give the stroke of a value, with its name, and its shape where that is new."""
-        lines = []
-        name = name_of(value)
+        lines, name = [], value.name or ""
         if named and name and value.role == "forward":
             new = value.shape and value.index in self.new_shapes
             shape = shape_text(value.shape) if new else ""
             if self.sheet.upright:
-                lines = [_line(f"{name} {shape}".strip())]
+                lines = [_line(f"{self.called(value.name)} {shape}".strip())]
             else:
-                lines = [_line(name), *([_line(shape, GREY)] if shape else [])]
+                lines = [_line(self.called(value.name)), *([_line(shape, GREY)] if shape else [])]
         ident = self.ident("v-", value.name or str(value.index))
         title = f"{name} {shape_text(value.shape)}" if value.shape else name
         return Stroke(ident, "value", tuple(lines), printable(title), step)
 
     def _read(self, value: Node, reader: Node) -> Stroke:
         ident = self.ident("r-", value.name or str(value.index))
-        return Stroke(ident, "read", (), printable(name_of(value)), reader.step)
+        return Stroke(ident, "read", (), printable(value.name or ""), reader.step)
 
     def _road(
         self, tail: str, head: str, strokes: list[Stroke], main: bool = False, free: bool = False
@@ -228,20 +332,25 @@ class Canvas:
 
     # ------------------------------------------------------------------ labels
 
+    def _title(self, node: Node, color: str = INK) -> list[Line]:
+        """Write name and shape; that a scalar has none goes without saying."""
+        grey = GREY if color == INK else color
+        return [_line(self.called(node.name), color, bold=True), *_shape(node, grey)]
+
     def _sum_of_paths(self, node: Node, gradients: bool) -> list[Line]:
         total = self.sums.get(node.index)
         if not gradients or total is None:
             return []
         lines = [f"{self.terms[total.node.index]} paths add up"]
-        if total.name and (node.role == "input" or total.name != f"d{node.name}"):
-            lines = _broken(_short(self.rule(total), LONGEST_FORMULA), WIDEST_SUM) + lines
+        if total.name and (node.role == "input" or node.index in self.upstream):
+            lines = self.fitted(self.rule(total), total.name, OF_SUMS) + lines
         return [_line(line, RED) for line in lines]
 
     def _numbers(self, node: Node) -> list[Line]:
         if not self.values or node.index not in self.graph.values:
             return []
         self.has_numbers = True
-        return [_line(row, size=12) for row in _value_rows(*self.graph.values[node.index])]
+        return [_line(row, size=12) for row in value_rows(*self.graph.values[node.index])]
 
     def _symbol(self, node: Node) -> str:
         """Write a primitive with the constants that it takes: ``1/N ·``, ``+ eps``, ``^3``."""
@@ -266,72 +375,72 @@ class Canvas:
         number: str = "",
     ) -> None:
         for k in range(1, len(scope) + 1):
-            title = _line(_short(scope[k - 1], LONGEST_FORMULA), GREY, size=12)
-            step = node.step if k == len(scope) and title.text[:1].isdigit() else 0
-            self.sheet.frames.setdefault(scope[:k], Frame(title, step))
-        ident = key.split("_", 1)[0] + (f"-for-{key.rsplit('_', 1)[1]}" if look is READ else "")
+            is_step = k == len(scope) and scope[k - 1][:1].isdigit()
+            title = _line(scope[k - 1] if is_step else self.called(scope[k - 1]), GREY, size=12)
+            step = node.step if is_step else 0
+            is_shown = k > 1 or not self.has_bands
+            self.sheet.frames.setdefault(scope[:k], Frame(title, step, is_shown))
+        ident = key.split("_", 1)[0]
+        if look in (READ, AGAIN):
+            ident += f"-for-{key.rsplit('_', 1)[1]}"
         self.sheet.blocks[key] = Block(key, ident, tuple(lines), look, number, scope, node.step)
 
     # ------------------------------------------------------------------ below the picture
 
     def legend(self, *entries: str) -> None:
-        """Say below the picture what its marks mean."""
+        """Say below the picture what those of its marks mean that are seen."""
+        sheet, blocks = self.sheet, self.sheet.blocks.values()
+        looks = {block.look for block in blocks}
+        kinds = {stroke.kind for road in sheet.roads for stroke in road.strokes}
         marks = {
-            "input": Line("○ input", BLUE),
-            "step": Line("▭ step"),
-            "primitive": Line("▭ primitive"),
-            "value": Line("→ value"),
-            "gradient": Line("⇠ gradient", RED),
-            "sum": Line("◎ gradients add up", RED),
-            "read": Line("→ value that a rule reads", LIGHT),
+            "input": (Line("○ input", BLUE), INPUT in looks),
+            "step": (Line("▭ step"), STEP in looks),
+            "primitive": (Line("▭ primitive"), STEP in looks),
+            "value": (Line("→ value"), "value" in kinds),
+            "gradient": (Line("⇠ gradient", RED), "gradient" in kinds),
+            "sum": (Line("◎ gradients add up", RED), bool({SUM, ADDED} & looks)),
+            "read": (Line("→ value that a rule reads", LIGHT), "read" in kinds),
         }
-        has_inputs = any(block.look is INPUT for block in self.sheet.blocks.values())
-        legend = [marks[entry] for entry in entries if entry != "input" or has_inputs]
-        words = ["numbers: value | gradient"] * self.has_numbers
-        if self.notation.batch:
-            words.append(f"N = {self.notation.batch}")
-        constants = named_constants(self.graph, self.notation)
-        words += [f"{name} = {numbers}" for name, numbers in constants.items()]
-        words += [f"{sign}: {meaning}" for sign, meaning in self.notation.sums().items()]
-        self.sheet.legend = legend + [_line(text, GREY) for text in words]
-        self.sheet.note = _line(self.note, GREY) if self.note else None
+        legend = [mark for entry in entries for mark, is_seen in [marks[entry]] if is_seen]
+        explained = ["numbers: value | gradient"] * self.has_numbers
+        things: list[Block | Road] = [*blocks, *sheet.roads]
+        written = [line.text for thing in things for line in thing.lines]
+        written += [frame.title.text for frame in sheet.frames.values()] + sheet.rules
+        text = "\n".join(written)
+        values = {"N": str(self.notation.batch)} if self.notation.batch else {}
+        values |= named_constants(self.graph, self.notation)
+        explained += [f"{name} = {value}" for name, value in values.items() if _has(text, name)]
+        signs = (self.signs | self.notation.signs()).items()
+        explained += [f"{sign}: {meaning}" for sign, meaning in signs if _shows(text, sign)]
+        sheet.legend = legend + [_line(text, GREY) for text in explained]
+        sheet.note = _line(self.note, GREY) if self.note else None
 
 
 # --------------------------------------------------------------------------- text
 
 
-def name_of(node: Node) -> str:
-    """Give a node's name, shortened."""
-    return _short(node.name or "", LONGEST_NAME)
+def stub(name: str | None) -> str:
+    """Give a name, or the beginning of one that is very long."""
+    name = name or ""
+    return name if len(name) <= LONGEST_NAME else f"{name[:STUB]}…"
+
+
+def _fits(lines: list[str], room: tuple[float, float]) -> bool:
+    return len(lines) <= MOST_LINES and all(width(line) <= room[1] for line in lines)
+
+
+def _has(text: str, word: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(printable(word))}(?!\w)", text) is not None
+
+
+def _shows(text: str, sign: str) -> bool:
+    """Whether a sign is seen: the σ of σ(z), the ᵀ of aᵀ, and of Σ₁ not the beginning of Σ₁₂."""
+    mark = re.sub(r"\(.*|[a-z]", "", sign)
+    return re.search(rf"{re.escape(mark)}(?![₀-₉])", text) is not None
 
 
 def _line(text: str, color: str = INK, *, bold: bool = False, size: int = 13) -> Line:
     return Line(printable(text), color, bold, size)
-
-
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _broken(rule: str, widest: float = WIDEST_RULE) -> list[str]:
-    """Break a rule that is long at its equals sign, and a long sum between its terms."""
-    left, equals, right = rule.partition(" = ")
-    if not equals or Line(rule).width <= widest:
-        return [rule]
-    lines = [f"{left} ="]
-    for k, term in enumerate(right.split(" + ")):
-        longer = f"{lines[-1]} + {term}" if k else term
-        if k and Line(longer).width <= widest:
-            lines[-1] = longer
-        else:
-            lines.append(f"+ {term}" if k else term)
-    return lines
-
-
-def _title(node: Node, color: str = INK) -> list[Line]:
-    """Write name and shape; that a scalar has none goes without saying."""
-    grey = GREY if color == INK else color
-    return [_line(name_of(node), color, bold=True), *_shape(node, grey)]
 
 
 def _shape(node: Node, color: str = GREY) -> list[Line]:
@@ -345,32 +454,6 @@ def _terms(graph: Graph) -> dict[int, int]:
         is_sum = node.role == "accumulate"
         terms[node.index] = sum(terms[x.index] for x in node.inputs) if is_sum else 1
     return terms
-
-
-def _value_rows(value: Any, grad: Any) -> Iterable[str]:
-    """Write small arrays entry by entry, larger ones as min, mean, max and norm."""
-    if np.size(value) <= 6:
-        left = [_number(v) for v in np.ravel(value)]
-        right = ["–"] * len(left) if grad is None else [_number(g) for g in np.ravel(grad)]
-        return [f"{v} | {g}" for v, g in zip(left, right, strict=True)]
-    measures: dict[str, Any] = {"min": np.min, "mean": np.mean, "max": np.max, "norm": _norm}
-    with np.errstate(all="ignore"):
-        return [
-            f"{what} {_number(f(value))} | {'–' if grad is None else _number(f(grad))}"
-            for what, f in measures.items()
-        ]
-
-
-def _norm(a: Any) -> Any:
-    sizes = np.abs(a).astype(np.float64)
-    largest = np.max(sizes)  # taken out, so that no square overflows
-    if not 0 < largest < np.inf:
-        return largest
-    return largest * np.sqrt(np.sum((sizes / largest) ** 2))
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def _new_shapes(graph: Graph) -> set[int]:

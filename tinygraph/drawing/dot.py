@@ -11,7 +11,7 @@ import html
 from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
 
-from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, row_width
+from tinygraph.drawing.sheet import TITLE, Block, Look, Road, Scope, Sheet, row_width
 from tinygraph.drawing.typography import GREY, INK, LIGHT, RED, Line, height
 
 __all__ = ["COLORS", "EDGE", "FRAME", "GRAPH", "NODE", "body", "frame_names", "legend"]
@@ -79,7 +79,10 @@ def body(sheet: Sheet) -> list[str]:
         inner.setdefault(scope[:-1], []).append(scope)
     names = {scope: name for name, scope in frame_names(sheet).items()}
     lines = list(_contents(sheet, (), held, inner, names))
-    return lines + [_road(road, sheet.upright) for road in sheet.roads]
+    lines += [_road(road, sheet.upright) for road in sheet.roads]
+    for tail, head, ranks in sheet.order:
+        lines.append(f"\t{tail} -> {head} [minlen={ranks} style=invis weight={1 - ranks}]\n")
+    return lines
 
 
 def frame_names(sheet: Sheet) -> dict[str, Scope]:
@@ -94,11 +97,15 @@ def frame_names(sheet: Sheet) -> dict[str, Scope]:
 
 
 def legend(sheet: Sheet) -> str:
-    """Write note and legend as the label of the whole."""
+    """Write note, legend and rules as the label of the whole."""
     rows = [[sheet.note]] if sheet.note else []
     rows += list(sheet.legend_rows(LEGEND_WIDTH))
     gap = 3 * "&#160;"
-    return _table((gap.join(map(_html, row)), row_width(row), height(row[:1])) for row in rows)
+    cells = [(gap.join(map(_html, row)), row_width(row), height(row[:1])) for row in rows]
+    rules = list(sheet.rule_rows(LEGEND_WIDTH))
+    widest = max((rule.width for rule in rules), default=0)
+    cells += [(f'{_html(rule)}<br align="left"/>', widest, rule.height) for rule in rules]
+    return _table(cells) if cells else ""
 
 
 def _contents(
@@ -113,7 +120,7 @@ def _contents(
         yield f"{indent}{block.key}{_attributes(_block(block))}\n"
     for frame in inner.get(scope, ()):
         yield f"{indent}subgraph {names[frame]} {{\n"
-        yield f"{indent}\tgraph{_attributes(_frame(sheet.frames[frame]))}\n"
+        yield from _heading(sheet, frame, names[frame], f"{indent}\t")
         yield from _contents(sheet, frame, held, inner, names)
         yield f"{indent}}}\n"
 
@@ -149,9 +156,30 @@ def _block(block: Block) -> dict[str, str]:
     return written
 
 
-def _frame(frame: Frame) -> dict[str, str]:
+def _heading(sheet: Sheet, scope: Scope, name: str, indent: str) -> Iterator[str]:
+    """Write how a frame looks, and its title.
+
+    In an upright picture, roads come in from above, so the title stands beside the first block,
+    as one that they go around.
+    """
+    frame = sheet.frames[scope]
+    if not frame.shown:
+        yield f'{indent}graph [label="" peripheries=0]\n'
+        return
     title = frame.title
-    return FRAME | {"label": _table([(_html(title), title.width, title.height)])}
+    size = ceil(title.width), ceil(title.height)
+    if not sheet.upright:
+        look = {"label": _table([(_html(title), *size)])}
+        look |= {"labelloc": "b"} if sheet.is_mirrored else {}
+        yield f"{indent}graph{_attributes(FRAME | look)}\n"
+        return
+    look = {"label": f"<{_html(title)}>", "shape": "plaintext", "style": ""}
+    look |= {"width": f"{size[0] / 72:.6g}", "height": f"{size[1] / 72:.6g}"}
+    blocks = sheet.blocks.values()
+    first = next(block.key for block in blocks if block.scope[: len(scope)] == scope)
+    yield f"{indent}graph{_attributes(FRAME | {'label': ''})}\n"
+    yield f"{indent}{TITLE}{name}{_attributes(look)}\n"
+    yield f"{indent}{{rank=same; {TITLE}{name} -> {first} [style=invis]}}\n"
 
 
 def _road(road: Road, upright: bool) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from statistics import mean
 
-from tinygraph.drawing.layout import RenderingError
+from tinygraph.drawing.layout import RenderingError, place
 from tinygraph.drawing.rendering import Picture
 from tinygraph.drawing.sheet import NUMBER, Road, Sheet
 
-__all__ = ["PAGE", "fitting", "fold"]
+__all__ = ["PAGE", "fitting", "fold", "the_right_way_up"]
 
 PAGE = 628.5
 """Width of a picture on a code host's page, in points: 838 px."""
@@ -41,7 +42,7 @@ def fitting(make: Callable[[str], Sheet], directions: Iterable[str], width: floa
     """
     measured: list[tuple[float, Picture]] = []
     for direction in directions:
-        sheet = make(direction)
+        sheet = the_right_way_up(make(direction))
         sheet.width = width
         for tried in filter(None, (sheet, fold(sheet))):
             picture = Picture.of(tried)
@@ -53,6 +54,33 @@ def fitting(make: Callable[[str], Sheet], directions: Iterable[str], width: floa
                 return picture
             measured.append((natural, picture))
     return min(measured, key=lambda pair: pair[0])[1]
+
+
+def the_right_way_up(sheet: Sheet) -> Sheet:
+    """Where Graphviz lays out below what shall lie above, mirror it.
+
+    Parameters
+    ----------
+    sheet : Sheet
+
+    Returns
+    -------
+    Sheet
+    """
+    if not sheet.above:
+        return sheet
+    try:
+        places = place(Picture.of(sheet).source)
+    except RenderingError:  # nothing can tell
+        return sheet
+    across = 0 if sheet.upright else 1
+    middles: tuple[list[float], list[float]] = [], []
+    for key, block in sheet.blocks.items():
+        if block.scope:
+            middles[block.scope[0] == sheet.above].append(places.blocks[key][across])
+    if not all(middles) or mean(middles[1]) <= mean(middles[0]):
+        return sheet
+    return replace(sheet, is_mirrored=True)
 
 
 def fold(sheet: Sheet) -> Sheet | None:

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-__all__ = ["Places", "Point", "RenderingError", "draw_by_graphviz", "place"]
+from tinygraph.drawing.sheet import TITLE
+
+__all__ = ["Places", "Point", "RenderingError", "draw_by_graphviz", "mirrored", "place"]
 
 Point = tuple[float, float]
 
@@ -65,6 +67,34 @@ class Places:
     frames: dict[str, tuple[tuple[float, float, float, float], Point]]
 
 
+def mirrored(places: Places, upright: bool) -> Places:
+    """Turn a layout upside down; one that flows up or down, left to right.
+
+    Parameters
+    ----------
+    places : Places
+    upright : bool
+
+    Returns
+    -------
+    Places
+    """
+
+    def turn(p: Point) -> Point:
+        return (-p[0], p[1]) if upright else (p[0], -p[1])
+
+    def box(corners: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        left, top, right, bottom = corners
+        return (-right, top, -left, bottom) if upright else (left, -bottom, right, -top)
+
+    return Places(
+        {key: turn(p) for key, p in places.blocks.items()},
+        {key: tuple(map(turn, road)) for key, road in places.roads.items()},
+        {key: turn(p) for key, p in places.labels.items()},
+        {key: (box(corners), turn(p)) for key, (corners, p) in places.frames.items()},
+    )
+
+
 def place(source: str, format: str = "json") -> Places:
     """Lay DOT text out.
 
@@ -92,16 +122,22 @@ def place(source: str, format: str = "json") -> Places:
         return float(x), height - float(y)
 
     blocks: dict[str, Point] = {}
-    frames = {}
+    boxes, titles = {}, {}
     for item in found.get("objects", ()):
+        name = item["name"]
         if "bb" in item:
             left, bottom, right, top = map(float, item["bb"].split(","))
-            box = left, height - top, right, height - bottom
-            frames[item["name"]] = box, point(item["lp"])
+            boxes[name] = left, height - top, right, height - bottom
+            titles[name] = point(item.get("lp", f"{left},{top}"))
         elif "pos" in item:
-            blocks[item["name"]] = point(item["pos"])
+            blocks[name] = point(item["pos"])
+    frames = {
+        name: (box, blocks.pop(f"{TITLE}{name}", titles[name])) for name, box in boxes.items()
+    }
     roads, labels = {}, {}
     for item in found.get("edges", ()):
+        if item.get("style") == "invis":
+            continue
         name = item.get("id", "")
         roads[name] = tuple(map(point, item.get("pos", "").split()))
         if "lp" in item:

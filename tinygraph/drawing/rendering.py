@@ -12,13 +12,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import graphviz
 
 from tinygraph.drawing.dot import EDGE, GRAPH, NODE, body, legend
-from tinygraph.drawing.layout import RenderingError, draw_by_graphviz, place
+from tinygraph.drawing.layout import RenderingError, draw_by_graphviz, mirrored, place
 from tinygraph.drawing.pdf import write_pdf
 from tinygraph.drawing.png import write_png
 from tinygraph.drawing.scene import PAPER, Scene, draw_scene
@@ -165,7 +166,11 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         ------
         RenderingError
             If nothing that can render is installed, or Graphviz refuses.
+        ValueError
+            If `dpi` is not a positive number.
         """
+        if not 0 < dpi < inf:
+            raise ValueError(f"dpi is {dpi!r}, but must be a positive number of pixels to an inch")
         format, engine = format or self.format, engine or self.engine
         if args or options or self._by_program(renderer, engine):
             if renderer not in (None, "dot"):
@@ -260,6 +265,8 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]
         roads = {road.ident for road in self.sheet.roads}
         if set(places.blocks) != set(self.sheet.blocks) or set(places.roads) != roads:
             return None
+        if self.sheet.is_mirrored:
+            places = mirrored(places, self.sheet.upright)
         return draw_scene(self.sheet, places)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> Any:

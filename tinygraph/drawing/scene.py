@@ -16,7 +16,6 @@ from tinygraph.drawing.sheet import (
     LEGEND_GAP,
     NUMBER,
     RING,
-    TRACKS,
     Block,
     Road,
     Sheet,
@@ -40,7 +39,7 @@ __all__ = [
 
 MARGIN = 4.0
 PAPER = "white"
-NARROWEST = 240.0  # for a legend to stand in
+NARROWEST, RULES = 240.0, 420.0  # for a legend to stand in, and for numbered rules
 DASHES = {"gradient": "5 2.6", "dotted": "1 2.5"}
 
 
@@ -230,7 +229,7 @@ def _block(block: Block, middle: Point) -> Group:
 
 def _frames(sheet: Sheet, places: Places) -> Iterator[Group]:
     for name, scope in frame_names(sheet).items():
-        if name not in places.frames:
+        if name not in places.frames or not sheet.frames[scope].shown:
             continue
         (left, top, right, bottom), _ = places.frames[name]
         frame = sheet.frames[scope]
@@ -240,7 +239,7 @@ def _frames(sheet: Sheet, places: Places) -> Iterator[Group]:
 
 def _titles(sheet: Sheet, places: Places) -> Iterator[Group]:
     for name, scope in frame_names(sheet).items():
-        if name in places.frames:
+        if name in places.frames and sheet.frames[scope].shown:
             frame, (_, middle) = sheet.frames[scope], places.frames[name]
             marks = tuple(_on_paper(_centred((frame.title,), middle)))
             yield Group(f"{name}-title", f"title step{frame.step}", marks)
@@ -286,7 +285,7 @@ def _strokes(
     side = 1 if sheet.direction in ("LR", "TB") else -1
     texts = iter(_labels(road, sheet.upright, label))
     for k, stroke in enumerate(road.strokes):
-        points = track(curve, side * TRACKS * ((len(road.strokes) - 1) / 2 - k))
+        points = track(curve, side * road.apart * ((len(road.strokes) - 1) / 2 - k))
         back = stroke.kind == "gradient"
         drawn = arrow(points[::-1], enters, leaves) if back else arrow(points, leaves, enters)
         color, marks = COLORS[stroke.kind], list[Mark]()
@@ -319,9 +318,11 @@ def _labels(road: Road, upright: bool, label: Point | None) -> Iterator[Text]:
 def _legend(sheet: Sheet, middle: float, top: float, room: float) -> Iterator[Group]:
     rows = [[sheet.note]] if sheet.note else []
     rows += list(sheet.legend_rows(max(room, NARROWEST)))
+    rules = [[rule] for rule in sheet.rule_rows(max(room, RULES))]
+    widest = max(map(row_width, rules), default=0)
     marks = []
-    for row in rows:
-        x, line = middle - row_width(row) / 2, row[0]
+    for row in rows + rules:
+        x, line = middle - (widest if row in rules else row_width(row)) / 2, row[0]
         baseline = top + line.height / 2 + CAPITAL * line.size / 2
         for entry in row:
             marks.append(Text(x, baseline, entry))

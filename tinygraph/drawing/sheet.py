@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil, sqrt
 
+from tinygraph.drawing.breaking import filled
 from tinygraph.drawing.typography import Line, height, width
 
 __all__ = [
@@ -19,7 +20,7 @@ __all__ = [
     "LEGEND_GAP",
     "NUMBER",
     "RING",
-    "TRACKS",
+    "TITLE",
     "Block",
     "Frame",
     "Look",
@@ -32,9 +33,11 @@ __all__ = [
 
 Scope = tuple[str, ...]
 
+TITLE = "title_"  # what the name of a frame's title begins with, where it is a node of its own
 NUMBER = 12  # size of a step's number
 CORNER, PAD, RING = 3, 6, 3.5
 TRACKS = 4.6  # between two strokes of one road
+BREADTH = 18.0  # of all strokes of one road
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,12 @@ class Road:
     @property
     def reach(self) -> float:
         """How far strokes reach from the middle of the road towards its label."""
-        return (len(self.strokes) - 1) * TRACKS / 2 + 2.5
+        return (len(self.strokes) - 1) * self.apart / 2 + 2.5
+
+    @property
+    def apart(self) -> float:
+        """How far two strokes are apart; many stay within the height of a box."""
+        return min(TRACKS, BREADTH / max(len(self.strokes) - 1, 1))
 
     def label_size(self, upright: bool) -> tuple[int, int]:
         """Width and height of the label, with the room that the strokes take up beside it."""
@@ -149,10 +157,14 @@ class Road:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame with its title; its key is the path of frames around it and itself."""
+    """A frame with its title; its key is the path of frames around it and itself.
+
+    One that is not `shown` only keeps its blocks together.
+    """
 
     title: Line
     step: int = 0
+    shown: bool = True
 
 
 @dataclass
@@ -170,6 +182,14 @@ class Sheet:
         Side by side below the picture.
     note : Line, optional
         Above the legend.
+    rules : list of str
+        What is too long to stand in the picture: numbered, below the legend.
+    order : list of triples
+        A block, one that stands at least so many ranks behind it, and that number.
+    above : str
+        The outermost frame that shall lie above all others, or to the left of them.
+    is_mirrored : bool
+        Whether it is laid out upside down, and shown the right way up.
     width : float, optional
         That it is shown in at most, in points; what is wider is made smaller.
     """
@@ -180,6 +200,10 @@ class Sheet:
     frames: dict[Scope, Frame] = field(default_factory=dict)
     legend: list[Line] = field(default_factory=list)
     note: Line | None = None
+    rules: list[str] = field(default_factory=list)
+    order: list[tuple[str, str, int]] = field(default_factory=list)
+    above: str = ""
+    is_mirrored: bool = False
     width: float | None = None
 
     @property
@@ -203,7 +227,15 @@ class Sheet:
         if row:
             yield row
 
+    def rule_rows(self, room: float) -> Iterator[Line]:
+        """Break the numbered rules into rows; those that go on are indented."""
+        for number, rule in enumerate(self.rules, 1):
+            for k, part in enumerate(filled(rule, max(room - RULE_INDENT, RULE_INDENT))):
+                yield Line(f"({number})  {part}" if k == 0 else f"{RULE_SPACE}{part}")
 
+
+RULE_SPACE = 8 * "\xa0"
+RULE_INDENT = width(RULE_SPACE)
 LEGEND_GAP = 16
 
 

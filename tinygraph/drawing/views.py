@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from tinygraph.drawing.boxes import MOST_BOXES, gather
-from tinygraph.drawing.canvas import Canvas
-from tinygraph.drawing.fitting import PAGE, fitting
+from tinygraph.drawing.canvas import BANDS, Canvas
+from tinygraph.drawing.fitting import PAGE, fitting, the_right_way_up
 from tinygraph.drawing.rendering import Picture
 from tinygraph.drawing.sheet import Sheet
 from tinygraph.graph.nodes import Gradient, Node
@@ -25,6 +25,7 @@ __all__ = ["draw"]
 
 VIEWS = ("circuit", "forward", "backward", "joint")
 DETAILS = ("steps", "primitives")
+FARTHEST_JOINT = 2500  # ranks that the arrows of all primitives pass
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 
 
@@ -35,6 +36,7 @@ def draw(
     detail: str = "steps",
     step: int | None = None,
     values: bool = False,
+    fold: str | Sequence[str] = (),
     direction: str | None = None,
     width: float | None = None,
     legend: bool = True,
@@ -49,8 +51,10 @@ def draw(
     view : {"circuit", "forward", "backward", "joint"}, optional
         ``forward``: values alone. ``circuit``: values, and gradients by name beside them.
         ``backward``: the gradient graph, what the backward pass computes from what. ``joint``:
-        every primitive of both passes. What has more than 500 boxes is folded, or for these two
-        drawn as the circuit, and the picture says so.
+        every primitive of both passes, forward above and backward below, with the values that a
+        rule reads beside it. What has more than 500 boxes is folded, or for these two drawn as the
+        circuit, and the picture says so. A formula that is too long for its place stands below the
+        picture, numbered.
     detail : {"steps", "primitives"}, optional
         One box per assignment, labelled with its formula; or every primitive, those of a step
         inside a frame with its number and name. ``joint`` always shows primitives.
@@ -59,6 +63,9 @@ def draw(
     values : bool, optional
         Write value and gradient into each box: small arrays whole, larger ones as min, mean, max
         and norm. A gradient that does not exist yet is ``–``.
+    fold : "calls" or sequence of str, optional
+        Functions whose calls are shown as one box each, with a formula of its own, in the circuit
+        and the forward view: ``fold=["sigmoid"]``; ``"calls"`` for all that the traced one calls.
     direction : {"LR", "TB", "RL", "BT", "auto"}, optional
         Where values flow to. ``auto``: to the right where that is legible at `width`, else down.
     width : float, optional
@@ -80,10 +87,10 @@ def draw(
     Raises
     ------
     TypeError
-        If `out` is neither Tensor nor Graph.
+        If `out` is neither Tensor nor Graph, or `fold` holds other things than names.
     ValueError
-        If an option is none of its choices, there is no such step, or values are asked of a Graph
-        that was captured without them.
+        If an option is none of its choices, there is no such step, no function of a name in `fold`
+        was called, or values are asked of a Graph that was captured without them.
 
     Examples
     --------
@@ -112,14 +119,15 @@ def draw(
         else:
             graph = Graph.capture(out, values=values, variables=variables)
     _check_step(graph, view, detail, step)
+    _check_fold(fold, view, step)
 
     def sheet(direction: str) -> Sheet:
         canvas = Canvas(graph, direction, values)
-        _draw_view(canvas, view, detail, step)
+        _draw_view(canvas, view, detail, step, fold)
         return canvas.sheet if legend else replace(canvas.sheet, legend=[])
 
     if width is None and direction != "auto":
-        return Picture.of(sheet(direction or "LR"))
+        return Picture.of(the_right_way_up(sheet(direction or "LR")))
     tried = ("LR", "TB") if direction in (None, "auto") else (direction,)
     return fitting(sheet, tried, width or PAGE)
 
@@ -142,18 +150,31 @@ def _check_step(graph: Graph, view: str, detail: str, step: int | None) -> None:
         )
 
 
+def _check_fold(fold: str | Sequence[str], view: str, step: int | None) -> None:
+    if isinstance(fold, str) and fold != "calls":
+        raise ValueError(f"draw: fold is {fold!r}, but must be a list, fold=[{fold!r}], or 'calls'")
+    if not isinstance(fold, str | Sequence) or not all(isinstance(name, str) for name in fold):
+        raise TypeError(f"draw: fold is {fold!r}, but must be a list of names, or 'calls'")
+    if fold and (view not in ("circuit", "forward") or step is not None):
+        shown = f"view {view!r}" if step is None else f"step {step}"
+        raise ValueError(f"draw: {shown} shows no calls; fold is for the circuit and forward views")
+
+
 # --------------------------------------------------------------------------- views
 
 
-def _draw_view(canvas: Canvas, view: str, detail: str, step: int | None) -> None:
+def _draw_view(
+    canvas: Canvas, view: str, detail: str, step: int | None, fold: str | Sequence[str]
+) -> None:
     graph = canvas.graph
     if step == 0:
         _draw_arrivals(canvas)
     elif step is not None:
         _draw_step(canvas, step)
     elif view in ("circuit", "forward"):
-        _draw_circuit(canvas, detail, gradients=view == "circuit" and bool(graph.all_gradients))
-    elif sum(node.role != "constant" for node in graph.nodes) > MOST_BOXES:
+        gradients = view == "circuit" and bool(graph.all_gradients)
+        _draw_circuit(canvas, detail, gradients=gradients, fold=fold)
+    elif _is_too_large(graph, view):
         canvas.note = f"too large for the {view} view, so this is the circuit"
         _draw_circuit(canvas, detail, gradients=True)
     elif view == "joint":
@@ -162,16 +183,30 @@ def _draw_view(canvas: Canvas, view: str, detail: str, step: int | None) -> None
         _draw_backward(canvas, detail)
 
 
-def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
+def _is_too_large(graph: Graph, view: str) -> bool:
+    if sum(node.role != "constant" for node in graph.nodes) > MOST_BOXES:
+        return True
+    return view == "joint" and sum(gather(graph, "primitives").spans()) > FARTHEST_JOINT
+
+
+def _draw_circuit(
+    canvas: Canvas, detail: str, *, gradients: bool, fold: str | Sequence[str] = ()
+) -> None:
     """Draw the forward pass, and beside every use of a value the gradient that comes back."""
-    graph, boxes = canvas.graph, gather(canvas.graph, detail)
-    canvas.note = "; ".join(filter(None, (canvas.note, boxes.folded)))
+    graph, boxes = canvas.graph, gather(canvas.graph, detail, fold=fold)
+    read = {arrow.value.index for arrow in boxes.arrows} | {out.index for out in graph.outputs}
+    again = dict.fromkeys(canvas.called(a.value.name) for a in boxes.arrows if a.far)
+    shown_again = f"{', '.join(again)}: shown again beside what reads it" if again else ""
+    canvas.note = "; ".join(filter(None, (canvas.note, boxes.folded, shown_again)))
     keys: dict[int, str] = {}
     for box in boxes.boxes:
         key = canvas.key(box.result, "group" if box.kind == "group" else "n")
         keys.update(dict.fromkeys((node.index for node in box.nodes), key))
         if box.kind == "group":
             canvas.put_group(key, box.title, box.result, box.scope)
+        elif box.kind == "call":
+            results = [node for node in box.nodes if node.index in read]
+            canvas.put_call(key, box.title, box.nodes, results, gradients, box.scope)
         elif box.kind == "input":
             canvas.put_value(box.result, gradients)
         elif box.kind == "step":
@@ -188,7 +223,9 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
             for g in arrow.gradients
             if gradients
         ]
-        tail, head = keys[value.index], keys[arrow.head.result.index]
+        strokes = canvas.ranged(strokes)
+        head = keys[arrow.head.result.index]
+        tail = keys[value.index] if not arrow.far else canvas.put_again(value, arrow.head.result)
         step = arrow.head.step
         canvas.road(tail, head, value, strokes, step=step, named=named, main=arrow.main)
     differentiated = {g.consumer.index for g in graph.all_gradients if g.consumer is not None}
@@ -201,18 +238,57 @@ def _draw_circuit(canvas: Canvas, detail: str, *, gradients: bool) -> None:
 
 
 def _draw_joint(canvas: Canvas) -> None:
-    """Draw every primitive of both passes; a frame holds a step's part of each."""
-    graph = canvas.graph
+    """Draw every primitive of both passes: forward above, backward below, a column to a step."""
+    graph, sheet = canvas.graph, canvas.sheet
+    canvas.has_bands = True
     nodes = [node for node in graph.nodes if node.role != "constant"]
     for node in nodes:
         canvas.put_primitive(node)
     for node in nodes:
-        for x in node.inputs:
-            if x.role != "constant":
+        for x in dict.fromkeys(node.inputs):
+            if _is_forward(x) and not _is_forward(node):
+                canvas.put_read(x, node)
+            elif x.role != "constant":
                 canvas.dependency(x, node)
     for out in graph.outputs:
         canvas.put_output(out, canvas.key(out))
+    sheet.above = BANDS[0]
+    sheet.order = _columns(canvas, nodes)
     canvas.legend("input", "primitive", "value", "gradient", "sum", "read")
+
+
+def _is_forward(node: Node) -> bool:
+    return node.role in ("forward", "input")
+
+
+def _columns(canvas: Canvas, nodes: Sequence[Node]) -> list[tuple[str, str, int]]:
+    """Say what stands behind what, so that both parts of a step lie in one column.
+
+    What the backward pass computes in a step begins where its forward part does, and ends before
+    the steps that read its result.
+    """
+    ahead: dict[int, list[Node]] = {}  # by step, what it computes on the way forward,
+    back: dict[int, list[Node]] = {}  # and on the way back
+    readers: dict[int, dict[int, Node]] = {}  # of a step's result, the first of each step
+    for node in nodes:
+        (ahead if _is_forward(node) else back).setdefault(node.step, []).append(node)
+        for x in node.inputs:
+            if _is_forward(node) and x.step != node.step:
+                readers.setdefault(x.step, {}).setdefault(node.step, node)
+    order = []
+    for number in sorted(ahead.keys() & back.keys() - {0}):
+        start, inside = canvas.key(ahead[number][0]), back[number]
+        behind = {x for node in inside for x in node.inputs}
+        for node in inside:
+            reads = [x for x in dict.fromkeys(node.inputs) if _is_forward(x)]
+            begin = [canvas.read_key(x, node) for x in reads]
+            if not begin and node not in behind:
+                begin = [canvas.key(node)]
+            order += [(start, key, 0) for key in begin]
+            if not any(x in inside for x in node.inputs):
+                ends = readers.get(number, {}).values()
+                order += [(canvas.key(node), canvas.key(reader), 1) for reader in ends]
+    return order
 
 
 def _draw_backward(canvas: Canvas, detail: str) -> None:

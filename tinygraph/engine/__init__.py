@@ -16,6 +16,7 @@ In the order in which to read it:
   `handles`, `handle_functions` and `adopting`.
 - `notes`: what the code that is traced was told of its inputs.
 - `sources`: which numbers stand in the code that is traced.
+- `constants`: what the code that is traced calls its numbers.
 - `tracing`: names from the user's own variables.
 - `anomaly`: stop at the first nan or inf.
 - `pickling`: copies and pickles, without recursion.

@@ -21,6 +21,7 @@ from tinygraph.engine.lengths import Measured
 from tinygraph.engine.operators import Operand
 
 __all__ = [
+    "Shown",
     "computed",
     "constants",
     "exactly",
@@ -32,8 +33,10 @@ __all__ = [
     "locked",
     "numbers",
     "owner",
+    "printed",
     "relocked",
     "settled",
+    "shown",
 ]
 
 
@@ -116,6 +119,87 @@ def handed_out(value: Any) -> Any:
     if isinstance(value, Mapping):
         return MappingProxyType({key: handed_out(x) for key, x in value.items()})
     return value if isinstance(value, Operand) else kept(value)
+
+
+class Shown(np.ndarray):
+    """An array of a graph as it is shown: one that says what to write instead of changing it.
+
+    What is computed from it is plain arrays.
+
+    Attributes
+    ----------
+    what : str
+        What it is called, such as ``w.data``.
+    """
+
+    __array_priority__ = -1.0
+    what = "t.data"
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else np.asarray(array)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not self.flags.writeable:
+            raise ValueError(
+                f"{self.what} is an array of a graph, which is read-only; change a copy and give "
+                f"it back: a = {self.what}.copy(); a[…] = …; {self.what} = a"
+            )
+        super().__setitem__(key, value)
+
+    def copy(self, order: Any = "C") -> Any:
+        """Give a plain array, which can be changed."""
+        return np.array(self, order=order)
+
+    def __repr__(self) -> str:
+        return repr(np.asarray(self))
+
+    def __reduce__(self) -> Any:
+        return np.asarray(self).__reduce__()
+
+
+def shown(value: Any, what: str) -> Any:
+    """Give a view of an array, which is called so; a scalar as it is."""
+    if type(value) is not np.ndarray:
+        return value
+    view = value.view().view(Shown)  # whose base is then not the object that the graph holds
+    view.what = what
+    return view
+
+
+def printed(value: Any, name: str | None) -> str:
+    """Write the numbers of a tensor as an array's repr does, and the dtype where that would."""
+    numbers = np.array2string(np.asarray(value), separator=", ", prefix="Tensor(")
+    called = f", name={name!r}" if name else ""
+    usual = value.dtype.hasobject or value.dtype in (np.dtype(float), np.dtype(complex))
+    dtype = "" if usual else f", dtype={value.dtype}"
+    return f"Tensor({numbers}{called}, shape={value.shape}{dtype})"
+
+
+def _refusing(sign: str, name: str) -> Any:
+    change = getattr(np.ndarray, name)
+
+    def method(self: Shown, other: Any) -> Any:
+        if not self.flags.writeable:
+            raise ValueError(
+                f"{self.what} is an array of a graph, which is read-only; instead of "
+                f"{self.what} {sign}= v write {self.what} = {self.what} {sign} v"
+            )
+        return change(self, other)
+
+    return method
+
+
+for _sign, _name in {
+    "+": "__iadd__",
+    "-": "__isub__",
+    "*": "__imul__",
+    "/": "__itruediv__",
+    "//": "__ifloordiv__",
+    "%": "__imod__",
+    "**": "__ipow__",
+    "@": "__imatmul__",
+}.items():
+    setattr(Shown, _name, _refusing(_sign, _name))
 
 
 def exactly(value: Any) -> Any:

@@ -24,7 +24,8 @@ from tinygraph.engine.primitive import TABLE, Primitive, VariadicRules
 __all__ = ["TABLE", "Primitive", "rational_root"]
 
 # What is a sign in a formula is a call in NumPy.
-IN_FORMULAS = {binds: {"text": binds, "latex": binds} for binds in ("power", "sigma", "comparison")}
+FORMULAS = ("text", "latex", "mathml")
+IN_FORMULAS = {binds: dict.fromkeys(FORMULAS, binds) for binds in ("power", "sigma", "comparison")}
 
 # fmt: off
 # --------------------------------------------------------------------------- arithmetic
@@ -51,20 +52,24 @@ mul = Primitive("mul", "·", operator.mul,
 div = Primitive("div", "/", operator.truediv,
     lambda g, out, a, b: g / b,
     lambda g, out, a, b: -g * out / b,
-    text="{0:minus} / {1:power}", latex=r"\frac{{{0}}}{{{1}}}", numpy="{0:product} / {1:minus}",
+    text="{0:minus} / {1:power}", latex=r"\frac{{{0}}}{{{1}}}",
+    mathml="<mfrac><mrow>{0}</mrow><mrow>{1}</mrow></mfrac>", numpy="{0:product} / {1:minus}",
     binds="product")
 
 neg = Primitive("neg", "−", operator.neg, lambda g, out, x: -g,
-    of=np.negative, text="−{0:sigma}", latex="-{0:sigma}", numpy="-{0:minus}", binds="minus")
+    of=np.negative, text="−{0:sigma}", latex="-{0:sigma}",
+    mathml='<mo form="prefix">−</mo>{0:sigma}', numpy="-{0:minus}", binds="minus")
 
 # The derivation's word; NumPy calls it reciprocal. Its rule is not g · out², which overflows in
 # float16 where √var is small, and 0 · ∞ is no number.
 inverse = Primitive("inverse", "1/", lambda x: 1 / x, lambda g, out, x: -g * out * out,
-    of=np.reciprocal, text="1/{0:power}", latex=r"\frac{{1}}{{{0}}}", numpy="1 / {0:minus}",
+    of=np.reciprocal, text="1/{0:power}", latex=r"\frac{{1}}{{{0}}}",
+    mathml="<mfrac><mn>1</mn><mrow>{0}</mrow></mfrac>", numpy="1 / {0:minus}",
     binds="product")
 
 square = Primitive("square", "²", np.square, lambda g, out, x: 2 * x * g,
-    of=np.square, text="{0:call}²", latex="{0:call}^{{2}}", binds=IN_FORMULAS["power"])
+    of=np.square, text="{0:call}²", latex="{0:call}^{{2}}",
+    mathml="<msup><mrow>{0:call}</mrow><mn>2</mn></msup>", binds=IN_FORMULAS["power"])
 
 
 def rational_root(q: Fraction) -> Fraction | None:
@@ -103,7 +108,7 @@ def _sqrt(x: Any) -> Any:
 
 
 sqrt = Primitive("sqrt", "√", _sqrt, lambda g, out, x: g / (2 * out),
-    of=np.sqrt, text="√{0:call}", latex=r"\sqrt{{{0}}}",
+    of=np.sqrt, text="√{0:call}", latex=r"\sqrt{{{0}}}", mathml="<msqrt>{0}</msqrt>",
     numpy=lambda node: "exact_sqrt({0})" if _is_exact(node.inputs[0]) else "np.sqrt({0})")
 
 
@@ -112,14 +117,18 @@ def _pow_rule(g: Any, out: Any, x: Any, n: Any) -> Any:
 
 
 pow = Primitive("pow", "^", lambda x, n: x**n, _pow_rule,
-    text="{0:call}^{n}", latex="{0:call}^{{{n}}}", numpy="{0:call} ** {n}", binds="power")
+    text="{0:call}^{n}", latex="{0:call}^{{{n}}}",
+    mathml="<msup><mrow>{0:call}</mrow><mrow>{n}</mrow></msup>", numpy="{0:call} ** {n}",
+    binds="power")
 
 # At a = b = 0 the base has no influence, but b·a^(b-1) would be 0·∞; where a = 0 the exponent has
 # none, but log a would be −∞.
 power = Primitive("power", "^", operator.pow,
     lambda g, out, a, b: g * (b * np.where((a == 0) * (b == 0), 1, a) ** (b - 1)),
     lambda g, out, a, b: g * (out * np.log(np.where(a == 0, 1, a).astype(out.dtype))),
-    text="{0:call}^{1:call}", latex="{0:call}^{{{1}}}", numpy="{0:call} ** {1:call}", binds="power")
+    text="{0:call}^{1:call}", latex="{0:call}^{{{1}}}",
+    mathml="<msup><mrow>{0:call}</mrow><mrow>{1}</mrow></msup>", numpy="{0:call} ** {1:call}",
+    binds="power")
 
 # --------------------------------------------------------------------------- elementwise functions
 
@@ -138,7 +147,7 @@ def _one(g: Any) -> Any:
 
 
 exp = Primitive("exp", "exp", np.exp, lambda g, out, x: g * out,
-    of=np.exp, latex="e^{{{0}}}", binds={"latex": "power"})
+    of=np.exp, latex=r"\exp\left({0}\right)")
 log = Primitive("log", "log", np.log, lambda g, out, x: g / x,
     of=np.log, latex=r"\log\left({0}\right)")
 sin = Primitive("sin", "sin", np.sin, lambda g, out, x: g * np.cos(x),
@@ -162,7 +171,8 @@ def _real_abs(x: Any) -> Any:
 
 
 abs = Primitive("abs", "abs", _real_abs, lambda g, out, x: g * np.sign(x),
-    of=(np.abs, np.fabs), latex=r"\left|{0}\right|", numpy="np.abs({0})")
+    of=(np.abs, np.fabs), latex=r"\left|{0}\right|",
+    mathml="<mrow><mo>|</mo>{0}<mo>|</mo></mrow>", numpy="np.abs({0})")
 
 # Ties share the gradient equally, as the mean of the two one-sided derivatives. What is not a
 # number is neither smaller nor greater, so that the gradient passes: 0 would hide it.
@@ -320,6 +330,7 @@ def _sum_source(node: Any) -> str:
 sum: Primitive = Primitive("sum", "Σ", _sum,
     lambda g, out, x, axis, keepdims: spread(g, shape=x.shape, axis=axis),
     elementwise=False, text="Σ{axes} {0:product}", latex=r"\sum{axes} {0:product}",
+    mathml="<munder><mo>∑</mo><mrow>{axes}</mrow></munder>{0:product}",
     numpy=_sum_source, binds=IN_FORMULAS["sigma"])
 spread: Primitive = Primitive("spread", "spread", _spread,
     lambda g, out, x, shape, axis: sum(g, axis=axis, keepdims=x.ndim == len(shape)),
@@ -335,6 +346,7 @@ def _max_rule(g: Any, out: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
 max = Primitive("max", "max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims),
     _max_rule,
     elementwise=False, text="max{axes}({0})", latex=r"\max{axes}\left({0}\right)",
+    mathml="<mrow><msub><mi>max</mi><mrow>{axes}</mrow></msub><mo>(</mo>{0}<mo>)</mo></mrow>",
     numpy="np.max({0}{along})")
 
 # --------------------------------------------------------------------------- products and shapes
@@ -343,6 +355,7 @@ matmul = Primitive("matmul", "@", operator.matmul,
     lambda g, out, a, b: g @ np.swapaxes(b, -1, -2),
     lambda g, out, a, b: np.swapaxes(a, -1, -2) @ g,
     elementwise=False, text="{0:power} @ {1:power}", latex=r"{0:power} \, {1:power}",
+    mathml='{0:power}<mspace width="0.2em"/>{1:power}',
     numpy="{0:minus} @ {1:minus}", binds="matmul")
 
 reshape = Primitive("reshape", "reshape", lambda x, shape: np.reshape(x, shape),
@@ -350,16 +363,25 @@ reshape = Primitive("reshape", "reshape", lambda x, shape: np.reshape(x, shape),
     elementwise=False, numpy="np.reshape({0}, {shape})")
 
 
-def _transposed(form: str, otherwise: str) -> Any:
-    """Write the transpose of a matrix by its sign, and any other as a call."""
-    return lambda node: form if len(node.shape) == 2 else otherwise
+def _transposed(form: str, otherwise: str, *, stacked: bool = True) -> Any:
+    """Write the transpose of a matrix by its sign, also in a stack of them; any other as a call."""
+
+    def written(node: Any) -> str:
+        n, axes = len(node.shape), node.params["axes"]
+        is_flip = n >= 2 and tuple(axes) == (*range(n - 2), n - 1, n - 2)
+        return form if is_flip and (n == 2 or stacked) else otherwise
+
+    return written
 
 
 transpose = Primitive("transpose", "ᵀ", lambda x, axes: np.transpose(x, axes),
     lambda g, out, x, axes: np.transpose(g, _inverse_permutation(axes)),
-    elementwise=False, text=_transposed("{0:call}ᵀ", "transpose({0})"),
-    latex=_transposed(r"{0:call}^{{\top}}", r"\operatorname{{transpose}}\left({0}\right)"),
-    numpy=_transposed("{0:call}.T", "np.transpose({0}, {axes})"), binds=IN_FORMULAS["power"])
+    elementwise=False, text=_transposed("{0:call}ᵀ", "transpose{axes}({0})"),
+    latex=_transposed(r"{0:call}^{{\top}}", r"\operatorname{{transpose}}{axes}\left({0}\right)"),
+    mathml=_transposed("<msup><mrow>{0:call}</mrow><mo>⊤</mo></msup>",
+        "<mrow><msub><mi>transpose</mi>{axes}</msub><mo>(</mo>{0}<mo>)</mo></mrow>"),
+    numpy=_transposed("{0:call}.T", "np.transpose({0}, {axes})", stacked=False),
+    binds=IN_FORMULAS["power"])
 
 
 def _inverse_permutation(axes: Axes) -> Axes:
@@ -524,9 +546,13 @@ def _assign_add_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
 
 
 FEW_PLACES = 4
+PLACES_MATHML = (
+    "<mtext>\u00a0with\u00a0</mtext>",
+    "<mrow><mo>[</mo>{key}<mo>]</mo><mo>SIGN</mo>{value}</mrow>",
+)
 
 
-def _in_places(with_: str, place: str) -> Any:
+def _in_places(with_: str, place: str, comma: str = ", ", dots: str = "…") -> Any:
     """Write the base and what is written where; of many places, the first two and the last."""
 
     def form(node: Any) -> str:
@@ -534,8 +560,8 @@ def _in_places(with_: str, place: str) -> Any:
         shown = range(count) if count <= FEW_PLACES else (0, 1, count - 1)
         places = [place.format(key=f"{{key{k}}}", value=f"{{{k + 1}}}") for k in shown]
         if count > FEW_PLACES:
-            places.insert(2, "…")
-        return "{0:call}" + with_ + ", ".join(places)
+            places.insert(2, dots)
+        return "{0:call}" + with_ + comma.join(places)
 
     return form
 
@@ -555,13 +581,18 @@ def _in_places_source(name: str) -> Any:
 
 assign: Primitive = Primitive("assign", "←", _assign, VariadicRules(_assign_rule),
     elementwise=False, text=_in_places(" with ", "[{key}] ← {value}"),
-    latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \leftarrow {value}"),
+    latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \leftarrow {value}", dots=r"\ldots"),
+    mathml=_in_places(PLACES_MATHML[0], PLACES_MATHML[1].replace("SIGN", "←"),
+                      "<mo>,</mo>", "<mo>…</mo>"),
     numpy=_in_places_source("assign"), binds=IN_FORMULAS["comparison"])
 # What a key names, plus a value: what is there passes on, and is not read and written again.
 assign_add: Primitive = Primitive("assign_add", "+=", _assign_add,
     VariadicRules(_assign_add_rule),
     elementwise=False, text=_in_places(" with ", "[{key}] += {value}"),
-    latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \mathrel{{{{+}}}}= {value}"),
+    latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \mathrel{{{{+}}}}= {value}",
+                     dots=r"\ldots"),
+    mathml=_in_places(PLACES_MATHML[0], PLACES_MATHML[1].replace("SIGN", "+="),
+                      "<mo>,</mo>", "<mo>…</mo>"),
     numpy=_in_places_source("assign_add"), binds=IN_FORMULAS["comparison"])
 
 

@@ -83,7 +83,7 @@ def _written(tensor: Tensor) -> Any:
                 found[x.index] = x
                 stack.append(x)
     constants = [(found[index], place, name) for (index, place), name in origin.constants.items()]
-    return origin.scope, constants
+    return origin.scope, constants, origin.label
 
 
 def _made(data: Any, recorded: Recorded, marks: tuple[Any, ...]) -> Tensor:
@@ -91,9 +91,9 @@ def _made(data: Any, recorded: Recorded, marks: tuple[Any, ...]) -> Tensor:
     gradient = gradient if gradient is None else held(gradient)
     tensor = made(Tensor, held(data), recorded, name, gradient)
     if origin is not None:
-        scope, constants = origin
+        scope, constants, label = origin
         names = {((tensor if x is None else x).index, place): name for x, place, name in constants}
-        tensor.origin = Origin(scope, names)
+        tensor.origin = Origin(scope, names, label=label)
     return tensor
 
 

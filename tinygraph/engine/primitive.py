@@ -132,13 +132,14 @@ class Primitive:
     additive : bool, optional
         Whether it is elementwise and each rule is g or −g. A gradient is then summed back to the
         shape of its input before the rule: −Σ g goes over a large array once, Σ (−g) twice.
-    text, latex, numpy : str or callable, optional
+    text, latex, mathml, numpy : str or callable, optional
         How it is written; or a function of the node that says so, where it depends on shapes.
         ``{0}``, ``{1}`` stand for the operands, ``{n}`` for the parameter `n`; ``{0:sum}`` is put
         in brackets unless it binds at least as tightly as a sum, which is one of `BINDINGS`; a
         literal brace is doubled. By default ``name(a, b)``,
-        ``\operatorname{name}(a, b)`` and the call of the first NumPy function in `of`; what has
-        neither `numpy` nor `of` cannot be written as NumPy source, which says so when asked.
+        ``\operatorname{name}(a, b)``, in MathML what `text` says, and the call of the first NumPy
+        function in `of`; what has neither `numpy` nor `of` cannot be written as NumPy source, which
+        says so when asked.
     binds : str or mapping, optional
         How tightly what is no function call binds, one of `BINDINGS`; by language if they differ.
 
@@ -204,6 +205,7 @@ class Primitive:
         additive: bool = False,
         text: Form | None = None,
         latex: Form | None = None,
+        mathml: Form | None = None,
         numpy: Form | None = None,
         binds: str | Mapping[str, str] = "call",
     ) -> None:
@@ -213,7 +215,7 @@ class Primitive:
         self.stops = not rules or None in rules
         self.of = (of,) if callable(of) else tuple(of)
         self.elementwise, self.additive = elementwise, additive
-        given = {"text": text, "latex": latex, "numpy": numpy}
+        given = {"text": text, "latex": latex, "mathml": mathml, "numpy": numpy}
         self.written = {language: form for language, form in given.items() if form is not None}
         self.binds = dict.fromkeys(given, binds) if isinstance(binds, str) else dict(binds)
         self.home: str = sys._getframe(1).f_globals.get("__name__", "__main__")

@@ -217,10 +217,9 @@ class Tensor(Operand):
     @property
     def data(self) -> Any:
         """The value: a read-only array, or a NumPy scalar for shape ()."""
-        data = self._data
         if entered.get():
-            told(Formula("value", (self,)), data)
-        return data.view() if type(data) is np.ndarray else data
+            told(Formula("value", (self,)), self._data)
+        return arrays.shown(self._data, f"{self.name or 't'}.data")
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -242,8 +241,7 @@ class Tensor(Operand):
     @property
     def grad(self) -> Any:
         """The gradient that `backward` left here, of the shape and dtype of `data`, or None."""
-        g = self._grad
-        return g.view() if type(g) is np.ndarray else g
+        return arrays.shown(self._grad, f"{self.name or 't'}.grad")
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -349,6 +347,9 @@ class Tensor(Operand):
         value = f"{self._data}, " if self.shape == () else ""
         op = f", op={self.op}" if self.op else ""
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
+
+    def __str__(self) -> str:
+        return arrays.printed(self._data, self.name)  # a message has room for `__repr__` only
 
     # ------------------------------------------------------------------ differentiation
 

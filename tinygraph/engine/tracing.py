@@ -22,7 +22,6 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import islice
 from numbers import Number
 from types import CodeType, FrameType
@@ -32,6 +31,7 @@ import numpy as np
 
 from tinygraph.engine.arrays import held
 from tinygraph.engine.autodiff import DISCRETE, is_discrete
+from tinygraph.engine.constants import Called, constants_among
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
 from tinygraph.engine.recording import changed, current, entered
@@ -54,17 +54,20 @@ class Origin:
     ----------
     scope : tuple of str
         The calls that led there, outermost first and without the traced function itself; a
-        repeated call carries its number, as in ``("block", "norm[1]")``.
+        repeated call carries its number, as in ``("block", "norm #2")``.
     constants : dict
-        Names of the local variables that were operands, by the tensor's or an unnamed
-        ancestor's index and the position of the operand.
+        What operands that are numbers are called, by the tensor's or an unnamed ancestor's index
+        and the position of the operand.
     sources : Sources or None
         The numbers that stand in the code that was traced.
+    label : str or None
+        What it is called where no variable holds it: ``norm_out`` of what ``norm`` returns.
     """
 
     scope: Scope = ()
-    constants: dict[tuple[int, int], str] = field(default_factory=dict)
+    constants: dict[tuple[int, int], Called] = field(default_factory=dict)
     sources: Sources | None = None
+    label: str | None = None
 
 
 def trace(fn: Callable[P, R]) -> Callable[P, R]:
@@ -150,7 +153,7 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 _frame: ContextVar[tuple[Scope, dict[Scope, int]]] = ContextVar("tinygraph.frame")
 
 
-def framed(call: Callable[P, R]) -> Callable[P, R]:
+def framed(call: Callable[P, R], *, enter: Callable[[Any], None]) -> Callable[P, R]:
     """Let the result of a method know which calls it came through, for pictures without `trace`.
 
     `trace` sees that for itself, and the variables as well; this is for ``draw(model(x))``.
@@ -159,6 +162,8 @@ def framed(call: Callable[P, R]) -> Callable[P, R]:
     ----------
     call : callable
         A method, whose call is named after the class of its object.
+    enter : callable
+        Is given the object first, where its call is not made by another such method.
 
     Returns
     -------
@@ -167,26 +172,34 @@ def framed(call: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(call)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        if _running():  # `trace` sees it
-            return call(*args, **kwargs)
         outer, calls = _frame.get(((), {}))
+        tracer = sys.gettrace()
+        is_traced = isinstance(getattr(tracer, "__self__", None), _Namer)
+        if not outer:
+            if is_traced:
+                sys.settrace(None)  # what it does is no part of the graph
+            enter(args[0])
+            if is_traced:
+                sys.settrace(tracer)
         scope = _numbered((*outer, type(args[0]).__name__), calls)
         token = _frame.set((scope, calls))
         try:
             result = call(*args, **kwargs)
         finally:
             _frame.reset(token)
-        if isinstance(result, Tensor) and result.op and not hasattr(result, "origin"):
-            result.origin = Origin(scope)
+        if is_traced or not isinstance(result, Tensor) or hasattr(result, "origin"):
+            return result
+        if result.op is not None:
+            result.origin = Origin(scope, label=f"{type(args[0]).__name__}_out")
         return result
 
     return wrapped
 
 
 def _numbered(scope: Scope, calls: dict[Scope, int]) -> Scope:
-    """Count the calls of one name from one place: ``norm``, ``norm[1]``, ``norm[2]``."""
-    number = calls[scope] = calls.get(scope, -1) + 1
-    return (*scope[:-1], f"{scope[-1]}[{number}]") if number else scope
+    """Count the calls of one name from one place: ``norm``, ``norm #2``, ``norm #3``."""
+    number = calls[scope] = calls.get(scope, 0) + 1
+    return (*scope[:-1], f"{scope[-1]} #{number}") if number > 1 else scope
 
 
 def discrete(array: Any, name: str | None = None) -> Tensor:
@@ -239,18 +252,23 @@ def _is_numeric(x: Any) -> bool:
 
 
 def _name_results(result: Any, origin: Origin) -> None:
-    if isinstance(result, Tensor):
-        _give_name(result, "out", origin)
-    elif isinstance(result, tuple | list):
-        for k, one in enumerate(result):
-            if isinstance(one, Tensor):
-                _give_name(one, f"out{k + 1}", origin)
+    for number, one in _results(result):
+        if isinstance(one, Tensor):
+            _give_name(one, f"out{number}", origin)
+
+
+def _results(result: Any) -> list[tuple[str, Any]]:
+    """Give what is returned, with a number where it is several."""
+    if isinstance(result, tuple | list):
+        return [(str(k + 1), one) for k, one in enumerate(result)]
+    return [("", result)]
 
 
 def _give_name(tensor: Tensor, name: str, origin: Origin) -> None:
     if tensor.name is None:
         tensor.name = name
-        tensor.origin = origin
+        if not hasattr(tensor, "origin"):  # else it was returned by a call, whose step it is
+            tensor.origin = origin
 
 
 # Code of these does arithmetic on behalf of the user's; its variables are not the user's.
@@ -307,38 +325,71 @@ class _Namer:
         if is_engine(frame):
             self.nobodys[id(code)] = code
             return None
+        caller = None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
+            caller = self._caller(frame)
             self.sources.meet(frame, is_outermost=not self.scopes)
-            self.scopes[frame] = self._scope_of(frame) if self.scopes else ()
-        self._name_locals(frame)
+            self.scopes[frame] = self._scope_of(frame, caller) if self.scopes else ()
+            self._name_attributes(frame.f_locals.get("self"))
+        self._name_locals(frame, computed_in=caller)  # arguments are the caller's work
         return self.line
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
         if event in ("line", "return"):
             self._name_locals(frame, containers=event == "return")
         if event == "return" and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+            self._note_results(frame, arg)
             self.scopes.pop(frame, None)
         return self.line
 
-    def _scope_of(self, frame: FrameType) -> Scope:
+    def _caller(self, frame: FrameType) -> FrameType | None:
         caller = frame.f_back
         while caller is not None and caller not in self.scopes:
             caller = caller.f_back
+        return caller
+
+    def _scope_of(self, frame: FrameType, caller: FrameType | None) -> Scope:
         outer = self.scopes[caller] if caller is not None else ()
         if frame.f_code.co_name.startswith("<"):  # a comprehension or a lambda: no call by name
             return outer
         return _numbered((*outer, _label(frame)), self.calls)
 
-    def _name_locals(self, frame: FrameType, containers: bool = False) -> None:
+    def _name_attributes(self, owner: Any) -> None:
+        """Name the unnamed leaves that an object holds after its attributes."""
+        for name, value in tuple(getattr(owner, "__dict__", {}).items()):
+            if type(value) is Tensor and value.op is None and value.name is None:
+                value.name = name
+
+    def _note_results(self, frame: FrameType, result: Any) -> None:
+        """Let what a call returns without a name be a step of it, whoever names it later."""
+        is_long = isinstance(result, tuple | list) and len(result) > FEW_ENTRIES
+        if is_long or frame.f_code.co_name.startswith("<"):
+            return
+        scope = self.scopes.get(frame, ())
+        label = f"{scope[-1].partition(' #')[0]}_out" if scope else None
+        for number, one in _results(result):
+            one = one._known if type(one) is Array else one
+            if type(one) is Tensor and one.op and one.name is None and not hasattr(one, "origin"):
+                constants = constants_among(one, frame.f_code, frame.f_locals)
+                one.origin = Origin(scope, constants, self.sources, label and f"{label}{number}")
+
+    def _name_locals(
+        self, frame: FrameType, containers: bool = False, computed_in: FrameType | None = None
+    ) -> None:
         variables = frame.f_locals  # once: on Python 3.11, a second look undoes what was written
-        self.session.look(frame, variables)
+        if not containers:
+            self.session.look(frame, variables)
         for name, value in tuple(variables.items()):
             if name.startswith("."):
                 continue
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
                 node = tensor._known if type(tensor) is Array else tensor
-                constants = _constants_among(node, variables) if type(node) is Tensor else {}
-                origin = Origin(self.scopes.get(frame, ()), constants, self.sources)
+                place = computed_in or frame
+                held = place.f_locals if computed_in else variables
+                constants = {}
+                if type(node) is Tensor:
+                    constants = constants_among(node, place.f_code, held)
+                origin = Origin(self.scopes.get(place, ()), constants, self.sources)
                 if type(tensor) is Array:
                     tensor.relabel(label, origin)
                 if type(node) is Tensor:
@@ -388,33 +439,3 @@ def _label(frame: FrameType) -> str:
     """Name a call: by its function, or by the class whose method it is."""
     owner = frame.f_locals.get("self")
     return frame.f_code.co_name if owner is None else type(owner).__name__
-
-
-def _constants_among(tensor: Tensor, variables: Any) -> dict[tuple[int, int], str]:
-    """Find operands of `tensor`, and of the unnamed nodes that feed it, that are variables.
-
-    A float or a fraction is known by identity, an array, which is copied when it is recorded, by
-    its value; and only where one variable alone has it. Small ints are shared by all of Python and
-    never named.
-    """
-    names: dict[tuple[int, int], str] = {}
-    stack, seen = [tensor], {tensor.index}
-    while stack:
-        node = stack.pop()
-        for position, x in enumerate(node.inputs):
-            if type(x) is Tensor:
-                if x.name is None and x.index not in seen:
-                    seen.add(x.index)
-                    stack.append(x)
-            elif type(x) in (float, Fraction, np.ndarray):
-                held = [k for k, v in variables.items() if _is_variable(x, v) and k[0] != "."]
-                if len(held) == 1:
-                    names[node.index, position] = held[0]
-    return names
-
-
-def _is_variable(x: Any, value: Any) -> bool:
-    value = value._known if type(value) is Array else value
-    if type(x) is not np.ndarray or type(value) is not np.ndarray:
-        return x is value
-    return x.shape == value.shape and x.dtype == value.dtype and np.array_equal(x, value)

@@ -2,8 +2,8 @@
 
 In the order in which to read it: `nodes` (what it consists of), `axes` (which of them have one
 length), `origins` (where its numbers come from), `evaluation` (what its nodes compute), `symbols`,
-`naming` and `capturing` (how it is taken), `flattening` (its flat form), `interchange` (that form
-as JSON), `snapshot` (`Graph` itself).
+`marks`, `naming` and `capturing` (how it is taken), `flattening` (its flat form), `interchange`
+(that form as JSON), `snapshot` (`Graph` itself).
 """
 
 from tinygraph.graph.nodes import Gradient, Node, Step

@@ -20,6 +20,7 @@ import numpy as np
 
 from tinygraph.engine.arrays import locked
 from tinygraph.engine.autodiff import itself, reachable, sweep
+from tinygraph.engine.constants import Called, text_of
 from tinygraph.engine.lengths import Formula, plain, plainly
 from tinygraph.engine.notes import Notes
 from tinygraph.engine.operators import Operand
@@ -28,7 +29,8 @@ from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources
 from tinygraph.engine.tensor import peek
 from tinygraph.graph.evaluation import evaluate, number
-from tinygraph.graph.naming import name_all, number_steps, scopes_of, steps_of, unique
+from tinygraph.graph.marks import free, parts
+from tinygraph.graph.naming import name_all, number_steps, scopes_of, steps_of
 from tinygraph.graph.nodes import NOTHING, Gradient, Node, Premise, Step
 from tinygraph.graph.origins import Origins, exactly
 from tinygraph.graph.symbols import Symbol
@@ -98,9 +100,11 @@ class Capture:
         self.of: dict[int, Symbol] = {}
         self.tensors = reachable(outputs)
         self.places: dict[int, int] = {}
+        ends = {out.index for out in outputs}
         self.notes = Notes()  # of what the rules are told
         for tensor in self.tensors:
             origin = getattr(tensor, "origin", None)
+            fallback = getattr(origin, "label", None) if tensor.index not in ends else None
             self.of[tensor.index] = Symbol(
                 self.symbols,
                 tensor.op,
@@ -109,7 +113,7 @@ class Capture:
                 np.shape(tensor.data),
                 tensor.dtype,
                 "forward" if tensor.op else "input",
-                tensor.name or names.get(tensor.index) or (origin and "out"),  # of a layer
+                tensor.name or names.get(tensor.index) or fallback,
                 origin,
             )
         self.forward = tuple(self.symbols)
@@ -162,37 +166,61 @@ class Capture:
         self.contributions.append(_Contribution(node, consumer, g, operand, term))
 
     def _name_gradients(self) -> None:
-        paths = self.arrived
-        taken = {s.name for s in self.forward if s.name is not None}
-        seeded = {a.node.index for a in self.contributions if a.consumer is None}
+        labels = self._gradient_labels()
         for a in self.contributions:
-            k, name, ending = a.node.index, a.node.name, ""
+            k = a.node.index
+            label, total_label, *several = labels.get(k, ("",) * (self.arrived[k] + 2))
             if a.is_sum:
-                # "dout" is the upstream gradient, also where `out` is used again later on
-                kind, ending = "sum", "_sum" if k in seeded else ""
+                kind, label = "sum", total_label
                 total = a.g
-                for _ in range(paths[k] - 1):
+                for _ in range(self.arrived[k] - 1):
                     total.role, total.step = "accumulate", a.step
                     total = total.inputs[0]
+            elif a.consumer is None:
+                kind, label = "upstream", several[a.term] if a.term else label
+            elif self.arrived[k] > 1:
+                kind, label = "part", several[a.term or 0]
             else:
-                if a.consumer is None:
-                    kind = "upstream"
-                elif paths[k] > 1:
-                    kind, ending = "part", str((a.term or 0) + 1)
-                else:
-                    kind = "whole"
-            label = unique(f"d{name}{ending}", taken) if name else ""
+                kind = "whole"
             self.gradients.append((label, kind, a))
             a.g.name = a.g.name or label or None
 
+    def _gradient_labels(self) -> dict[int, list[str]]:
+        """Give the names of a gradient, of its sum and its parts, by what it is the gradient of.
+
+        ``dout`` is the upstream gradient, also where ``out`` is used again later on.
+        """
+        seeded = {a.node.index for a in self.contributions if a.consumer is None}
+        named = {a.node.index: str(a.node.name) for a in self.contributions if a.node.name}
+        taken = {s.name for s in self.forward if s.name is not None}
+        wholes = {}
+        for k, name in named.items():
+            whole = f"d{name}"
+            wholes[k] = whole if whole not in taken else free(f"{whole}_grad", taken)
+            taken.add(wholes[k])
+        labels = {}
+        for k, whole in wholes.items():
+            several = parts(whole, self.arrived[k], taken) if self.arrived[k] > 1 else []
+            total = free(f"{whole}_sum", taken) if k in seeded else whole
+            labels[k] = [whole, total, *several]
+            taken.update(labels[k])
+        return labels
+
+    def _names_of_constants(self) -> Mapping[tuple[int, int], Called]:
+        """Give what constants are called: by node and position, and by step and identity.
+
+        A rule that takes a constant of its step takes the very object.
+        """
+        names: dict[tuple[int, int], Called] = {}
+        for s in self.forward:
+            for (tensor, position), name in (s.origin.constants if s.origin else {}).items():
+                of = self.of[tensor]
+                names[of.index, position] = names[s.step or 0, id(of.inputs[position])] = name
+        return names
+
     def freeze(self) -> Parts:
         """Make everything immutable."""
-        names = {
-            (self.of[tensor].index, position): name
-            for s in self.forward
-            if s.origin is not None
-            for (tensor, position), name in s.origin.constants.items()
-        }
+        names = self._names_of_constants()
         scopes = scopes_of(self.forward)
         needed = {s.index for s in reachable([*self.outputs, *(a.g for a in self.contributions)])}
         nodes: list[Node] = []
@@ -210,7 +238,7 @@ class Capture:
                 if isinstance(x, Symbol):
                     inputs.append(frozen[x.index])
                 else:
-                    name = names.get((s.index, position))
+                    name = names.get((s.index, position)) or names.get((step, id(x)))
                     origin = origins.of_constant(x, is_rules)
                     inputs.append(_constant(nodes, plain(x), name, step, origin))
                     nodes.append(inputs[-1])
@@ -300,7 +328,7 @@ class Capture:
     def values(self, made: Parts) -> Mapping[int, tuple[Any, Any]]:
         """Give data and gradient by the index of the frozen node, the backward pass evaluated."""
         held = {
-            self.places[self.of[tensor.index].index]: (tensor.data, tensor.grad)
+            self.places[self.of[tensor.index].index]: (_plainly(tensor.data), _plainly(tensor.grad))
             for tensor in self.tensors
         }
         known = {k: value for k, (value, _) in held.items()}
@@ -320,6 +348,10 @@ class Capture:
         return MappingProxyType(held)
 
 
+def _plainly(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, np.ndarray) else value
+
+
 def _one(dtype: np.dtype[Any]) -> Any:
     """Give the upstream gradient of a scalar that is differentiated as it is."""
     return np.array(Fraction(1), dtype) if dtype.hasobject else np.ones((), dtype)[()]
@@ -328,7 +360,7 @@ def _one(dtype: np.dtype[Any]) -> Any:
 # --------------------------------------------------------------------------- constants
 
 
-def _constant(nodes: Sequence[Node], x: Any, name: str | None, step: int, origin: Any) -> Node:
+def _constant(nodes: Sequence[Node], x: Any, called: Called | None, step: int, origin: Any) -> Node:
     """Make a node of a constant; numbers that are fractions are kept exactly."""
     dtype, value = getattr(x, "dtype", None), x
     if isinstance(x, Fraction):
@@ -337,10 +369,11 @@ def _constant(nodes: Sequence[Node], x: Any, name: str | None, step: int, origin
         value = Fraction(x)
     elif isinstance(x, float | np.floating) and np.isfinite(x) and x != 0:  # −0 has a sign
         value = x if isinstance(x, np.floating) else Fraction(x)
-    shape = np.shape(x)
-    node = Node(
-        len(nodes), None, (), NOTHING, shape, dtype, name, step, "constant", value, (), origin
-    )
+    written = called if isinstance(called, Formula) else None
+    name = text_of(called) if isinstance(called, Formula) else called
+    rest: dict[str, Any] = {"value": value, "origin": origin, "written": written}
+    nothing = len(nodes), None, (), NOTHING
+    node = Node(*nothing, np.shape(x), dtype, name, step, "constant", **rest)
     if isinstance(origin, Formula):
         exact = exactly(origin, lambda k, axis: nodes[k].shape[axis])
         rounded = replace(node, value=exact)

@@ -92,6 +92,7 @@ def _node_row(index: int, row: Mapping[str, Any]) -> dict[str, Any]:
         written["params"] = {name: encoded(x) for name, x in row["params"].items()}
         written["value"] = encoded(row["value"])
         written["origin"] = encoded(row["origin"])
+        written["written"] = encoded(row["written"])
     except TypeError as error:
         what = op or row["name"] or row["role"]
         raise TypeError(f"to_json: node {index} ({what}): {error}") from None
@@ -163,6 +164,7 @@ def _node_form(row: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": None if row["dtype"] is None else np.dtype(row["dtype"]),
         "value": decoded(row["value"]),
         "origin": decoded(row["origin"]),
+        "written": decoded(row["written"]),
         "scope": tuple(row["scope"]),
     }
 

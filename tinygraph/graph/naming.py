@@ -6,17 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import count
 
+from tinygraph.graph.marks import versions
 from tinygraph.graph.nodes import Node, Step
 from tinygraph.graph.symbols import Symbol
 
-__all__ = ["name_all", "number_steps", "scopes_of", "steps_of", "unique"]
+__all__ = ["name_all", "number_steps", "scopes_of", "steps_of"]
 
 
 def name_all(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
-    """Name what has no name and needs one, and number names that are used twice.
+    """Name what has no name and needs one, and mark the values that share one.
 
     Outputs and inputs need one, and so does a value that is used more than once: written out at
-    each use, it would look computed at each use.
+    each use, it would look computed at each use. Inputs keep their names, by which they are given;
+    all other values that bear a name are versions of it, in their order.
     """
     uses = Counter(x.index for s in symbols for x in s.parents)
     leaves = [s for s in symbols if s.role == "input"]
@@ -24,34 +26,22 @@ def name_all(symbols: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
     given = {s.name for s in symbols if s.name is not None}
     for group, base in ((outputs, "out"), (leaves, "x"), (shared, "t")):
         unnamed = [s for s in dict.fromkeys(group) if s.name is None]
-        for k, symbol in enumerate(unnamed):
-            name = base if len(unnamed) == 1 and base != "t" else f"{base}{k + 1}"
-            symbol.name = unique(name, given)
+        is_only = len(unnamed) == 1 and base != "t" and base not in given
+        numbered = (name for k in count(1) if (name := f"{base}{k}") not in given)
+        for symbol in unnamed:
+            symbol.name = base if is_only else next(numbered)
+            given.add(symbol.name)
 
     bearers: dict[str, list[Symbol]] = defaultdict(list)
-    for symbol in symbols:
+    for symbol in sorted(symbols, key=lambda s: s.role != "input"):
         if symbol.name is not None:
             bearers[symbol.name].append(symbol)
-    taken = {name for name, group in bearers.items() if len(group) == 1}
-    for base, group in bearers.items():
-        candidates = (f"{base}[{k}]" for k in count())
-        for symbol in group if len(group) > 1 else ():
-            # h, then h[1], h[2], … where h is an input; h[0], h[1], … where a loop makes them
-            name = next(candidates)
-            if symbol.role == "input" and base not in taken:
-                name = base
-            while name in taken:
-                name = next(candidates)
-            symbol.name = name
-            taken.add(name)
-
-
-def unique(name: str, taken: set[str]) -> str:
-    """Take a name, numbered if it is taken already."""
-    if name in taken:
-        name = next(c for c in (f"{name}[{k}]" for k in count(1)) if c not in taken)
-    taken.add(name)
-    return name
+    taken = set(bearers)
+    for base, (_, *others) in bearers.items():
+        candidates = (name for name in versions(base) if name not in taken)
+        for symbol in others:
+            symbol.name = next(candidates)
+            taken.add(symbol.name)
 
 
 def number_steps(symbols: Sequence[Symbol]) -> None:

@@ -60,6 +60,9 @@ class Node(Vertex):
         that it was rounded from, ``Fraction(1, 64)``; every other finite float is itself.
     scope : tuple of str
         The calls in which it was assigned, outermost first.
+    written : Formula or None
+        Of a constant that has no variable of its own: how the user's code computes it from those
+        that have, as √d_k; `name` is then the same as text.
     origin : Formula, str, mapping or None
         Of a constant: the `Formula` that gives it from the lengths of axes of earlier nodes;
         ``"given"``, where it stands in the traced code or was passed to it; ``"rule"``, where a
@@ -80,6 +83,7 @@ class Node(Vertex):
     value: Any = None
     scope: tuple[str, ...] = ()
     origin: Any = None
+    written: Any = None
 
     def __repr__(self) -> str:
         if self.role == "constant":

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from tinygraph.graph.capturing import Capture
 from tinygraph.graph.evaluation import check_premises, evaluate, evaluate_at, number
 from tinygraph.graph.flattening import flat, parts
 from tinygraph.graph.interchange import parts_of, text_of
+from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import NOTHING, Gradient, Node, Premise, Step, length_of_sum
 
 __all__ = ["Gradient", "Graph", "Node", "Step"]
@@ -191,11 +192,11 @@ class Graph:
         return f"Graph({names}: {len(self.nodes)} nodes, {len(self.steps)} steps{backward})"
 
     def __getitem__(self, name: str) -> Node:
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        known = ", ".join(str(node.name) for node in self.nodes if node.name)
-        raise KeyError(f"no node is called {name!r}; the names are {known}")
+        node = _called(name, {str(node.name): node for node in self.nodes[::-1] if node.name})
+        if node is None:
+            known = ", ".join(str(node.name) for node in self.nodes if node.name)
+            raise KeyError(f"no node is called {name!r}; the names are {known}")
+        return node
 
     def value(self, which: str | int) -> Any:
         """Give the value of a node of either pass, in a graph that holds values.
@@ -203,7 +204,8 @@ class Graph:
         Parameters
         ----------
         which : str or int
-            The name of a node or of a gradient, or the index of a node.
+            The name of a node or of a gradient, as pictures have it (``S′``) or in letters alone,
+            as NumPy source has it (``S_2``); or the index of a node.
 
         Returns
         -------
@@ -227,9 +229,10 @@ class Graph:
         >>> graph.value("x"), graph.value("dx"), graph.value(graph["dx"].index)
         (array([1., 2.]), array([2., 4.]), array([2., 4.]))
         """
-        named = {g.name: g.node for g in self.gradients}
-        node = self._at(which) if isinstance(which, int) else named.get(which) or self[which]
-        return self._held(node, which)
+        if isinstance(which, int):
+            return self._held(self._at(which), which)
+        gradient = _called(which, {g.name: g.node for g in self.gradients})
+        return self._held(gradient or self[which], which)
 
     def grad(self, which: str | int) -> Any:
         """Give the value of a gradient, in a joint graph that holds values.
@@ -237,8 +240,8 @@ class Graph:
         Parameters
         ----------
         which : str or int
-            The name of a gradient, such as ``dvar`` or ``dx1``; or the index of a forward node,
-            for all that arrives there.
+            The name of a gradient, such as ``dvar`` or ``dx1``, or in letters alone, ``dS_2``; or
+            the index of a forward node, for all that arrives there.
 
         Returns
         -------
@@ -263,7 +266,7 @@ class Graph:
             arriving = {g.of.index: g for g in self.all_gradients}  # a sum comes after its parts
             found = arriving.get(self._at(which).index)
         else:
-            found = {g.name: g for g in self.gradients}.get(which)
+            found = _called(which, {g.name: g for g in self.gradients})
         if found is None:
             known = ", ".join(g.name for g in self.gradients) or "none, without a backward pass"
             raise KeyError(f"there is no gradient {which!r}; the gradients are {known}")
@@ -347,7 +350,8 @@ class Graph:
         Parameters
         ----------
         **inputs : array_like
-            One per input, by name. An input may have other lengths than when it was captured,
+            One per input, by name, or in letters alone, ``x_2`` for ``x′``.
+            An input may have other lengths than when it was captured,
             if the graph knows of each of its numbers that it was computed from lengths that were
             seen to be such (``x.shape``, a variable bound to ``len(x)``, NumPy's own mean), or
             that it stands in the traced code. Labels, masks and what dropout drew are inputs too.
@@ -377,10 +381,12 @@ class Graph:
         >>> graph.run(a=5.0, b=7.0)["out"]
         np.float64(35.0)
         """
-        wanted = {str(node.name) for node in self.inputs}
-        if set(inputs) != wanted:
-            missing = ", ".join(sorted(wanted - set(inputs))) or "none"
-            unknown = ", ".join(sorted(set(inputs) - wanted)) or "none"
+        wanted = {str(node.name): str(node.name) for node in self.inputs}
+        given = len(inputs)
+        inputs = {_called(name, wanted) or name: value for name, value in inputs.items()}
+        if inputs.keys() != wanted.keys() or len(inputs) != given:
+            missing = ", ".join(sorted(wanted.keys() - inputs.keys())) or "none"
+            unknown = ", ".join(sorted(inputs.keys() - wanted.keys())) or "none"
             raise ValueError(f"run: missing inputs: {missing}; unknown inputs: {unknown}")
         values: dict[int, Any] = {}
         for node in self.inputs:
@@ -401,6 +407,17 @@ class Graph:
         check_premises(asked, self.nodes, values)
         named = {n.name: values[n.index] for n in self.nodes if n.name and n.role != "constant"}
         return named | {g.name: values[g.node.index] for g in self.gradients}
+
+
+T = TypeVar("T")
+
+
+def _called(name: str, named: Mapping[str, T]) -> T | None:
+    """Look a name up as it is written, or in letters alone where one name alone is written so."""
+    if name in named:
+        return named[name]
+    alike = [thing for other, thing in named.items() if in_letters(other).replace(".", "_") == name]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _restored(form: dict[str, Any]) -> Graph:

@@ -57,7 +57,8 @@ class Module(Stateful):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__call__" in vars(cls):
-            cls.__call__ = framed(cls.__call__)  # type: ignore[method-assign]
+            named = framed(cls.__call__, enter=Module._name_parameters)
+            cls.__call__ = named  # type: ignore[method-assign]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute; subclasses say what."""
@@ -93,6 +94,19 @@ class Module(Stateful):
     def parameters(self) -> list[Tensor]:
         """Give all parameters, each once, in the order of `named_parameters`."""
         return [p for _, p in self.named_parameters()]
+
+    def _name_parameters(self) -> None:
+        """Call parameters what `state_dict` calls them, where nobody has named them otherwise.
+
+        A name that is the end of the path was given by a part of this module. They are looked for
+        when it is called for the first time, and not in every turn of a training loop.
+        """
+        if vars(self).setdefault("_is_named", False):
+            return
+        vars(self)["_is_named"] = True
+        for path, p in self.named_parameters():
+            if p.name is None or path.endswith(f".{p.name}"):
+                p.name = path
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

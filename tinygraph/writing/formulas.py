@@ -8,13 +8,14 @@ are written out inside their consumer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.constants import variables_in
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
 from tinygraph.graph.axes import Axes
@@ -22,6 +23,7 @@ from tinygraph.graph.nodes import Gradient, Node, length_of_sum
 from tinygraph.graph.origins import is_count
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.languages import TEXT, Form, Formulary, Printer, Written, form
+from tinygraph.writing.rewriting import PLAIN_SIGMOID, SIGMOID, Rewriter
 
 __all__ = ["Notation", "number_text", "shape_text"]
 
@@ -31,6 +33,7 @@ PLACES = (ops.assign, ops.assign_add)
 """The primitives that write into an array, whose zeros are written 0."""
 
 SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "power", "neg": "neg"}
+SIGNS |= {"sqrt": "sqrt"}
 """The primitives whose signs the operations of a `Formula` are written with."""
 
 
@@ -41,7 +44,10 @@ class Notation(Printer):
     ----------
     graph : Graph
     language : Formulary
-        `languages.TEXT` or `languages.LATEX`.
+        `languages.TEXT`, `languages.LATEX` or `languages.MATHML`.
+    literal : bool, optional
+        Whether to write what runs, operation by operation; by default it is rewritten for the eye,
+        see `rewriting`.
 
     Examples
     --------
@@ -49,21 +55,30 @@ class Notation(Printer):
     >>> x = Tensor([1.0, 3.0], name="x")
     >>> graph = Graph.capture((x - x.mean()) / (x * x).sum().sqrt())
     >>> Notation(graph).formula(graph.outputs[0])
+    '(x − 1/N Σ x) / √(Σ x²)'
+    >>> Notation(graph, literal=True).formula(graph.outputs[0])
     '(x − 1/N Σ x) / √(Σ x · x)'
     """
 
     language: Formulary
 
-    def __init__(self, graph: Graph, language: Formulary = TEXT) -> None:
+    def __init__(self, graph: Graph, language: Formulary = TEXT, *, literal: bool = False) -> None:
         super().__init__(language)
+        self.literal = literal
+        is_taken = any(node.name in ("σ", "sigma") for node in graph.nodes)
+        sigmoid = PLAIN_SIGMOID if is_taken else SIGMOID
+        self._rewriter = Rewriter(graph, self._is_mean, sigmoid)
+        self._signs: dict[tuple[Any, ...], tuple[str, str]] = {}
+        self._written_out: set[int] = set()
         self._names = _names(graph, language)
         self._reciprocals = _reciprocals(graph)
         self._nodes, self._axes = graph.nodes, Axes(graph.nodes)
         self.batch, self._batch = self._find_batch(graph)
-        self._sums = [n for n in graph.nodes if _is(n, "sum")]
         kinds = {_axes(n) for n in graph.nodes if _reduces(n)}
         self._mixed = len(kinds) > 1 or not kinds <= {None, (0,)}
         self._alias: dict[int, str] = {}
+        self._has_matrices = any(_is(n, "matmul") for n in graph.nodes)
+        self._forget()
         results = {step.result.index: step.number for step in graph.steps}
         self._arriving: dict[int, Gradient] = {}
         self._parts_of: dict[int, list[str]] = {}
@@ -79,14 +94,15 @@ class Notation(Printer):
         Where it averages over none, the only one that its constants were computed from.
         """
         averages = [x for node in graph.nodes for x in _divisors(node, self._reciprocals)]
-        constants = (node.origin for node in graph.nodes if node.role == "constant")
+        unnamed = (node for node in graph.nodes if node.role == "constant" and not node.name)
+        constants = (_origin_of(node) for node in unnamed)
         counts = averages or [count for origin in constants for count in _counts(origin)]
         batches = {self._axes.of_count(count): count.value(self._length) for count in counts}
         return next(((n, key) for key, n in batches.items() if len(batches) == 1), (None, None))
 
     def name(self, name: str) -> str:
         """Write the name of a node, a constant or a gradient."""
-        return self._names.get(name) or self.language.name(name)
+        return self._names.get(name) or self.language.linked(name, self.language.name(name))
 
     def formula(self, node: Node) -> str:
         """Write how `node` is computed from named nodes and constants."""
@@ -99,9 +115,7 @@ class Notation(Printer):
         the gradient that it is.
         """
         if gradient.kind == "sum":
-            parts = [self.name(part) for part in self._parts_of[gradient.of.index]]
-            text = " + ".join(parts)
-            return text if len(text) <= LONGEST else self._shortened(parts)
+            return self.sum_of([self.name(part) for part in self._parts_of[gradient.of.index]])
         arriving = self._arriving.get(gradient.step)
         if gradient.kind == "upstream" or arriving is None:
             return self.name(gradient.name)
@@ -109,32 +123,63 @@ class Notation(Printer):
             return self.name(arriving.name)
         return self._formula(gradient.node, {arriving.node.index: arriving.name})
 
-    def _shortened(self, terms: list[str]) -> str:
-        return f"{terms[0]} + {self.language.ellipsis} + {terms[-1]}"
+    def twice(self, gradient: Gradient) -> str:
+        """Write 2 · a part, where both operands of a product are one: a · a is a²."""
+        whole = self._arriving.get(gradient.step)
+        alias = {whole.node.index: whole.name} if whole else {}
+        return self._formula(self._rewriter.doubled(gradient.node), alias)
+
+    def sum_of(self, names: Sequence[str]) -> str:
+        """Write a sum of written names."""
+        text = self.language.plus.join(names)
+        if self.language.length(text) <= LONGEST:
+            return text
+        return self.language.plus.join([names[0], self.language.ellipsis, names[-1]])
+
+    def write_out(self, gradient: Gradient) -> None:
+        """Write a gradient out from now on, and do not refer to it by its name."""
+        if gradient.node.name == gradient.name:
+            self._written_out.add(gradient.node.index)
+            self._forget()
+
+    def say(self, name: str, alias: str) -> None:
+        """Write one name as another one from now on."""
+        self._names[name] = self.name(alias)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._inlined.clear()
+        self._rewriter.forget(self._is_referred_to)
 
     def _formula(self, node: Node, alias: dict[int, str]) -> str:
         if alias != self._alias:
             self._alias = alias
-            self._inlined.clear()  # what was written under another alias
-        return self._expression(node).text
+            self._forget()  # what was written under another one
+        shown = node if self.literal else self._rewriter.rewritten(node)
+        if shown is not node and self._is_referred_to(shown):
+            return self.reference(shown)
+        return self._expression(shown).text
 
     def reference(self, node: Node) -> str:
         """Write `node` as an operand: its name, its number, or the whole expression."""
         return self.operand(node, node).text
+
+    def mention(self, node: Node) -> str:
+        """Write the name of a node, or how it is computed."""
+        return self.name(node.name) if node.name else self.formula(node)
+
+    def inline(self, written: str) -> str:
+        """Write what is written in the middle of a sentence."""
+        return self.language.inline.format(written)
 
     def axes(self, node: Node) -> str:
         """Write the axes of a sum or maximum, unless all are of the batch, or of everything."""
         axes = _axes(node)
         return self.language.axes(axes) if self._mixed and axes is not None else ""
 
-    def sums(self) -> dict[str, str]:
-        """Give the signs of sums that name their axes, with what they mean."""
-        sign, means = self.language.sum_along, self.language.sum_along_means
-        return {
-            sign.format(self.axes(node)): means.format(shape_text(node.params["axis"]).strip("(,)"))
-            for node in self._sums
-            if self.axes(node)
-        }
+    def signs(self) -> dict[str, str]:
+        """Give the signs that need a word, of all that has been written, and what they mean."""
+        return dict(self._signs[kind] for kind in sorted(self._signs))
 
     # ------------------------------------------------------------------ expressions
 
@@ -143,71 +188,95 @@ class Notation(Printer):
         for one in self.expression(node):
             if one.index not in self._inlined:
                 written = self._compose(one)
-                if len(written.text) > LONGEST:
+                if self.language.length(written.text) > LONGEST:
                     written = Written(self.language.ellipsis, "call")
                 self._inlined[one.index] = written
+                self._explain(one)
         return self._inlined[node.index]
+
+    def _explain(self, node: Node) -> None:
+        """Keep what has to be said of a sign."""
+        say, axes = self.language, self.axes(node) if _is(node, "sum") else ""
+        if axes:
+            along = node.params["axis"]
+            means = say.sum_along_means.format(", ".join(map(str, along)))
+            self._signs["sum", *along] = say.sum_along.format(axes), means
+        if node.op is SIGMOID:
+            self._signs["sigmoid",] = say.sigmoid, say.sigmoid_means
+        if say.times and self._is_elementwise(node):
+            self._signs["product",] = say.elementwise, say.elementwise_means
+        if _is(node, "transpose") and len(node.shape) > 2 and _is_flip(node.params["axes"]):
+            self._signs["flip",] = say.flip, say.flip_means
+
+    def _is_elementwise(self, node: Node) -> bool:
+        """Whether a product goes entry by entry, where others are of matrices."""
+        is_product = _is(node, "mul") and all(x.shape for x in node.inputs)
+        return is_product and self._has_matrices
 
     def _compose(self, node: Node) -> Written:
         op, inputs = node.op, node.inputs
         if op is None:
             return self.operand(node, node)
-        scaled = self._scaled_sum(node)
-        if scaled is not None or op.name == "sum":
-            return self._sum(*(scaled or (node, "", "{}")))
-        if op.name == "mul" and inputs[1].role == "constant" and inputs[0].role != "constant":
-            inputs = inputs[::-1]
-        if op.name == "mul" and _is_product_with(*inputs):  # a · b · b is a · b²
-            return self._times_square(node, inputs[0].inputs[0], inputs[1])
+        mean = self._mean(node)
+        if mean is not None:
+            return self._scaled_sum(*mean)
         how, binds = self.language.written(op, node)
+        if self.language.times and self._is_elementwise(node):
+            how = form(self.language.times)
         if how.need(len(inputs) - 1) == "sigma" and self.operand(inputs[-1], node).binds == "sigma":
             binds = min(binds, "sigma", key=self.language.levels.index)  # Σ swallows what follows
-        return Written(self.fill(how, node, inputs), binds)
+        return Written(self.fill(how, node, inputs), binds, self._is_signed(how, node))
 
     def bracketed(self, node: Node, consumer: Node, need: str, position: int = 0) -> str:
         """Write an operand; no sign follows an operator: a − (−b)."""
-        text = super().bracketed(node, consumer, need, position)
-        if need and position and text.startswith(("-", "−")):
-            return self.language.brackets.format(text)
-        return text
+        written = self.operand(node, consumer)
+        if need and position and written.signed:
+            return self.language.brackets.format(written.text)
+        return self.language.bracketed(written, need)
 
-    def _form(self, name: str) -> Form:
-        return self.language.written(TABLE[name], None)[0]
+    def _is_signed(self, how: Form, node: Node) -> bool:
+        """Whether an expression begins with a minus."""
+        literal, field, need = how.parts[0]
+        if literal or not isinstance(field, int):
+            return literal.startswith(self.language.minus)
+        first = self.operand(node.inputs[field], node)
+        return first.signed and self.language.bracketed(first, need) == first.text
 
-    def _times_square(self, node: Node, a: Node, b: Node) -> Written:
-        square = self.fill(self._form("square"), node, [b])
-        times = self._form("mul")
-        first = self.bracketed(a, node, times.need(0))
-        return Written(times.fill(lambda k, _: square if k else first, {}), "product")
-
-    def _sum(self, total: Node, n: str, sign: str) -> Written:
-        """Write a sum, or 1/n times it; a minus goes in front of it."""
-        x, inner = self._signed(total.inputs[0])
-        how = form(self.language.scaled_sum) if n else self._form("sum")
+    def _scaled_sum(self, total: Node, n: str) -> Written:
+        """Write 1/n times a sum."""
+        how = form(self.language.scaled_sum)
         params = {"n": n, "axes": self.axes(total)}
-        text = how.fill(lambda _, need: self.bracketed(x, total, need), params)
-        return Written(sign.format(inner.format(text)), "sigma")
+        text = how.fill(lambda _, need: self.bracketed(total.inputs[0], total, need), params)
+        return Written(text, "sigma")
 
-    def _scaled_sum(self, node: Node) -> tuple[Node, str, str] | None:
-        """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum, n and a sign."""
+    def _mean(self, node: Node) -> tuple[Node, str] | None:
+        """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum and n."""
         if _is(node, "mul"):
-            for factor, other in (node.inputs, node.inputs[::-1]):
-                if factor.index in self._reciprocals:
-                    total, sign = self._signed(other)
-                    if total.name is None and _is(total, "sum"):
-                        return total, self._count(self._reciprocals[factor.index]), sign
+            for factor, total in (node.inputs, node.inputs[::-1]):
+                if factor.index in self._reciprocals and self._is_inner_sum(total):
+                    return total, self._count(self._reciprocals[factor.index])
         if _is(node, "div"):
-            total, sign = self._signed(node.inputs[0])
-            n = node.inputs[1]
-            if total.name is None and _is(total, "sum") and _is_count(n, total):
-                return total, self._count(n.origin), sign
+            total, n = node.inputs
+            if self._is_inner_sum(total) and _is_count(n, total):
+                return total, self._count(_origin_of(n))
         return None
 
-    def _signed(self, x: Node) -> tuple[Node, str]:
-        """Take a minus off; give what stood behind it, and how to write the sign."""
-        if x.name is None and _is(x, "neg"):
-            return x.inputs[0], self._form("neg").fill(lambda *_: "{}", {})
-        return x, "{}"
+    def _is_inner_sum(self, x: Node) -> bool:
+        return _is(x, "sum") and not self._is_referred_to(x)
+
+    def _is_mean(self, node: Node) -> bool:
+        return self._mean(node) is not None
+
+    def _is_referred_to(self, node: Node) -> bool:
+        return node.op is None or self._called(node) is not None
+
+    def _called(self, node: Node) -> str | None:
+        own = None if node.index in self._written_out else node.name
+        return self._alias.get(node.index, own)
+
+    def stands_alone(self, node: Node) -> bool:
+        """Whether a node is referred to, or has been written."""
+        return self._is_referred_to(node) or node.index in self._inlined
 
     def operand(self, node: Node, consumer: Node) -> Written:
         """Refer to what has a name; give what was written out."""
@@ -216,24 +285,31 @@ class Notation(Printer):
             if is_base and _is_uniform(node.value):
                 return self._number(node.value.flat[0])
             return self._constant(node)
-        name = self._alias.get(node.index, node.name)
+        name = self._called(node)
         return self._inlined[node.index] if name is None else Written(self.name(name), "call")
 
     def _constant(self, node: Node) -> Written:
         value = node.value
-        if isinstance(node.origin, Formula) and self._mentions_batch(node.origin):
-            return self._origin(node.origin)
+        origin = _origin_of(node)
+        if isinstance(origin, Formula) and self._mentions_batch(origin):
+            return self._origin(origin)
+        if node.written is not None:
+            return self._origin(node.written)
         if node.name is not None:
             return Written(self.name(node.name), "call")
         if isinstance(value, Fraction) and node.dtype == object:
-            return Written(str(value), "product")
+            return Written(self.language.number(str(value)), "product")
         if isinstance(value, np.ndarray):
             return Written(self._array(value), "call")
         return self._number(value)
 
     def _number(self, value: Any) -> Written:
+        radicand = 0 if self.literal else root_of(value)
+        if radicand:
+            return Written(self.language.root.format(n=radicand), "call")
         number = number_text(value)
-        return Written(self.language.number(number), "sum" if number.startswith("-") else "call")
+        negative = number.startswith("-")
+        return Written(self.language.number(number), "sum" if negative else "call", negative)
 
     def _mentions_batch(self, formula: Formula) -> bool:
         if is_count(formula) and self._axes.of_count(formula) == self._batch:
@@ -245,9 +321,14 @@ class Notation(Printer):
         if not isinstance(x, Formula):
             return self._number(x)
         if is_count(x) and self._axes.of_count(x) == self._batch:
-            return Written("N", "call")
-        if x.op not in SIGNS or not self._mentions_batch(x):
+            return Written(self.language.batch, "call")
+        if x.op == "name":
+            return Written(self.name(x.args[0]), "call")
+        if x.op not in SIGNS or not (self._mentions_batch(x) or any(variables_in(x))):
             return self._number(x.value(self._length))
+        if x.op == "**" and x.args[1] in (0.5, -0.5):
+            root = Formula("sqrt", x.args[:1])
+            return self._origin(root if x.args[1] > 0 else Formula("/", (1, root)))
         operands = [self._origin(one) for one in x.args]
         if x.op == "/" and operands[0].text == "1":
             n = self.language.bracketed(operands[1], "power")
@@ -261,39 +342,43 @@ class Notation(Printer):
 
     def _array(self, array: Any) -> str:
         name, shape = self.language.operator("array"), shape_text(array.shape)[1:-1]
-        return self.language.call.format(name=name, operands=shape)
+        return self.language.call.format(name=name, operands=self.language.parameter(shape))
 
     def _count(self, count: Formula) -> str:
         return self.language.bracketed(self._origin(count), "power")
 
     def params(self, node: Node) -> dict[str, str]:
         """Write the parameters of an operation shortly."""
-        params = {name: str(value) for name, value in node.params.items()}
+        plain = self.language.parameter
+        params = {name: plain(str(value)) for name, value in node.params.items()}
         params["name"] = self.language.operator(str(node.op))
         if "n" in params:
-            params["n"] = number_text(node.params["n"])
+            params["n"] = self.language.number(number_text(node.params["n"]))
         if "key" in params:
             params["key"] = self._key(node.params["key"], node)
         for k, key in enumerate(node.params.get("keys", ())):
             params[f"key{k}"] = self._key(key, node)
+        if _is(node, "transpose"):
+            return params | {"axes": self.language.axes(node.params["axes"])}
         return params | {"axes": self.axes(node) if _reduces(node) else ""}
 
     def _key(self, key: Any, node: Node) -> str:
         letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
         first = len(node.params.get("keys", ()))
-        return ", ".join(
+        plain = self.language.parameter
+        return self.language.comma.join(
             self.operand(node.inputs[first + int(part)], node).text
             if isinstance(part, str)
-            else next(letters, "…")
+            else plain(next(letters, "…"))
             if isinstance(part, np.ndarray)
-            else self._key_part(part)
+            else plain(self._key_part(part))
             for part in (key if isinstance(key, tuple) else (key,))
         )
 
     def _key_part(self, key: Any) -> str:
         if isinstance(key, slice):
             ends = ["" if k is None else str(k) for k in (key.start, key.stop, key.step)]
-            return ":".join(ends if ends[2] else ends[:2])
+            return self.language.colon.join(ends if ends[2] else ends[:2])
         return self.language.ellipsis if key is Ellipsis else str(key)
 
 
@@ -305,7 +390,8 @@ def _names(graph: Graph, language: Formulary) -> dict[str, str]:
     for g in graph.gradients:
         of = str(g.of.name)
         names[g.name] = language.gradient(names[of], g.name[len(of) + 1 :])
-    return _distinct(names, language)
+    names = _distinct(names, language)
+    return {name: language.linked(name, written) for name, written in names.items()}
 
 
 def _distinct(names: dict[str, str], language: Formulary) -> dict[str, str]:
@@ -318,7 +404,7 @@ def _distinct(names: dict[str, str], language: Formulary) -> dict[str, str]:
 
 def _reciprocals(graph: Graph) -> dict[int, Formula]:
     """Find the constants 1/n, where n counts entries; give their n."""
-    origins = {x.index: x.origin for x in graph.nodes if isinstance(x.origin, Formula)}
+    origins = {x.index: _origin_of(x) for x in graph.nodes if isinstance(x.origin, Formula)}
     return {
         k: f.args[1]
         for k, f in origins.items()
@@ -332,7 +418,7 @@ def _reciprocals(graph: Graph) -> dict[int, Formula]:
 def _divisors(node: Node, reciprocals: Mapping[int, Formula]) -> Iterator[Formula]:
     """Give what a node divides by to average."""
     if _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
-        yield node.inputs[1].origin
+        yield _origin_of(node.inputs[1])
     yield from (reciprocals[x.index] for x in node.inputs if x.index in reciprocals)
 
 
@@ -356,6 +442,21 @@ def number_text(value: Any) -> str:
     return repr(value)
 
 
+def root_of(value: Any) -> int:
+    """Give n where a number is the float nearest to √n, and no fraction that is shorter; or 0.
+
+    Examples
+    --------
+    >>> root_of(np.sqrt(8)), root_of(2.0), root_of(1.41)
+    (8, 0, 0)
+    """
+    number = float(value) if isinstance(value, float | Fraction) else 0.0
+    if not 1 < number < 1e3:
+        return 0
+    n = round(number * number)
+    return n if float(np.sqrt(n)) == number != int(number) else 0
+
+
 def shape_text(shape: tuple[int, ...]) -> str:
     """Write a shape as Python does: (64, 100), (100,), ()."""
     return str(tuple(shape))
@@ -365,13 +466,22 @@ def _is(node: Node, name: str) -> bool:
     return node.op is not None and node.op.name == name
 
 
-def _is_product_with(x: Node, factor: Node) -> bool:
-    return x.name is None and _is(x, "mul") and x.inputs[1] is factor
-
-
 def _is_count(n: Node, total: Node) -> bool:
     """Whether `n` is the number of values that the sum `total` adds up."""
-    return _is(total, "sum") and is_count(n.origin) and n.value == length_of_sum(total)
+    return _is(total, "sum") and is_count(_origin_of(n)) and n.value == length_of_sum(total)
+
+
+def _origin_of(constant: Node) -> Any:
+    """Give how a constant follows from lengths; the N − 0 of a variance is N."""
+    x = constant.origin
+    while isinstance(x, Formula) and x.op == "-" and isinstance(x.args[1], int) and not x.args[1]:
+        x = x.args[0]
+    return x
+
+
+def _is_flip(axes: tuple[int, ...]) -> bool:
+    n = len(axes)
+    return n >= 2 and tuple(axes) == (*range(n - 2), n - 1, n - 2)
 
 
 def _is_uniform(array: Any) -> bool:
@@ -384,6 +494,6 @@ def _reduces(node: Node) -> bool:
 
 
 def _axes(node: Node) -> tuple[int, ...] | None:
-    """Give the axes of a reduction; None if it leaves a single number."""
+    """Give the axes of a reduction; None if it variables_in a single number."""
     axes: tuple[int, ...] = node.params["axis"]
     return axes if len(axes) < len(node.inputs[0].shape) else None

@@ -6,11 +6,15 @@ it, so that NumPy promotes in the source as it did in the graph.
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["array_text", "dtype_text", "key_parts", "literal"]
+from tinygraph.engine.lengths import Formula
+
+__all__ = ["array_text", "computed_text", "dtype_text", "key_parts", "literal"]
 
 LARGEST = 4096
 
@@ -117,3 +121,48 @@ def _key_part(part: Any) -> Any:
     if part is Ellipsis:
         return "..."
     return str(part) if part is None or isinstance(part, int) else np.asarray(part)
+
+
+# --------------------------------------------------------------------------- numbers in passing
+
+SIGNS: Mapping[str, tuple[type[ast.operator], str]] = {
+    "+": (ast.Add, "sum"),
+    "-": (ast.Sub, "sum"),
+    "*": (ast.Mult, "product"),
+    "/": (ast.Div, "product"),
+    "//": (ast.FloorDiv, "product"),
+    "%": (ast.Mod, "product"),
+    "**": (ast.Pow, "power"),
+}
+
+
+def computed_text(formula: Formula, called: Callable[[str, Any], str]) -> tuple[str, str]:
+    """Write how a number is computed from variables, and how tightly that binds.
+
+    Parameters
+    ----------
+    formula : Formula
+    called : callable
+        Gives the identifier of a variable, for its name and its value.
+
+    Examples
+    --------
+    >>> d_k = Formula("name", ("d_k", 8))
+    >>> computed_text(Formula("/", (1, Formula("sqrt", (d_k,)))), lambda name, value: name)
+    ('1 / np.sqrt(d_k)', 'product')
+    """
+    binds = "minus" if formula.op == "neg" else SIGNS.get(formula.op, (None, "call"))[1]
+    return ast.unparse(_tree(formula, called)), binds
+
+
+def _tree(x: Any, called: Callable[[str, Any], str]) -> ast.expr:
+    if not isinstance(x, Formula):
+        return ast.parse(literal(x), mode="eval").body
+    if x.op == "name":
+        return ast.Name(called(*x.args))
+    args = [_tree(arg, called) for arg in x.args]
+    if x.op == "sqrt":
+        return ast.Call(ast.Attribute(ast.Name("np"), "sqrt"), args, [])
+    if x.op == "neg":
+        return ast.UnaryOp(ast.USub(), *args)
+    return ast.BinOp(args[0], SIGNS[x.op][0](), args[1])

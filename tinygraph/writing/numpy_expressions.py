@@ -23,10 +23,13 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.constants import value_of
 from tinygraph.engine.lengths import Formula
+from tinygraph.graph.evaluation import number
+from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import Node
 from tinygraph.writing.languages import NUMPY, Printer, Written
-from tinygraph.writing.literals import array_text, dtype_text, key_parts, literal
+from tinygraph.writing.literals import array_text, computed_text, dtype_text, key_parts, literal
 
 __all__ = ["HELPERS", "IMPORTS", "WIDTH", "Names", "Statement", "Writer"]
 
@@ -118,8 +121,8 @@ class Names:
     Examples
     --------
     >>> names = Names(["np"])
-    >>> [names.give(name) for name in ("γ", "np", "lambda", "h[0]", "h_0", "2·x", "🙂")]
-    ['γ', 'np_', 'lambda_', 'h_0', 'h_0_2', 'v2·x', 'v']
+    >>> [names.give(name) for name in ("γ", "np", "lambda", "h[0]", "h_0", "S′", "2·x", "🙂")]
+    ['γ', 'np_', 'lambda_', 'h_0', 'h_0_2', 'S_2', 'v2·x', 'v']
     """
 
     def __init__(self, reserved: Iterable[str]) -> None:
@@ -129,7 +132,7 @@ class Names:
 
     def give(self, name: str) -> str:
         """Turn any name into a free identifier; one that is such stays as it is."""
-        name = unicodedata.normalize("NFKC", name)  # as Python's parser does
+        name = unicodedata.normalize("NFKC", in_letters(name))  # as Python's parser does
         if not name.isidentifier():
             # what may stand inside an identifier need not be able to begin it
             kept = "".join(c if f"_{c}".isidentifier() else "_" for c in name)
@@ -318,6 +321,9 @@ class Writer(Printer):
         value, dtype = node.value, node.dtype
         if isinstance(value, np.ndarray):
             return self._array(value, consumer, node.name)
+        if node.written is not None and (how := _how_computed(node)):
+            text, binds = computed_text(node.written, self._variable)
+            return Written(how.format(text), binds if how == "{}" else "call")
         if not isinstance(value, Fraction) or (dtype is not None and dtype.hasobject):
             text = literal(value)
         elif isinstance(node.origin, Formula) and value.numerator == 1 != value.denominator:
@@ -332,6 +338,13 @@ class Writer(Printer):
         else:
             text = str(value.numerator)
         return _number(text)
+
+    def _variable(self, name: str, value: Any) -> str:
+        """Give the identifier of a constant that numbers are computed from."""
+        key = name, type(value), value
+        if key not in self.constants:
+            self.constants[key] = self.names.give(name), literal(value)
+        return self.constants[key][0]
 
     def _named_number(self, node: Node) -> Written:
         """Write a number by its name, also where a rule of the same step takes it.
@@ -373,6 +386,16 @@ class Writer(Printer):
         if len(order) == 2:
             return Written(f"{text}.T", "call")
         return Written(f"np.transpose({text}, {tuple(np.argsort(order).tolist())})", "call")
+
+
+def _how_computed(node: Node) -> str:
+    """Give how to write a number by its formula; nothing where that gives another."""
+    given, wanted = value_of(node.written), number(node)
+    if given != wanted:
+        return ""
+    if node.dtype is None:
+        return "{}" if type(given) in (int, float) else "float({})"
+    return "{}" if type(given) is type(wanted) else ""
 
 
 def _number(text: str) -> Written:

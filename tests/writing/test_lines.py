@@ -1,0 +1,111 @@
+"""The lines of both passes: which gradients have one, under which name."""
+
+import numpy as np
+import pytest
+
+from tinygraph import Graph, Tensor, derive
+from tinygraph.writing.languages import LATEX, TEXT
+from tinygraph.writing.lines import passes
+
+RNG = np.random.default_rng(4)
+
+
+def backward(out, **options):
+    """Give names and formulas of the backward pass."""
+    _, made = passes(Graph.joint(out), TEXT, **options)
+    return [(line.name, line.formula) for line in made.lines]
+
+
+def test_both_parts_of_a_square_are_one_line():
+    c = Tensor(RNG.normal(size=3), name="c")
+    assert backward(c * c) == [("dout", ""), ("dc", "2 · dout · c")]
+    assert backward(c * c, literal=True) == [
+        ("dout", ""),
+        ("dc1", "dout · c"),
+        ("dc2", "dout · c"),
+        ("dc", "dc1 + dc2"),
+    ]
+
+
+def test_where_there_are_others_the_names_of_both_parts_stay():
+    c = Tensor(RNG.normal(size=3), name="c")
+    assert backward(c * c + np.sin(c)) == [
+        ("dout", ""),
+        ("dc1", "dout · cos(c)"),
+        ("dc2 + dc3", "2 · dout · c"),
+        ("dc", "dc1 + dc2 + dc3"),
+    ]
+
+
+def test_products_that_are_no_squares_keep_their_parts():
+    a, b = (Tensor(RNG.normal(size=3), name=name) for name in "ab")
+    assert backward(a * b + b * a)[1:4] == [
+        ("db1", "dout · a"),
+        ("da1", "dout · b"),
+        ("da2", "dout · b"),
+    ]
+    assert [name for name, _ in backward(a + a)] == ["dout", "da1", "da2", "da"]
+
+
+def test_a_gradient_that_is_left_alone_has_the_name_of_the_whole():
+    s = Tensor(RNG.normal(size=3), name="s")
+    e = np.exp(s - np.max(s))
+    e.name = "e"
+    out = e / np.sum(e)
+    lines = backward(out)
+    assert lines[-1] == ("ds", "de · e")
+    assert not [name for name, _ in lines if name in ("ds1", "ds2")]
+    _, made = passes(Graph.joint(out), LATEX)
+    (note,) = made.notes
+    assert r"$\max\left(s\right)$" in note
+
+
+def test_values_are_those_that_a_line_shows():
+    """Of one part, of the whole, and of a sum; the line of two parts has half of it."""
+    c = Tensor(RNG.normal(size=3), name="c")
+    out = np.sum(np.exp(c) * c)
+    out.backward()
+    graph = Graph.joint(out, values=True)
+    for made in passes(graph, TEXT):
+        for line in made.lines:
+            assert np.array_equal(graph.value(line.value.index), graph.value(line.name))
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+def test_literal_formulas_are_those_that_run(form):
+    x = Tensor(RNG.normal(size=3), name="x")
+    out = 1 / (1 + np.exp(-x)) * 2
+    shown, literal = derive(out, format=form), derive(out, format=form, literal=True)
+    assert "σ" in shown or r"\sigma" in shown
+    assert "σ" not in literal
+    assert r"\sigma" not in literal
+
+
+def test_the_source_is_literal_always():
+    x = Tensor(RNG.normal(size=3), name="x")
+    out = x * 2 * x
+    source = derive(out, format="python")
+    assert "= x * 2" in source
+    assert source == derive(out, format="python", literal=True)
+
+
+def test_signs_are_explained_where_they_are_seen():
+    s = Tensor(RNG.normal(size=(2, 3)), name="s")
+    e = np.exp(s - np.max(s, axis=1, keepdims=True))
+    for out in (e / np.sum(e, axis=1, keepdims=True), np.sum(e, axis=0), np.exp(np.sum(s))):
+        made = passes(Graph.joint(out), TEXT)
+        formulas = " ".join(line.formula for one in made for line in one.lines)
+        signs = {sign for sign, _ in made[0].symbols}
+        assert {sign for sign in ("Σ₀", "Σ₁") if sign in formulas} == signs - {"N"}
+
+
+def test_a_name_without_a_line_is_written_out():
+    """What arrives at a maximum, and goes another way as well, would be called after it."""
+    s, t = (Tensor(RNG.normal(size=3), name=name) for name in "st")
+    m = np.max(s)
+    m.name = "m"
+    out = np.log(np.sum(np.exp(s - m))) + m + t * 0
+    lines = backward(2 * out * t)
+    names = {name for name, _ in lines}
+    assert not {"dm", "dm1", "dm2"} & names
+    assert not [formula for _, formula in lines if "dm" in formula]

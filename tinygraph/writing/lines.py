@@ -1,0 +1,191 @@
+"""Lines: both passes of a graph as what is given, lines of name and formula, and footnotes.
+
+Every format of `equations` lays these out. Shown for the eye, a backward pass has fewer lines than
+it has gradients: both operands of ``a · a`` share one, and what is identically 0 is said in a
+footnote.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tinygraph.engine.constants import variables_in
+from tinygraph.graph.nodes import Gradient, Node
+from tinygraph.graph.snapshot import Graph
+from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.languages import Formulary
+from tinygraph.writing.shifts import vanishing
+
+__all__ = ["Line", "Pass", "named_constants", "passes"]
+
+
+class Line(NamedTuple):
+    """One equation; what is given has no formula. `value` is the node that holds its value."""
+
+    step: int
+    name: str
+    formula: str
+    shape: str
+    value: Node
+
+
+class Pass(NamedTuple):
+    """One direction: what is given, which signs mean what, what is computed, and what is not."""
+
+    title: str
+    given: list[tuple[str, str]]
+    symbols: list[tuple[str, str]]
+    lines: list[Line]
+    notes: list[str]
+
+
+def passes(graph: Graph, language: Formulary, *, literal: bool = False) -> list[Pass]:
+    """Write both passes of a graph, or the only one that it has.
+
+    Parameters
+    ----------
+    graph : Graph
+    language : Formulary
+    literal : bool, optional
+        Whether every gradient is shown, computed as it is.
+
+    Returns
+    -------
+    list of Passes
+    """
+    notation = Notation(graph, language, literal=literal)
+    forward = [
+        Line(
+            s.number, notation.name(s.name), notation.formula(s.result), _shape(s.result), s.result
+        )
+        for s in graph.steps
+    ]
+    show = _literal if literal else _for_the_eye
+    backward, notes = show(graph, notation)
+    made = [
+        Pass("forward", _given(graph, "input", notation), _symbols(graph, notation), forward, [])
+    ]
+    if graph.all_gradients:
+        made.append(Pass("backward", _given(graph, "upstream", notation), [], backward, notes))
+    return made
+
+
+def _literal(graph: Graph, notation: Notation) -> tuple[list[Line], list[str]]:
+    return [_line(g, notation.name(g.name), notation) for g in graph.gradients], []
+
+
+def _for_the_eye(graph: Graph, notation: Notation) -> tuple[list[Line], list[str]]:
+    return _Backward(graph, notation).shown()
+
+
+def _line(g: Gradient, name: str, notation: Notation, formula: str | None = None) -> Line:
+    if formula is None:
+        formula = "" if g.kind == "upstream" else notation.gradient(g)
+    return Line(g.step, name, formula, _shape(g.node), g.node)
+
+
+class _Backward:
+    """The backward pass as an author shows it."""
+
+    def __init__(self, graph: Graph, notation: Notation) -> None:
+        self.graph, self.notation = graph, notation
+        self.vanishing = vanishing(graph)
+        gone = {id(g) for g in self.vanishing}
+        ends = {g.of.index for g in self.vanishing if g.kind != "part"}
+        self.left = []
+        for g in graph.gradients:
+            if id(g) in gone or g.of.index in ends:
+                notation.write_out(g)
+            else:
+                self.left.append(g)
+        self.terms: dict[int, list[list[Gradient]]] = {}  # by the node whose gradient they add to
+        self.totals = {g.of.index: g for g in self.left if g.kind == "sum"}
+        for g in self.left:
+            if g.kind in ("part", "upstream"):
+                self._add(g, self.terms.setdefault(g.of.index, []))
+
+    def _add(self, g: Gradient, terms: list[list[Gradient]]) -> None:
+        """Put the two parts of a · a together."""
+        for term in terms:
+            if str(g.consumer and g.consumer.op) == "mul" and term[0].consumer is g.consumer:
+                return term.append(g)
+        return terms.append([g])
+
+    def shown(self) -> tuple[list[Line], list[str]]:
+        """Give the lines, and a footnote for each value on which nothing depends."""
+        for k, terms in self.terms.items():
+            if self._is_whole(terms) and len(terms[0]) == 1 and k in self.totals:
+                self.notation.say(terms[0][0].name, self.totals[k].name)
+        lines = [line for g in self.left if (line := self._line_of(g))]
+        return lines, self._notes()
+
+    def _is_whole(self, terms: list[list[Gradient]]) -> bool:
+        return len(terms) == 1 and terms[0][0].kind == "part"
+
+    def _line_of(self, g: Gradient) -> Line | None:
+        notation, terms = self.notation, self.terms.get(g.of.index, [])
+        if g.kind == "sum":
+            if not terms or self._is_whole(terms):
+                return None  # its only term is the line
+            names = [notation.name(part.name) for term in terms for part in term]
+            return _line(g, notation.name(g.name), notation, notation.sum_of(names))
+        term = next((term for term in terms if g in term), [g])
+        if g is not term[-1]:
+            return None  # both parts of a product come where the second does
+        total = self.totals.get(g.of.index)
+        if total and self._is_whole(terms):
+            name = notation.name(total.name)
+        else:
+            name = notation.sum_of([notation.name(part.name) for part in term])
+        return _line(g, name, notation, notation.twice(g) if len(term) == 2 else None)
+
+    def _notes(self) -> list[str]:
+        notes: dict[int, tuple[Node, list[str]]] = {}
+        for g in self.vanishing:
+            consumer = g.consumer
+            node = g.of if consumer is None or str(consumer.op) != "max" else consumer
+            names = notes.setdefault(node.index, (node, []))[1]
+            if g.name:
+                names.append(self.notation.inline(self.notation.name(g.name)))
+        return [
+            f"No output depends on {self.notation.inline(self.notation.mention(node))}, so that "
+            f"{_and(names)} {'is' if len(names) == 1 else 'are'} identically 0 and left out."
+            for node, names in notes.values()
+            if names
+        ]
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _shape(node: Node) -> str:
+    return shape_text(node.shape)
+
+
+def _given(graph: Graph, role: str, notation: Notation) -> list[tuple[str, str]]:
+    return [(notation.name(str(n.name)), _shape(n)) for n in graph.inputs if n.role == role]
+
+
+def _symbols(graph: Graph, notation: Notation) -> list[tuple[str, str]]:
+    """Give N and the constants that formulas mention, with their values, and signs with a word."""
+    language = notation.language
+    symbols = {language.batch: language.number(str(notation.batch))} if notation.batch else {}
+    return list((symbols | named_constants(graph, notation) | notation.signs()).items())
+
+
+def named_constants(graph: Graph, notation: Notation) -> dict[str, str]:
+    """Give the constants that formulas mention by name, with all values that the name has."""
+    values: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        if node.role != "constant" or not node.name or node.shape:
+            continue
+        reference = notation.reference(node)
+        own = [(node.name, node.value)] if node.written is None else variables_in(node.written)
+        for name, value in own:
+            written = notation.name(name)
+            number = notation.language.number(number_text(value))
+            is_shown = written in reference if node.written is not None else written == reference
+            if is_shown and number not in values.setdefault(written, []):
+                values[written].append(number)
+    return {name: notation.language.comma.join(numbers) for name, numbers in values.items()}

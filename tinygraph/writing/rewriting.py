@@ -1,0 +1,514 @@
+"""Rewriting: the expressions of a graph as an author would print them. For display only.
+
+What the rules of the table compute is right and not always nice to read: ``−(−g · o) · o``,
+``(Kᵀ)ᵀ``. Here an expression is rebuilt, from its operands upwards in one pass, by the rules of
+`RULES`; every language then writes the result. What a rule writes is equal as mathematics, also
+where rounding, or an infinity on the way, makes it another number. Named values stay what they
+are, so that no step is dissolved in another; nothing that runs is ever rewritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from itertools import count
+from math import isfinite
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.lengths import Formula
+from tinygraph.engine.primitive import TABLE, Primitive
+from tinygraph.graph.nodes import NOTHING, Node
+from tinygraph.graph.snapshot import Graph
+from tinygraph.writing.products import ONE, Factor, Product, exact, inverted, powered, times
+
+__all__ = ["PLAIN_SIGMOID", "RULES", "SIGMOID", "Rewriter"]
+
+LINEAR = ("sum", "spread", "reshape", "transpose", "index", "scatter", "matmul")
+PRODUCTS = ("neg", "mul", "div", "inverse", "square")
+
+
+class Shorthand(Primitive):
+    """What several primitives are together has a sign of its own; no table and no graph has it."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, forward: Callable[..., Any], **written: Any) -> None:
+        self.name, self.symbol, self.forward = name, name, forward
+        self.rules, self.of, self.elementwise, self.additive = (), (), True, False
+        self.written, self.binds, self.home = written, {}, __name__
+
+
+def _sigmoid(z: Any) -> Any:
+    return 1 / (1 + np.exp(-z))
+
+
+PLAIN_SIGMOID = Shorthand("sigmoid", _sigmoid)
+"""For where σ is a variable."""
+SIGMOID = Shorthand(
+    "sigmoid",
+    _sigmoid,
+    text="σ({0})",
+    latex=r"\sigma\left({0}\right)",
+    mathml="<mi>σ</mi><mo>(</mo>{0}<mo>)</mo>",
+)
+
+
+class Rewriter:
+    """Rewrites the expressions of one graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    is_mean : callable
+        Whether a node is written as 1/N Σ. It stays together.
+    sigmoid : Primitive, optional
+        How σ is written.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> x = Tensor([1.0, 2.0], name="x")
+    >>> graph = Graph.capture(-(-x))
+    >>> Rewriter(graph, lambda x: False).rewritten(graph.outputs[0])
+    Node(x, shape=(2,), step=0, input)
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        is_mean: Callable[[Node], bool],
+        sigmoid: Primitive = SIGMOID,
+    ) -> None:
+        self.is_mean, self.sigma = is_mean, sigmoid
+        self.stands_alone: Callable[[Node], bool] = _is_named
+        self._index = count(len(graph.nodes))
+        self._made: dict[Any, Node] = {}
+        self._products: dict[int, Product] = {}
+        self._written: dict[int, Node] = {}
+
+    def forget(self, stands_alone: Callable[[Node], bool]) -> None:
+        """Say which nodes are referred to from now on, and not written out."""
+        self.stands_alone = stands_alone
+        self._written.clear()
+
+    def rewritten(self, node: Node) -> Node:
+        """Rewrite what computes a node.
+
+        Returns
+        -------
+        Node
+            One of the graph, or a new one without a name.
+        """
+        for one in reachable([node], enter=lambda x: not self.stands_alone(x)):
+            if one is not node and not self.stands_alone(one) and one.index not in self._written:
+                self._written[one.index] = self._rebuilt(one)
+        return self._rebuilt(node)
+
+    def _rebuilt(self, node: Node) -> Node:
+        if node.op is None:
+            return node
+        inputs = tuple(x if self.stands_alone(x) else self._written[x.index] for x in node.inputs)
+        if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            node = self.raw(node.op, *inputs, shape=node.shape, params=node.params, like=node)
+        return self._ruled(node)
+
+    def _ruled(self, node: Node) -> Node:
+        """Apply the first rule that fits; what it gives is final, since its operands were."""
+        name = str(node.op)
+        for _, operations, rule in RULES:
+            if name in operations:
+                found = rule(self, node)
+                if found is not None:
+                    return found
+        return node
+
+    def doubled(self, node: Node) -> Node:
+        """Give twice what computes a node, whatever its name is."""
+        fields = {"inputs": node.inputs, "params": node.params, "shape": node.shape}
+        inner = self._node(node, op=node.op, **fields)
+        two = self.constant(Fraction(2), node)
+        return self._node(node, op=TABLE["mul"], inputs=(two, inner), shape=node.shape)
+
+    # ------------------------------------------------------------------ new nodes
+
+    def make(
+        self, name: str, *inputs: Node, like: Node, params: Mapping[str, Any] = NOTHING
+    ) -> Node:
+        """Make a node of the shape of `like`, and rewrite it."""
+        return self._ruled(
+            self.raw(TABLE[name], *inputs, shape=like.shape, params=params, like=like)
+        )
+
+    def raw(
+        self,
+        op: Primitive,
+        *inputs: Node,
+        shape: tuple[int, ...] | None = None,
+        params: Mapping[str, Any] = NOTHING,
+        like: Node,
+    ) -> Node:
+        """Make a node; equal ones are one and the same."""
+        key = op, tuple(x.index for x in inputs), _hashable(params)
+        if key not in self._made:
+            if shape is None:
+                shape = np.broadcast_shapes(*(x.shape for x in inputs))
+            self._made[key] = self._node(like, op=op, inputs=inputs, params=params, shape=shape)
+        return self._made[key]
+
+    def constant(self, value: Fraction, like: Node) -> Node:
+        """Make a number, of the kind that it meets: a fraction among fractions."""
+        is_exact = like.dtype is not None and like.dtype.hasobject
+        key = value, is_exact
+        if key not in self._made:
+            dtype = like.dtype if is_exact else None
+            self._made[key] = self._node(like, role="constant", value=value, dtype=dtype)
+        return self._made[key]
+
+    def _node(self, like: Node, **fields: Any) -> Node:
+        given: dict[str, Any] = {
+            "op": None, "inputs": (), "params": NOTHING, "shape": (), "dtype": like.dtype,
+            "name": None, "step": like.step, "role": like.role,
+        }  # fmt: skip
+        return Node(next(self._index), **given | fields)
+
+    # ------------------------------------------------------------------ products
+
+    def product(self, node: Node) -> Product:
+        """Take an operand apart, if it is an unnamed product or a number."""
+        if node.index in self._products:
+            return self._products[node.index]
+        value = None if _is_count(node) else _plain(node)
+        if value is not None:
+            return Product(value < 0, abs(value))
+        return Product(over=(Factor(node),))
+
+    def multiplied(self, a: Product, b: Product, whole: Node) -> Product:
+        """Multiply; what is too long or not exact stays in one piece."""
+        found = times(a, b) or times(a, self._with_numbers_as_factors(b, whole))
+        if found is None:
+            pieces = (Product(over=(Factor(self.built(p, whole)),)) for p in (a, b))
+            found = times(*pieces)
+        return found or Product(over=(Factor(whole),))
+
+    def _with_numbers_as_factors(self, p: Product, like: Node) -> Product:
+        """Keep numbers apart whose product is no float."""
+        over = [Factor(self.constant(p.number, like))] if p.number != 1 else []
+        under = [Factor(self.constant(p.divisor, like))] if p.divisor != 1 else []
+        return Product(p.negative, over=(*over, *p.over), under=(*under, *p.under))
+
+    def built(self, p: Product, like: Node) -> Node:
+        """Write a product out: numbers first, then constants, sums last, and a minus in front."""
+        over, under = self._means(p, like)
+        numbers = [self.constant(p.number, like)] if p.number != 1 else []
+        divisors = [self.constant(p.divisor, like)] if p.divisor != 1 else []
+        factors = [*numbers, *map(self._power, self._ordered(over))]
+        below = [*divisors, *map(self._power, self._ordered(under))]
+        node = self._chain(factors, like) if factors else None
+        if below:
+            name, operands = ("div", [node]) if node else ("inverse", [])
+            node = self.raw(TABLE[name], *operands, self._chain(below, like), like=like)
+        node = node or self.constant(Fraction(1), like)
+        if p.negative:
+            node = self.raw(TABLE["neg"], node, like=like)
+        if p.over or p.under:
+            self._products[node.index] = p._replace(over=tuple(over), under=tuple(under))
+        return node
+
+    def _chain(self, nodes: list[Node], like: Node) -> Node:
+        first, *others = nodes
+        for other in others:
+            first = self.raw(TABLE["mul"], first, other, like=like)
+        return first
+
+    def _power(self, factor: Factor) -> Node:
+        node, n = factor
+        if n == 1:
+            return node
+        params = NOTHING if n == 2 else MappingProxyType({"n": n})
+        return self.raw(TABLE["square" if n == 2 else "pow"], node, params=params, like=node)
+
+    def _means(self, p: Product, like: Node) -> tuple[list[Factor], list[Factor]]:
+        """Put the length that a sum is divided by, and that sum, together."""
+        over, under = list(p.over), list(p.under)
+        for side, name in ((over, "mul"), (under, "div")):
+            for n in [x for x in side if _is_count(x.node)]:
+                for total in [x for x in over if str(x.node.op) == "sum" and x.exponent == 1]:
+                    pair = (n.node, total.node) if name == "mul" else (total.node, n.node)
+                    mean = self.raw(TABLE[name], *pair, like=like)
+                    if n in side and total in over and self.is_mean(mean):
+                        over[over.index(total)] = Factor(mean)
+                        side.remove(n)
+        return over, under
+
+    def _ordered(self, factors: list[Factor]) -> list[Factor]:
+        """Put constants first and sums last, as ``2 · a · Σ b`` needs no brackets."""
+        return sorted(factors, key=lambda x: (x.node.role != "constant", self._ends_in_sum(x)))
+
+    def _ends_in_sum(self, factor: Factor) -> bool:
+        node, n = factor
+        if n > 1 or self.stands_alone(node):
+            return False
+        return str(node.op) == "sum" or self.is_mean(node)
+
+    # ------------------------------------------------------------------ what stands for what
+
+    def negated(self, node: Node) -> Node | None:
+        """Give −x if x has a minus in front."""
+        p = self.product(node)
+        return self.built(p._replace(negative=False), node) if p.negative else None
+
+    def argument(self, node: Node) -> Node | None:
+        """Give z if a node is exp(−z)."""
+        return self.negated(node.inputs[0]) if str(node.op) == "exp" else None
+
+    def sigmoid(self, node: Node) -> Node | None:
+        """Give z if a node is 1 + exp(−z), unnamed."""
+        if str(node.op) == "add" and node.name is None:
+            for one, power in (node.inputs, node.inputs[::-1]):
+                if _plain(one) == 1 and not self.stands_alone(power):
+                    return self.argument(power)
+        return None
+
+    def is_sigmoid_of(self, node: Node, z: Node) -> bool:
+        """Whether a node is σ(z), by its sign or under a name."""
+        if str(node.op) in PRODUCTS:
+            node = self.rewritten(node)
+        return node.op is self.sigma and node.inputs[0] is z
+
+
+# --------------------------------------------------------------------------- rules
+
+
+def _as_product(to: Rewriter, node: Node) -> Node | None:
+    first, *others = (to.product(x) for x in node.inputs)
+    name = str(node.op)
+    if name == "neg":
+        p = first._replace(negative=not first.negative)
+    elif name == "square":
+        p = powered(first) or Product(over=(Factor(node.inputs[0], 2),))
+    elif name == "inverse":
+        p = inverted(first)
+    else:
+        (second,) = others
+        p = to.multiplied(first, inverted(second) if name == "div" else second, node)
+    if not p.divisor:
+        return None  # which is a mistake to be seen
+    p = p._replace(over=_without_roots(to, p.over), under=_without_roots(to, p.under))
+    return to.built(_with_slopes(to, _with_sigmoids(to, p, node), node), node)
+
+
+def _without_roots(to: Rewriter, factors: tuple[Factor, ...]) -> tuple[Factor, ...]:
+    return tuple(
+        Factor(x.inputs[0], n // 2)
+        if n % 2 == 0 and str(x.op) == "sqrt" and not to.stands_alone(x)
+        else Factor(x, n)
+        for x, n in factors
+    )
+
+
+def _with_sigmoids(to: Rewriter, p: Product, like: Node) -> Product:
+    over, under = list(p.over), []
+    for factor in p.under:
+        z = to.sigmoid(factor.node)
+        if z is None:
+            under.append(factor)
+        else:
+            over.append(factor._replace(node=to.raw(to.sigma, z, like=like)))
+    return p._replace(over=tuple(over), under=tuple(under))
+
+
+def _with_slopes(to: Rewriter, p: Product, like: Node) -> Product:
+    over = list(p.over)
+    for power in p.over:
+        z = to.argument(power.node) if power.exponent == 1 else None
+        for k, (s, n) in enumerate(over):
+            if z is not None and n >= 2 and to.is_sigmoid_of(s, z):
+                one = to.constant(Fraction(1), like)
+                over[k : k + 1] = [Factor(s, n - 1), Factor(to.raw(TABLE["sub"], one, s, like=s))]
+                over.remove(power)
+                break
+    return p._replace(over=tuple(over))
+
+
+def _as_sum(to: Rewriter, node: Node) -> Node | None:
+    a, b = node.inputs
+    is_sum = str(node.op) == "add"
+    opposite = to.negated(b)
+    if opposite is not None:
+        return to.raw(TABLE["sub" if is_sum else "add"], a, opposite, like=node)
+    first = to.negated(a) if is_sum else None
+    return first and to.raw(TABLE["sub"], b, first, like=node)
+
+
+def _scaled(to: Rewriter, node: Node) -> Node | None:
+    taken, inputs = ONE, list(node.inputs)
+    linear = node.inputs if str(node.op) == "matmul" else node.inputs[:1]  # not in a mask
+    for k, x in enumerate(linear):
+        p = to.product(x)
+        over, under = ([f for f in side if _scales(to, f.node)] for side in (p.over, p.under))
+        if len(over) == len(p.over) and len(under) == len(p.under):
+            continue  # nothing would be left
+        rest = ONE._replace(
+            over=tuple(f for f in p.over if f not in over),
+            under=tuple(f for f in p.under if f not in under),
+        )
+        taken = to.multiplied(taken, p._replace(over=tuple(over), under=tuple(under)), node)
+        inputs[k] = to.built(rest, x)
+    if taken == ONE:
+        return None
+    inner = to.make(str(node.op), *inputs, like=node, params=node.params)
+    return to.built(to.multiplied(taken, to.product(inner), node), node)
+
+
+def _scales(to: Rewriter, x: Node) -> bool:
+    return x.role == "constant" and x.shape == () and not _is_count(x)
+
+
+def _transposed(to: Rewriter, node: Node) -> Node | None:
+    (x,), axes = node.inputs, node.params["axes"]
+    if to.stands_alone(x):
+        return None
+    if str(x.op) == "transpose":
+        axes = tuple(x.params["axes"][k] for k in axes)
+        if axes == tuple(range(len(axes))):
+            return x.inputs[0]
+        params = MappingProxyType({"axes": axes})
+        return to.make("transpose", x.inputs[0], like=node, params=params)
+    if str(x.op) == "matmul" and _swaps(axes) and any(map(_is_transposed, x.inputs)):
+        a, b = (_flipped(to, operand) for operand in x.inputs)
+        return to.make("matmul", b, a, like=node)
+    return None
+
+
+def _flipped(to: Rewriter, x: Node) -> Node:
+    n = len(x.shape)
+    axes = (*range(n - 2), n - 1, n - 2)
+    shape = tuple(x.shape[k] for k in axes)
+    params = MappingProxyType({"axes": axes})
+    return to._ruled(to.raw(TABLE["transpose"], x, shape=shape, params=params, like=x))
+
+
+def _swaps(axes: tuple[int, ...]) -> bool:
+    n = len(axes)
+    return n >= 2 and axes == (*range(n - 2), n - 1, n - 2)
+
+
+def _is_transposed(x: Node) -> bool:
+    return x.name is None and str(x.op) == "transpose" and _swaps(x.params["axes"])
+
+
+def _reshaped(to: Rewriter, node: Node) -> Node | None:
+    (x,) = node.inputs
+    if x.shape == node.shape:
+        return x
+    if to.stands_alone(x):
+        return None
+    if str(x.op) == "reshape":
+        return to.make("reshape", x.inputs[0], like=node, params=node.params)
+    if str(x.op) == "sum" and x.params["keepdims"]:
+        axis = x.params["axis"]
+        left = tuple(n for k, n in enumerate(x.shape) if k not in axis)
+        params = MappingProxyType({"axis": axis, "keepdims": False})
+        return to.make("sum", x.inputs[0], like=node, params=params) if left == node.shape else None
+    return _of_vector(to, node, x) if str(x.op) == "matmul" else None
+
+
+def _of_vector(to: Rewriter, node: Node, product: Node) -> Node | None:
+    """Take a vector for the column or the row that it was made to be multiplied."""
+    (a, b), (v, w) = product.inputs, (_vector(to, x) for x in product.inputs)
+    is_row = v is not None and a.shape == (1, *v.shape)
+    is_column = w is not None and b.shape == (*w.shape, 1)
+    kept = product.shape[is_row : len(product.shape) - is_column]
+    if not (is_row or is_column) or kept != node.shape:
+        return None
+    left, right = v if v and is_row else a, w if w and is_column else b
+    return to.make("matmul", left, right, like=node)
+
+
+def _vector(to: Rewriter, x: Node) -> Node | None:
+    """Give v if a node is reshape(v), of a vector."""
+    is_reshaped = str(x.op) == "reshape" and not to.stands_alone(x)
+    return x.inputs[0] if is_reshaped and len(x.inputs[0].shape) == 1 else None
+
+
+def _scattered(to: Rewriter, node: Node) -> Node | None:
+    """Take a key of whole axes, old and new, for what it is."""
+    key = node.params["key"]
+    for part in key if isinstance(key, tuple) else (key,):
+        is_whole = isinstance(part, slice) and part == slice(None)
+        if not (is_whole or part is None or part is Ellipsis):
+            return None
+    params = MappingProxyType({"shape": node.shape})
+    return to.make("reshape", node.inputs[0], like=node, params=params)
+
+
+def _spread(to: Rewriter, node: Node) -> Node | None:
+    (x,), shape = node.inputs, node.params["shape"]
+    if to.stands_alone(x) or str(x.op) != "spread":
+        return None
+    inner, outer = x.params["axis"], node.params["axis"]
+    if len(x.inputs[0].shape) + len(inner) + len(outer) != len(shape):
+        return None  # one of them repeats along an axis that is there
+    old = [k for k in range(len(shape)) if k not in outer]
+    axis = tuple(sorted({*outer, *(old[k] for k in inner)}))
+    params = MappingProxyType({"shape": shape, "axis": axis})
+    return to.make("spread", x.inputs[0], like=node, params=params)
+
+
+Rule = Callable[[Rewriter, Node], Node | None]
+
+RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
+    (
+        "−(−a) → a; a · a → a²; a · 2 → 2 · a; (a / b) · c → a · c / b; a · Σ b · c → a · c · Σ b; "
+        "(√a)² → a; 1/(1 + exp(−z)) → σ(z); s² · exp(−z) → s · (1 − s), where s = σ(z)",
+        PRODUCTS,
+        _as_product,
+    ),
+    ("a + (−b) → a − b; a − (−b) → a + b; −a + b → b − a", ("add", "sub"), _as_sum),
+    ("(aᵀ)ᵀ → a; (aᵀ @ b)ᵀ → bᵀ @ a", ("transpose",), _transposed),
+    (
+        "reshape(reshape(a)) → reshape(a); reshape(a) → a, of a's own shape; reshape(Σ a) → Σ a, "
+        "where only axes of length 1 go; reshape(a @ reshape(v)) → a @ v, of a vector",
+        ("reshape",),
+        _reshaped,
+    ),
+    ("scatter(a → [:, None]) → reshape(a)", ("scatter",), _scattered),
+    ("spread(spread(a)) → spread(a)", ("spread",), _spread),
+    ("f(−a) → −f(a), f(2 · a) → 2 · f(a), f(a / 2) → f(a) / 2, where f is linear", LINEAR, _scaled),
+)
+"""What is rewritten, in which operations, and by what; of the rules for one, the first that fits.
+
+A count stays at its sum: 1/N Σ a. A mean may stand for Σ in the first row.
+"""
+
+
+def _is_count(x: Node) -> bool:
+    """Whether a constant follows from lengths. Such a one stays at its sum."""
+    return x.role == "constant" and isinstance(x.origin, Formula)
+
+
+def _plain(node: Node) -> Fraction | None:
+    """Give a number that is written as a float, and has no name."""
+    value = node.value
+    if node.role != "constant" or node.name is not None or node.shape or isinstance(value, bool):
+        return None
+    if isinstance(value, float) and isfinite(value) and (value or not np.signbit(value)):
+        value = Fraction(value)  # of np.float64, too
+    return value if isinstance(value, Fraction) and exact(value) else None
+
+
+def _is_named(node: Node) -> bool:
+    return node.op is None or node.name is not None
+
+
+def _hashable(params: Mapping[str, Any]) -> Any:
+    key = tuple(params.items())
+    try:
+        hash(key)
+    except TypeError:
+        return id(params)
+    return key
