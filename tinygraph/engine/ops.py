@@ -465,19 +465,13 @@ def _writes(operands: Sequence[Any], keys: Sequence[Any], expected: Sequence[Any
                 "a graph has fixed shapes; capture it again"
             )
     computed = operands[len(keys) :]
-    return [(_filled(key, computed), x) for key, x in zip(keys, operands, strict=False)]
-
-
-def _filled(key: Any, computed: Sequence[Any]) -> Any:
-    return _at(key, computed) if isinstance(key, tuple) else key
-
-
-def _is_computed(key: Any) -> bool:
-    return isinstance(key, tuple) and str in map(type, key)
+    filled = [_at(key, computed) if isinstance(key, tuple) else key for key in keys]
+    return [*zip(filled, operands, strict=False)]
 
 
 def _picked(g: Any, key: Any, computed: Sequence[Any]) -> Any:
-    return pick(g, *computed, key=key) if _is_computed(key) else g[key]
+    is_computed = isinstance(key, tuple) and str in map(type, key)
+    return pick(g, *computed, key=key) if is_computed else g[key]
 
 
 def _assign(base: Any, *operands: Any, keys: Sequence[Any], disjoint: bool,
@@ -548,8 +542,7 @@ def _assign_add_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
 FEW_PLACES = 4
 PLACES_MATHML = (
     "<mtext>\u00a0with\u00a0</mtext>",
-    "<mrow><mo>[</mo>{key}<mo>]</mo><mo>SIGN</mo>{value}</mrow>",
-)
+    "<mrow><mo>[</mo>{key}<mo>]</mo><mo>←</mo>{value}</mrow>", "<mo>,</mo>", "<mo>…</mo>")
 
 
 def _in_places(with_: str, place: str, comma: str = ", ", dots: str = "…") -> Any:
@@ -582,8 +575,7 @@ def _in_places_source(name: str) -> Any:
 assign: Primitive = Primitive("assign", "←", _assign, VariadicRules(_assign_rule),
     elementwise=False, text=_in_places(" with ", "[{key}] ← {value}"),
     latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \leftarrow {value}", dots=r"\ldots"),
-    mathml=_in_places(PLACES_MATHML[0], PLACES_MATHML[1].replace("SIGN", "←"),
-                      "<mo>,</mo>", "<mo>…</mo>"),
+    mathml=_in_places(*PLACES_MATHML),
     numpy=_in_places_source("assign"), binds=IN_FORMULAS["comparison"])
 # What a key names, plus a value: what is there passes on, and is not read and written again.
 assign_add: Primitive = Primitive("assign_add", "+=", _assign_add,
@@ -591,8 +583,7 @@ assign_add: Primitive = Primitive("assign_add", "+=", _assign_add,
     elementwise=False, text=_in_places(" with ", "[{key}] += {value}"),
     latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \mathrel{{{{+}}}}= {value}",
                      dots=r"\ldots"),
-    mathml=_in_places(PLACES_MATHML[0], PLACES_MATHML[1].replace("SIGN", "+="),
-                      "<mo>,</mo>", "<mo>…</mo>"),
+    mathml=_in_places(*[part.replace("←", "+=") for part in PLACES_MATHML]),
     numpy=_in_places_source("assign_add"), binds=IN_FORMULAS["comparison"])
 
 
