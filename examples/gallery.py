@@ -254,8 +254,8 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
             lstm_step, (4, 3), (4, 5), (4, 5), (3, 20), (5, 20), (20,), fold=["sigmoid"]
         ),
         "The same step, with one box to a call",
-        "Look at a box with two faces: it is a call of sigmoid, with what it computes. A picture "
-        "of thirty steps becomes one of ten in this way.",
+        "Look at the boxes with two faces: each is one call of sigmoid, with the formula of all "
+        "that it does. The frames of the picture above are gone, and nothing else has changed.",
     ),
     "attention": (
         lambda: draw_function(attention, (5, 8), (8, 8), (8, 8), (8, 8)),
@@ -267,7 +267,7 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
     "network": (
         draw_network,
         "A network of two layers with BatchNorm",
-        "A frame is one call of the function layer. What arrives at h[0] between the two frames "
+        "A frame is one call of the function layer. What arrives at a between the two frames "
         "is the gradient of the whole second layer, its mean and variance included.",
     ),
     "layers": (

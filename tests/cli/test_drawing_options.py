@@ -12,7 +12,8 @@ MODEL = """
 import numpy as np
 
 def sigmoid(z):
-    y = 1 / (1 + np.exp(-z))
+    e = np.exp(-z)
+    y = 1 / (1 + e)
     return y
 
 def gate(x, W, b):

@@ -24,6 +24,7 @@ from tinygraph.graph.origins import is_count
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.languages import TEXT, Form, Formulary, Printer, Written, form
 from tinygraph.writing.rewriting import PLAIN_SIGMOID, SIGMOID, Rewriter
+from tinygraph.writing.rules import RULES
 
 __all__ = ["Notation", "number_text", "shape_text"]
 
@@ -47,7 +48,7 @@ class Notation(Printer):
         `languages.TEXT`, `languages.LATEX` or `languages.MATHML`.
     literal : bool, optional
         Whether to write what runs, operation by operation; by default it is rewritten for the eye,
-        see `rewriting`.
+        see `rules`.
 
     Examples
     --------
@@ -67,7 +68,7 @@ class Notation(Printer):
         self.literal = literal
         is_taken = any(node.name in ("σ", "sigma") for node in graph.nodes)
         sigmoid = PLAIN_SIGMOID if is_taken else SIGMOID
-        self._rewriter = Rewriter(graph, self._is_mean, sigmoid)
+        self._rewriter = Rewriter(graph, RULES, self._is_mean, sigmoid)
         self._signs: dict[tuple[Any, ...], tuple[str, str]] = {}
         self._written_out: set[int] = set()
         self._names = _names(graph, language)

@@ -99,17 +99,19 @@ class _Backward:
             else:
                 self.left.append(g)
         self.terms: dict[int, list[list[Gradient]]] = {}  # by the node whose gradient they add to
+        self.term_of: dict[int, list[Gradient]] = {}
         self.totals = {g.of.index: g for g in self.left if g.kind == "sum"}
         for g in self.left:
             if g.kind in ("part", "upstream"):
                 self._add(g, self.terms.setdefault(g.of.index, []))
 
     def _add(self, g: Gradient, terms: list[list[Gradient]]) -> None:
-        """Put the two parts of a · a together."""
-        for term in terms:
-            if str(g.consumer and g.consumer.op) == "mul" and term[0].consumer is g.consumer:
-                return term.append(g)
-        return terms.append([g])
+        """Put the two parts of a · a together, which arrive one after the other."""
+        is_square = str(g.consumer and g.consumer.op) == "mul"
+        if not (is_square and terms and terms[-1][0].consumer is g.consumer):
+            terms.append([])
+        terms[-1].append(g)
+        self.term_of[id(g)] = terms[-1]
 
     def shown(self) -> tuple[list[Line], list[str]]:
         """Give the lines, and a footnote for each value on which nothing depends."""
@@ -129,7 +131,7 @@ class _Backward:
                 return None  # its only term is the line
             names = [notation.name(part.name) for term in terms for part in term]
             return _line(g, notation.name(g.name), notation, notation.sum_of(names))
-        term = next((term for term in terms if g in term), [g])
+        term = self.term_of.get(id(g), [g])
         if g is not term[-1]:
             return None  # both parts of a product come where the second does
         total = self.totals.get(g.of.index)

@@ -2,7 +2,7 @@
 
 What the rules of the table compute is right and not always nice to read: ``−(−g · o) · o``,
 ``(Kᵀ)ᵀ``. Here an expression is rebuilt, from its operands upwards in one pass, by the rules of
-`RULES`; every language then writes the result. What a rule writes is equal as mathematics, also
+`rules`; every language then writes the result. What a rule writes is equal as mathematics, also
 where rounding, or an infinity on the way, makes it another number. Named values stay what they
 are, so that no step is dissolved in another; nothing that runs is ever rewritten.
 """
@@ -23,11 +23,10 @@ from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE, Primitive
 from tinygraph.graph.nodes import NOTHING, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.products import ONE, Factor, Product, exact, inverted, powered, times
+from tinygraph.writing.products import Factor, Product, exact, times
 
-__all__ = ["PLAIN_SIGMOID", "RULES", "SIGMOID", "Rewriter"]
+__all__ = ["PLAIN_SIGMOID", "PRODUCTS", "SIGMOID", "Rewriter", "Rules", "is_count"]
 
-LINEAR = ("sum", "spread", "reshape", "transpose", "index", "scatter", "matmul")
 PRODUCTS = ("neg", "mul", "div", "inverse", "square")
 
 
@@ -57,12 +56,19 @@ SIGMOID = Shorthand(
 )
 
 
+Rule = Callable[["Rewriter", Node], Node | None]
+Rules = tuple[tuple[str, tuple[str, ...], Rule], ...]
+"""Algebra, names of operations, and what rewrites one of these; or gives None, if it does not."""
+
+
 class Rewriter:
     """Rewrites the expressions of one graph.
 
     Parameters
     ----------
     graph : Graph
+    rules : Rules
+        Of the table in `rules`.
     is_mean : callable
         Whether a node is written as 1/N Σ. It stays together.
     sigmoid : Primitive, optional
@@ -71,19 +77,21 @@ class Rewriter:
     Examples
     --------
     >>> from tinygraph import Tensor
+    >>> from tinygraph.writing.rules import RULES
     >>> x = Tensor([1.0, 2.0], name="x")
     >>> graph = Graph.capture(-(-x))
-    >>> Rewriter(graph, lambda x: False).rewritten(graph.outputs[0])
+    >>> Rewriter(graph, RULES, lambda x: False).rewritten(graph.outputs[0])
     Node(x, shape=(2,), step=0, input)
     """
 
     def __init__(
         self,
         graph: Graph,
+        rules: Rules,
         is_mean: Callable[[Node], bool],
         sigmoid: Primitive = SIGMOID,
     ) -> None:
-        self.is_mean, self.sigma = is_mean, sigmoid
+        self.rules, self.is_mean, self.sigma = rules, is_mean, sigmoid
         self.stands_alone: Callable[[Node], bool] = _is_named
         self._index = count(len(graph.nodes))
         self._made: dict[Any, Node] = {}
@@ -103,10 +111,13 @@ class Rewriter:
         Node
             One of the graph, or a new one without a name.
         """
-        for one in reachable([node], enter=lambda x: not self.stands_alone(x)):
-            if one is not node and not self.stands_alone(one) and one.index not in self._written:
+        for one in reachable([node], enter=self._is_new):
+            if one is not node:
                 self._written[one.index] = self._rebuilt(one)
         return self._rebuilt(node)
+
+    def _is_new(self, node: Node) -> bool:
+        return not self.stands_alone(node) and node.index not in self._written
 
     def _rebuilt(self, node: Node) -> Node:
         if node.op is None:
@@ -114,12 +125,12 @@ class Rewriter:
         inputs = tuple(x if self.stands_alone(x) else self._written[x.index] for x in node.inputs)
         if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
             node = self.raw(node.op, *inputs, shape=node.shape, params=node.params, like=node)
-        return self._ruled(node)
+        return self.ruled(node)
 
-    def _ruled(self, node: Node) -> Node:
+    def ruled(self, node: Node) -> Node:
         """Apply the first rule that fits; what it gives is final, since its operands were."""
         name = str(node.op)
-        for _, operations, rule in RULES:
+        for _, operations, rule in self.rules:
             if name in operations:
                 found = rule(self, node)
                 if found is not None:
@@ -139,7 +150,7 @@ class Rewriter:
         self, name: str, *inputs: Node, like: Node, params: Mapping[str, Any] = NOTHING
     ) -> Node:
         """Make a node of the shape of `like`, and rewrite it."""
-        return self._ruled(
+        return self.ruled(
             self.raw(TABLE[name], *inputs, shape=like.shape, params=params, like=like)
         )
 
@@ -181,7 +192,7 @@ class Rewriter:
         """Take an operand apart, if it is an unnamed product or a number."""
         if node.index in self._products:
             return self._products[node.index]
-        value = None if _is_count(node) else _plain(node)
+        value = None if is_count(node) else _plain(node)
         if value is not None:
             return Product(value < 0, abs(value))
         return Product(over=(Factor(node),))
@@ -235,7 +246,7 @@ class Rewriter:
         """Put the length that a sum is divided by, and that sum, together."""
         over, under = list(p.over), list(p.under)
         for side, name in ((over, "mul"), (under, "div")):
-            for n in [x for x in side if _is_count(x.node)]:
+            for n in [x for x in side if is_count(x.node)]:
                 for total in [x for x in over if str(x.node.op) == "sum" and x.exponent == 1]:
                     pair = (n.node, total.node) if name == "mul" else (total.node, n.node)
                     mean = self.raw(TABLE[name], *pair, like=like)
@@ -280,221 +291,16 @@ class Rewriter:
         return node.op is self.sigma and node.inputs[0] is z
 
 
-# --------------------------------------------------------------------------- rules
-
-
-def _as_product(to: Rewriter, node: Node) -> Node | None:
-    first, *others = (to.product(x) for x in node.inputs)
-    name = str(node.op)
-    if name == "neg":
-        p = first._replace(negative=not first.negative)
-    elif name == "square":
-        p = powered(first) or Product(over=(Factor(node.inputs[0], 2),))
-    elif name == "inverse":
-        p = inverted(first)
-    else:
-        (second,) = others
-        p = to.multiplied(first, inverted(second) if name == "div" else second, node)
-    if not p.divisor:
-        return None  # which is a mistake to be seen
-    p = p._replace(over=_without_roots(to, p.over), under=_without_roots(to, p.under))
-    return to.built(_with_slopes(to, _with_sigmoids(to, p, node), node), node)
-
-
-def _without_roots(to: Rewriter, factors: tuple[Factor, ...]) -> tuple[Factor, ...]:
-    return tuple(
-        Factor(x.inputs[0], n // 2)
-        if n % 2 == 0 and str(x.op) == "sqrt" and not to.stands_alone(x)
-        else Factor(x, n)
-        for x, n in factors
-    )
-
-
-def _with_sigmoids(to: Rewriter, p: Product, like: Node) -> Product:
-    over, under = list(p.over), []
-    for factor in p.under:
-        z = to.sigmoid(factor.node)
-        if z is None:
-            under.append(factor)
-        else:
-            over.append(factor._replace(node=to.raw(to.sigma, z, like=like)))
-    return p._replace(over=tuple(over), under=tuple(under))
-
-
-def _with_slopes(to: Rewriter, p: Product, like: Node) -> Product:
-    over = list(p.over)
-    for power in p.over:
-        z = to.argument(power.node) if power.exponent == 1 else None
-        for k, (s, n) in enumerate(over):
-            if z is not None and n >= 2 and to.is_sigmoid_of(s, z):
-                one = to.constant(Fraction(1), like)
-                over[k : k + 1] = [Factor(s, n - 1), Factor(to.raw(TABLE["sub"], one, s, like=s))]
-                over.remove(power)
-                break
-    return p._replace(over=tuple(over))
-
-
-def _as_sum(to: Rewriter, node: Node) -> Node | None:
-    a, b = node.inputs
-    is_sum = str(node.op) == "add"
-    opposite = to.negated(b)
-    if opposite is not None:
-        return to.raw(TABLE["sub" if is_sum else "add"], a, opposite, like=node)
-    first = to.negated(a) if is_sum else None
-    return first and to.raw(TABLE["sub"], b, first, like=node)
-
-
-def _scaled(to: Rewriter, node: Node) -> Node | None:
-    taken, inputs = ONE, list(node.inputs)
-    linear = node.inputs if str(node.op) == "matmul" else node.inputs[:1]  # not in a mask
-    for k, x in enumerate(linear):
-        p = to.product(x)
-        over, under = ([f for f in side if _scales(to, f.node)] for side in (p.over, p.under))
-        if len(over) == len(p.over) and len(under) == len(p.under):
-            continue  # nothing would be left
-        rest = ONE._replace(
-            over=tuple(f for f in p.over if f not in over),
-            under=tuple(f for f in p.under if f not in under),
-        )
-        taken = to.multiplied(taken, p._replace(over=tuple(over), under=tuple(under)), node)
-        inputs[k] = to.built(rest, x)
-    if taken == ONE:
-        return None
-    inner = to.make(str(node.op), *inputs, like=node, params=node.params)
-    return to.built(to.multiplied(taken, to.product(inner), node), node)
-
-
-def _scales(to: Rewriter, x: Node) -> bool:
-    return x.role == "constant" and x.shape == () and not _is_count(x)
-
-
-def _transposed(to: Rewriter, node: Node) -> Node | None:
-    (x,), axes = node.inputs, node.params["axes"]
-    if to.stands_alone(x):
-        return None
-    if str(x.op) == "transpose":
-        axes = tuple(x.params["axes"][k] for k in axes)
-        if axes == tuple(range(len(axes))):
-            return x.inputs[0]
-        params = MappingProxyType({"axes": axes})
-        return to.make("transpose", x.inputs[0], like=node, params=params)
-    if str(x.op) == "matmul" and _swaps(axes) and any(map(_is_transposed, x.inputs)):
-        a, b = (_flipped(to, operand) for operand in x.inputs)
-        return to.make("matmul", b, a, like=node)
-    return None
-
-
-def _flipped(to: Rewriter, x: Node) -> Node:
-    n = len(x.shape)
-    axes = (*range(n - 2), n - 1, n - 2)
-    shape = tuple(x.shape[k] for k in axes)
-    params = MappingProxyType({"axes": axes})
-    return to._ruled(to.raw(TABLE["transpose"], x, shape=shape, params=params, like=x))
-
-
-def _swaps(axes: tuple[int, ...]) -> bool:
-    n = len(axes)
-    return n >= 2 and axes == (*range(n - 2), n - 1, n - 2)
-
-
-def _is_transposed(x: Node) -> bool:
-    return x.name is None and str(x.op) == "transpose" and _swaps(x.params["axes"])
-
-
-def _reshaped(to: Rewriter, node: Node) -> Node | None:
-    (x,) = node.inputs
-    if x.shape == node.shape:
-        return x
-    if to.stands_alone(x):
-        return None
-    if str(x.op) == "reshape":
-        return to.make("reshape", x.inputs[0], like=node, params=node.params)
-    if str(x.op) == "sum" and x.params["keepdims"]:
-        axis = x.params["axis"]
-        left = tuple(n for k, n in enumerate(x.shape) if k not in axis)
-        params = MappingProxyType({"axis": axis, "keepdims": False})
-        return to.make("sum", x.inputs[0], like=node, params=params) if left == node.shape else None
-    return _of_vector(to, node, x) if str(x.op) == "matmul" else None
-
-
-def _of_vector(to: Rewriter, node: Node, product: Node) -> Node | None:
-    """Take a vector for the column or the row that it was made to be multiplied."""
-    (a, b), (v, w) = product.inputs, (_vector(to, x) for x in product.inputs)
-    is_row = v is not None and a.shape == (1, *v.shape)
-    is_column = w is not None and b.shape == (*w.shape, 1)
-    kept = product.shape[is_row : len(product.shape) - is_column]
-    if not (is_row or is_column) or kept != node.shape:
-        return None
-    left, right = v if v and is_row else a, w if w and is_column else b
-    return to.make("matmul", left, right, like=node)
-
-
-def _vector(to: Rewriter, x: Node) -> Node | None:
-    """Give v if a node is reshape(v), of a vector."""
-    is_reshaped = str(x.op) == "reshape" and not to.stands_alone(x)
-    return x.inputs[0] if is_reshaped and len(x.inputs[0].shape) == 1 else None
-
-
-def _scattered(to: Rewriter, node: Node) -> Node | None:
-    """Take a key of whole axes, old and new, for what it is."""
-    key = node.params["key"]
-    for part in key if isinstance(key, tuple) else (key,):
-        is_whole = isinstance(part, slice) and part == slice(None)
-        if not (is_whole or part is None or part is Ellipsis):
-            return None
-    params = MappingProxyType({"shape": node.shape})
-    return to.make("reshape", node.inputs[0], like=node, params=params)
-
-
-def _spread(to: Rewriter, node: Node) -> Node | None:
-    (x,), shape = node.inputs, node.params["shape"]
-    if to.stands_alone(x) or str(x.op) != "spread":
-        return None
-    inner, outer = x.params["axis"], node.params["axis"]
-    if len(x.inputs[0].shape) + len(inner) + len(outer) != len(shape):
-        return None  # one of them repeats along an axis that is there
-    old = [k for k in range(len(shape)) if k not in outer]
-    axis = tuple(sorted({*outer, *(old[k] for k in inner)}))
-    params = MappingProxyType({"shape": shape, "axis": axis})
-    return to.make("spread", x.inputs[0], like=node, params=params)
-
-
-Rule = Callable[[Rewriter, Node], Node | None]
-
-RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
-    (
-        "−(−a) → a; a · a → a²; a · 2 → 2 · a; (a / b) · c → a · c / b; a · Σ b · c → a · c · Σ b; "
-        "(√a)² → a; 1/(1 + exp(−z)) → σ(z); s² · exp(−z) → s · (1 − s), where s = σ(z)",
-        PRODUCTS,
-        _as_product,
-    ),
-    ("a + (−b) → a − b; a − (−b) → a + b; −a + b → b − a", ("add", "sub"), _as_sum),
-    ("(aᵀ)ᵀ → a; (aᵀ @ b)ᵀ → bᵀ @ a", ("transpose",), _transposed),
-    (
-        "reshape(reshape(a)) → reshape(a); reshape(a) → a, of a's own shape; reshape(Σ a) → Σ a, "
-        "where only axes of length 1 go; reshape(a @ reshape(v)) → a @ v, of a vector",
-        ("reshape",),
-        _reshaped,
-    ),
-    ("scatter(a → [:, None]) → reshape(a)", ("scatter",), _scattered),
-    ("spread(spread(a)) → spread(a)", ("spread",), _spread),
-    ("f(−a) → −f(a), f(2 · a) → 2 · f(a), f(a / 2) → f(a) / 2, where f is linear", LINEAR, _scaled),
-)
-"""What is rewritten, in which operations, and by what; of the rules for one, the first that fits.
-
-A count stays at its sum: 1/N Σ a. A mean may stand for Σ in the first row.
-"""
-
-
-def _is_count(x: Node) -> bool:
+def is_count(x: Node) -> bool:
     """Whether a constant follows from lengths. Such a one stays at its sum."""
     return x.role == "constant" and isinstance(x.origin, Formula)
 
 
 def _plain(node: Node) -> Fraction | None:
-    """Give a number that is written as a float, and has no name."""
+    """Give a number that is written as a float, and as none that names stand in."""
     value = node.value
-    if node.role != "constant" or node.name is not None or node.shape or isinstance(value, bool):
+    is_named = node.name is not None or node.written is not None
+    if node.role != "constant" or is_named or node.shape or isinstance(value, bool):
         return None
     if isinstance(value, float) and isfinite(value) and (value or not np.signbit(value)):
         value = Fraction(value)  # of np.float64, too
