@@ -103,6 +103,14 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
     know: what is read by ``.data``, or becomes a plain number or a branch, is taken down, and must
     be the same again. What is only written out, as in a message, is not taken down.
 
+    **In place.** Inside, an array is a handle on a pure value: ``out[i] = …``, ``x -= …``,
+    ``np.add.at``, ``out=`` and `numpy.copyto` give it another value, a recorded one, and whoever
+    shares the array, by another name or as a view, sees it as in NumPy. That holds for the
+    arguments, of which the caller's own arrays stay as they were, and for arrays of floats that the
+    function makes and holds in a variable, a list or a dict of its own. What cannot be translated
+    raises. A burst of writes is one node. The last bit of a sum may differ from NumPy's where it
+    runs over several axes of a part that is no block of memory, and is read as it was written.
+
     Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
     coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function
     computes the same values, faster and unnamed.

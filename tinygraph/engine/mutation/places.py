@@ -96,7 +96,7 @@ def key_of(view: Any, layout: Any) -> tuple[tuple[Any, ...], tuple[int, ...]] | 
     --------
     >>> layout = layout_of(np.ones((4, 6)))
     >>> key_of(layout[1:].T[::-2, 1], layout)
-    ((2, slice(5, None, -2)), (0,))
+    ((2, slice(None, 0, -2)), (0,))
     >>> key_of(layout.reshape(-1)[3:9], layout) is None
     True
     """
