@@ -34,8 +34,9 @@ WINGS = {
     "optim": {"nn", "engine"},
     "writing": {"graph", "engine"},
     "drawing": {"writing", "graph", "engine", "files"},
-    "checks": {"writing", "graph", "batchnorm", "engine"},
-    "cli": {"checks", "drawing", "writing", "batchnorm", "engine", "files"},
+    "algebra": {"writing", "graph", "engine"},
+    "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
+    "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},
     "__init__": {
         "engine",
@@ -46,12 +47,14 @@ WINGS = {
         "optim",
         "writing",
         "drawing",
+        "algebra",
         "checks",
     },
 }
 
 # What of others may be imported where; the standard library and NumPy are everywhere.
 OTHERS = {"drawing.layout": {"pygraphviz"}, "drawing.rendering": {"graphviz"}}
+OTHERS |= {"engine.library.special": {"scipy"}}
 
 
 def wing_of(name):

@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 
+as_array = np.asarray  # NumPy's own, also where `stacking` has put another in its place
+
+
 def locked(value: Any) -> Any:
     """Make an array read-only; scalars are immutable, and other numbers become object arrays."""
     if isinstance(value, np.ndarray):
@@ -229,7 +232,7 @@ def numbers(data: Any, what: str, *, exact: bool = False) -> Any:
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, whose mask would be lost; fill it first")
     try:
-        array = np.asarray(data)
+        array = as_array(data)
     except ValueError as error:
         raise ValueError(f"{what} does not form an array: {error}") from None
     kind = array.dtype.kind

@@ -256,12 +256,6 @@ bitwise_xor = _of_masks("bitwise_xor", "⊕", np.bitwise_xor, operator.xor, r"\o
 invert = Primitive("invert", "¬", np.invert,
     of=np.invert, text="¬{0:call}", latex=r"\neg {0:call}", numpy="~{0:minus}",
     binds="minus")
-mod = Primitive("mod", "mod", operator.mod,
-    text="{0:power} mod {1:power}", latex=r"{0:power} \bmod {1:power}",
-    numpy="{0:product} % {1:minus}", binds="product")
-floordiv = Primitive("floordiv", "//", operator.floordiv,
-    text="⌊{0:minus} / {1:power}⌋", latex=r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor",
-    numpy="{0:product} // {1:minus}", binds={"numpy": "product"})
 logical_and = Primitive("logical_and", "∧", np.logical_and,
     of=np.logical_and)
 logical_or = Primitive("logical_or", "∨", np.logical_or,

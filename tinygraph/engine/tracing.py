@@ -36,6 +36,7 @@ from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
 from tinygraph.engine.recording import changed, current, entered
 from tinygraph.engine.sources import Sources, names_of_lengths
+from tinygraph.engine.stacking import lists_stacked
 from tinygraph.engine.tensor import LEAF, Tensor, made
 
 __all__ = ["Origin", "discrete", "drawn", "framed", "is_engine", "trace"]
@@ -138,7 +139,7 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
         named = dict(zip(kwargs, given[len(args) :], strict=True))
         before = sys.gettrace()
         namer = _Namer(session)
-        with changed(tracing=namer.sources.notes):
+        with changed(tracing=namer.sources.notes), lists_stacked():
             sys.settrace(namer.call)
             try:
                 result = fn(*given[: len(args)], **named)

@@ -89,6 +89,22 @@ def assign_add(base, *writes, unchanged=()):
         np.add.at(out, key, np.broadcast_to(value, out[key].shape))
     return out
 ''',
+    "sinc_derivative": '''\
+def sinc_derivative(x, n):
+    """Differentiate sin πx / πx n times; where x is small, by its power series."""
+    x = np.asarray(x)
+    z = np.pi * x
+    small = np.abs(z) < 2 + n
+    safe = np.where(small, 1, x).astype(x.dtype)
+    far = np.sinc(safe)
+    for k in range(1, n + 1):
+        far = (np.pi ** (k - 1) * np.sin(np.pi * safe + k * np.pi / 2) - k * far) / safe
+    near = np.zeros_like(z)
+    for k in range(n + n % 2, n + 40, 2):
+        sign = 1 if k % 4 == 0 else -1
+        near = near + z ** (k - n) * (sign / (factorial(k - n) * (k + 1)))
+    return np.where(small, np.pi**n * near, far)[()]
+''',
     "unchanged": '''\
 def unchanged(value, then):
     """Refuse what the function that this was written from read, and built on, if it is another."""
@@ -111,7 +127,9 @@ def exact_sqrt(x):
 
 IMPORTS = {
     "Fraction": "from fractions import Fraction",
+    "factorial": "from math import factorial",
     "isqrt": "from math import isqrt",
+    "special": "from scipy import special",
 }
 
 
