@@ -15,9 +15,11 @@ import numpy as np
 
 from tinygraph.engine.arrays import held
 from tinygraph.engine.lengths import plainly
+from tinygraph.engine.mutation.facades import Facade
 from tinygraph.engine.mutation.handles import Array, fresh, now
 from tinygraph.engine.mutation.values import gathered
 from tinygraph.engine.operators import Operand
+from tinygraph.engine.primitive import Tracer
 from tinygraph.engine.tensor import Tensor, made
 
 __all__ = ["SOMETIMES", "VIEWS", "WRITES"]
@@ -126,8 +128,9 @@ _VIEWING: dict[str, Callable[..., Any]] = {
 for _name, _view in _VIEWING.items():
     setattr(Array, _name, _viewing(_view))
 Array.T = property(lambda self: self.viewed(_transposed))  # type: ignore[assignment]
-for _name, _value in vars(Operand).items():
-    if callable(_value) and _name[0] != "_" and _name not in vars(Array):
+_OWN = {*vars(Array), *vars(Facade), *vars(Tensor), *vars(Tracer)}
+for _name in {name for kind in Operand.__mro__ for name in vars(kind)} - _OWN:
+    if _name[0] != "_" and callable(getattr(Operand, _name)):
         setattr(Array, _name, _method(_name))
 
 
