@@ -144,6 +144,18 @@ CASES = [
         {"axis": 1},
     ),
     Case(
+        "assign",
+        lambda x, a, b, keys, disjoint: np.array([[x[0, 0], x[0, 1], a], [x[1, 0], b[1], b[2]]]),
+        [normal(2, 3), normal(), normal(3)],
+        {"keys": ((0, 2), (1, np.array([1, 1, 2]))), "disjoint": False},
+    ),
+    Case(
+        "assign_add",
+        lambda x, a, b, keys: x + np.array([[a * 0, a * 0, a], [b[0] + b[1], b[2], a * 0]]),
+        [normal(2, 3), normal(), normal(3)],
+        {"keys": ((0, 2), (1, np.array([0, 0, 1])))},
+    ),
+    Case(
         "batchnorm",
         lambda x, gamma, beta, axis, eps: (
             gamma * (x - x.mean(axis=0)) / np.sqrt(((x - x.mean(axis=0)) ** 2).mean(axis=0) + eps)
@@ -215,7 +227,7 @@ def test_rows_without_rules_are_those_that_are_constant_almost_everywhere():
 
 def test_elementwise_names_are_those_whose_shape_is_that_of_broadcasting():
     shaped = {"sum", "spread", "max", "matmul", "reshape", "transpose", "index", "scatter"}
-    shaped |= {"pick", "put", "select", "all", "any", "argmax", "argmin"}
+    shaped |= {"pick", "put", "select", "all", "any", "argmax", "argmin", "assign", "assign_add"}
     elementwise = {name for name, op in ROWS.items() if op.elementwise}
     assert set(ROWS) - {*shaped, "concatenate", fused.batchnorm.name} == elementwise
 
@@ -311,6 +323,8 @@ def test_second_derivative_is_not_zero_where_it_should_not_be(case):
         "put",
         "select",
         "concatenate",
+        "assign",
+        "assign_add",
         "relu",
         "abs",
         "maximum",

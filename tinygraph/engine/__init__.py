@@ -16,6 +16,8 @@ In the order in which to read it:
 - `autodiff`: the sweep that carries gradients back.
 - `tensor`: the node that computes.
 - `stacking`: lists of tensors where NumPy takes an array.
+- `mutation`: in-place code as pure values, in `places`, `values`, `keys`, `facades`, `cells`,
+  `handles`, `handle_functions` and `adopting`.
 - `notes`: what the code that is traced was told of its inputs.
 - `sources`: which numbers stand in the code that is traced.
 - `constants`: what the code that is traced calls its numbers.

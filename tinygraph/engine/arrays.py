@@ -280,7 +280,9 @@ def constants(inputs: Sequence[Any]) -> list[Any]:
     prepared = []
     exact = any(isinstance(x, Operand) and x.dtype.hasobject for x in inputs)
     for x in inputs:
-        if isinstance(x, Operand | float | int | complex | np.number | np.bool):
+        if isinstance(x, Operand):
+            x = x.settled()
+        elif isinstance(x, float | int | complex | np.number | np.bool):
             pass
         elif isinstance(x, Fraction):
             x = x if exact else float(x)

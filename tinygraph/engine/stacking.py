@@ -93,7 +93,7 @@ def _converted(
     if (asking := special.refused()) in special.IN_PLACE:
         raise TypeError(alternatives.unsupported(asking))
     if is_node(x):  # `array` copies and `asarray` does not, which a later write can tell
-        x = x.copy() if name in ("array", "copy") and copy in (None, True) else x
+        x = x.copy("K") if name in ("array", "copy") and copy in (None, True) else x
     else:
         x = _stacked(x)
     x = x if dtype is None else x.astype(dtype)
