@@ -94,8 +94,8 @@ class Algebra(Arithmetic):
             return self.input(data[0], [relabelled(index, mapping) for index in data[1]])
         if kind == "delta":
             return self.delta(*(relabelled(index, mapping) for index in data))
-        if kind == "within":
-            return self.within(relabelled(data[0], mapping), dict(data[1]), dict(data[2]))
+        if kind == "below":
+            return self.below(relabelled(data[0], mapping), dict(data[1]))
         if kind == "value":
             return self.value(self.rename(dict(data[0]), mapping))
         bound = data[2] if kind == "call" else data[0]

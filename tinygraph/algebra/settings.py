@@ -230,7 +230,7 @@ class Settings:
 def _alike(one: Pair, first: Axes, other: Pair, second: Axes) -> bool:
     """Whether the axes of two pairs have the same parts."""
     return all(
-        first.of(a, n) == second.of(b, m)
+        first.of(a, n) == second.of(b, m) and first.regions(a, n) == second.regions(b, m)
         for a, b in ((one.joint, other.joint), (one.own, other.own))
         for n, m in zip(a.nodes, b.nodes, strict=True)
     )
