@@ -6,7 +6,8 @@ results), `slots` (what a backward pass is given), `calling` (both passes). Poly
 (with indices), `arithmetic` (sums and products), `polynomials` (sums over labels), `elementwise`
 (what operations are on them), `keys`
 (of indices), `axes` (which axes are one), `reading` (a graph as polynomials),
-`lengths` (what a number is at all lengths), `expansion` (taking apart, and the test for zero),
+`lengths` (what a number is at all lengths), `cutting` (axes), `expansion` (taking
+apart, and the test for zero),
 `evaluation` (their values). For `prove`: `pairs` (two graphs of one gradient), `settings` (with
 which lengths free), `verdicts`, `numbers` (what refutes). For `simplify`: `expressions` (formulas
 as trees), `wording` (in the user's names), `extraction` (the cheapest), `emission` (as a graph),

@@ -26,7 +26,7 @@ from tinygraph.algebra.atoms import (
     labels_of,
 )
 
-__all__ = ["ONE", "Arithmetic", "UndecidedError", "free_of", "plain"]
+__all__ = ["ONE", "Arithmetic", "UndecidedError", "free_of", "is_nonnegative_length", "plain"]
 
 ONE: Monomial = frozenset()
 LARGEST_FACTORED = 10**12
@@ -134,9 +134,9 @@ class Arithmetic:
         last: Polynomial | None = first if index[0] == "at" else None
         if isinstance(index[0], int):
             last = self.plus(self.length(index[0]), self.number(-1))
-        if index[0] != "table" and _is_nonnegative_length(self.plus(first, stop, -1)):
+        if index[0] != "table" and is_nonnegative_length(self.plus(first, stop, -1)):
             return {}
-        if last is not None and _is_nonnegative_length(
+        if last is not None and is_nonnegative_length(
             self.plus(self.plus(stop, last, -1), self.number(-1))
         ):
             return self.number(1)
@@ -221,7 +221,7 @@ class Arithmetic:
     def _is_narrower(self, one: Atom, other: Atom) -> bool:
         """Whether the range of another index, or of the same, lies in that of `other`."""
         more = self.plus(dict(other.data[1]), dict(one.data[1]), -1)
-        return one is not other and one.data[0] == other.data[0] and _is_nonnegative_length(more)
+        return one is not other and one.data[0] == other.data[0] and is_nonnegative_length(more)
 
     def _substituted(self, m: Monomial, n: Monomial) -> Polynomial:
         """Multiply monomials, among whose factors is [c = y]: what stands beside it is at y."""
@@ -390,7 +390,7 @@ def _is_even(e: Any) -> bool:
     return bool(e % 2 == 0)
 
 
-def _is_nonnegative_length(p: Polynomial) -> bool:
+def is_nonnegative_length(p: Polynomial) -> bool:
     """Whether a polynomial in lengths, each of which is 1 or more, is known not to be negative."""
     return sum(p.values()) >= 0 and all(
         not m or (c > 0 and all(atom.kind == "length" and e > 0 for atom, e in m))

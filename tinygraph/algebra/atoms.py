@@ -26,8 +26,8 @@ class Atom:
     kind : str
         ``input``, of a name and indices; ``value``, a named or raised sum of terms; ``sum``, of a
         monomial over labels; ``call``, a function of polynomials; ``delta``, 1 where two indices
-        agree; ``below``, 1 where an index is less than a number; ``length``, of an axis; ``root``, a
-        prime whose power is no fraction.
+        agree; ``below``, 1 where an index is less than a number; ``length``, of an axis; ``root``,
+        the prime whose power is no fraction.
     data : tuple
         What it is made of.
     free : frozenset of labels

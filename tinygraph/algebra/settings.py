@@ -98,11 +98,17 @@ class Settings:
         self.parts = list(dict.fromkeys(p for place in places for axis in place for p in axis))
         self.tied: dict[int, tuple[int, int]] = {}
         self.why = ""
+        self._least: Fixed | None = None
         self._read: dict[Fixed, Setting | None] = {}
         self._pairs: dict[Fixed, tuple[Pair, Pair] | None] = {}
 
     def freest(self) -> Fixed:
         """Give the lengths that have to stay as they are, because the code runs at no others."""
+        if self._least is None:
+            self._least = self._find_least()
+        return self._least
+
+    def _find_least(self) -> Fixed:
         everything = frozenset(self.parts)
         if self._captured(Fixed()):
             return Fixed()
