@@ -11,16 +11,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from passes import BATCH, EPS, RIGHT, arguments
 from programs import ANALYTIC, KINKED, execute, programs
+from readings import differs
 
 import tinygraph
 from tinygraph import Graph, Tensor, derive, draw, simplify, trace
 from tinygraph.algebra.arithmetic import Arithmetic
 from tinygraph.algebra.axes import Axes
-from tinygraph.algebra.evaluation import Evaluator
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.algebra.reading import Reader
 from tinygraph.batchnorm import closed_form, staged
-from tinygraph.graph.evaluation import evaluate
 
 
 def traced(name):
@@ -309,26 +308,6 @@ def mismatches(program):
         return [n for n in graph.nodes if n.op and differs(reader, axes, n, inputs)]
     except UndecidedError:
         return None
-
-
-def differs(reader, axes, node, inputs):
-    values = {n.index: inputs[n.name] for n in reader.graph.inputs}
-    with np.errstate(all="ignore"):
-        evaluate(reader.graph.nodes, values)
-    entries = {
-        n.name: np.reshape(
-            inputs[n.name], [axes.length[p] for a in axes.of(reader.graph, n) for p in a]
-        )
-        for n in reader.graph.inputs
-    }
-    at = Evaluator(reader.tables | entries, axes.length)
-    labels = [label for place in reader.places[node.index] for label in place]
-    with np.errstate(all="ignore"):
-        found = at.laid_out(reader.of[node.index], labels)
-    expected = np.reshape(np.asarray(values[node.index], float), found.shape)
-    if not np.isfinite(expected).all():
-        return False
-    return not np.allclose(found, expected, 1e-6, 1e-8 * (1 + np.abs(expected).max(initial=0)))
 
 
 @given(programs(OPERATIONS))
