@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tinygraph.engine.autodiff import reachable
-from tinygraph.engine.constants import variables_in
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.formulas import Notation, named_numbers, number_text, shape_text
 from tinygraph.writing.languages import Formulary
 from tinygraph.writing.shifts import vanishing
 
@@ -206,8 +205,7 @@ def named_constants(graph: Graph, notation: Notation) -> dict[str, str]:
         if node.role != "constant" or not node.name or node.shape:
             continue
         reference = notation.reference(node)
-        own = [(node.name, node.value)] if node.written is None else variables_in(node.written)
-        for name, value in own:
+        for name, value in named_numbers(node):
             written = notation.name(name)
             number = notation.language.number(number_text(value))
             is_shown = written in reference if node.written is not None else written == reference
