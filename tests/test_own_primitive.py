@@ -26,13 +26,13 @@ cbrt = Primitive("cbrt", "∛", np.cbrt, lambda g, out, x: g / (3 * out * out),
 softplus = Primitive("softplus", "softplus", lambda x: np.logaddexp(x, 0),
                      lambda g, out, x: g * (1 - np.exp(-out)))
 modulo = Primitive("modulo", "mod", np.mod, lambda g, out, a, b: g, None,
-                   of=np.mod, text="{0:product} mod {1:power}", numpy="{0:product} % {1:minus}",
+                   text="{0:product} mod {1:power}", numpy="{0:product} % {1:minus}",
                    binds="product")
 
 
 def loss(x, w):
     z = np.cbrt(x * x + 1.0) @ w
-    a = softplus(z) if SMOOTH else np.mod(z, 0.7) * 2.0
+    a = softplus(z) if SMOOTH else modulo(z, 0.7) * 2.0
     return np.sum(a * a)
 """
 

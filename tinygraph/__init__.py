@@ -9,6 +9,9 @@ Whatever is named here is imported when it is first used.
 - `draw`: the snapshot as a picture.
 - `derive`: the snapshot as equations, or as the source of a NumPy module.
 - `compare`: staged BatchNorm against the closed form.
+- `check`: a backward pass of one's own, line by line.
+- `prove`: a backward pass of one's own, for all lengths.
+- `simplify`: the closed form of a backward pass, derived.
 - `gradcheck`: any gradient against the complex step or differences.
 - `batchnorm`: BatchNorm staged, in closed form and as a Jacobian.
 - `nn`, `optim`: layers, losses and optimizers.
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tinygraph import batchnorm, nn, ops, optim
-    from tinygraph.checks import GradientMismatch, compare, gradcheck
+    from tinygraph.algebra import prove, simplify
+    from tinygraph.checks import GradientMismatch, check, compare, gradcheck
     from tinygraph.drawing import draw
     from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
     from tinygraph.graph import Graph
@@ -33,6 +37,7 @@ __all__ = [
     "Graph",
     "Tensor",
     "batchnorm",
+    "check",
     "compare",
     "derive",
     "detect_anomaly",
@@ -43,6 +48,8 @@ __all__ = [
     "no_grad",
     "ops",
     "optim",
+    "prove",
+    "simplify",
     "trace",
 ]
 
@@ -50,6 +57,7 @@ _WINGS = {
     "GradientMismatch": "checks",
     "Graph": "graph",
     "Tensor": "engine",
+    "check": "checks",
     "compare": "checks",
     "derive": "writing",
     "detect_anomaly": "engine",
@@ -57,6 +65,8 @@ _WINGS = {
     "grad": "engine",
     "gradcheck": "checks",
     "no_grad": "engine",
+    "prove": "algebra",
+    "simplify": "algebra",
     "trace": "engine",
 }
 

@@ -1,8 +1,10 @@
 """The table of primitives under its public name; see `tinygraph.engine.ops`."""
 
-from tinygraph.engine import ops as _rows
+from tinygraph.engine import library, ops
 from tinygraph.engine.primitive import TABLE, Primitive
 
 __all__ = ["Primitive"]
 
-globals().update({name: row for name, row in vars(_rows).items() if row is TABLE.get(name)})
+_HOMES = (ops.__name__, library.__name__)
+
+globals().update({name: row for name, row in TABLE.items() if row.home.startswith(_HOMES)})

@@ -1,5 +1,6 @@
 """The checker itself: it must pass what is right and reject what is wrong."""
 
+import functools
 import json
 import math
 import re
@@ -879,3 +880,41 @@ def test_a_closed_form_may_use_its_arguments_up():
         return answer
 
     assert compare(np.random.default_rng(5).normal(size=(8, 3)), closed=closed).passed
+
+
+def by_variables(dout, xhat, gamma, ivar):
+    dxhat = dout * gamma
+    mean = functools.partial(np.mean, axis=0)
+    dx = ivar * (dxhat - mean(dxhat) - xhat * mean(dxhat * xhat))
+    return {"dgamma": np.sum(dout * xhat, axis=0), "dbeta": np.sum(dout, axis=0), "dx": dx}
+
+
+def by_other_places(dout, x, gamma, eps, axis):
+    return closed_form(x, gamma, dout, eps=eps, axis=axis)
+
+
+def without_eps(x, gamma, dout):
+    return closed_form(x, gamma, dout)
+
+
+@pytest.mark.parametrize("closed", [by_variables, by_other_places, without_eps])
+def test_a_backward_pass_may_ask_for_what_it_needs_by_name(closed):
+    assert compare(batch(), closed=closed).passed
+    wrong = compare(batch(), closed=lambda dout, x, gamma: closed_form(x, gamma, -dout))
+    assert not wrong.passed
+
+
+def test_a_backward_pass_by_name_is_exact_too():
+    assert compare([[1.0, 2.0], [4.0, 8.0], [9.0, 1.0]], closed=by_other_places, exact=True).passed
+
+
+@pytest.mark.parametrize(
+    ("closed", "message"),
+    [
+        (lambda dout, cache: None, "takes cache, but staged has no variable of that name"),
+        (lambda dout, x: x, "must return dx, dgamma and dbeta; it returned no dgamma and no dbeta"),
+    ],
+)
+def test_a_backward_pass_that_cannot_be_called_is_told(closed, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        compare(batch(), closed=closed)

@@ -743,3 +743,14 @@ def test_unknown_methods_and_orders():
 
 def test_everything_public_is_there():
     assert all(hasattr(checking, name) for name in checking.__all__)
+
+
+def test_a_lost_path_through_the_variance_is_told():
+    def normalize(x):
+        xmu = x - np.mean(x, axis=0)
+        var = np.mean(xmu * xmu, axis=0).detach()
+        return xmu / np.sqrt(var + 1e-5)
+
+    with pytest.raises(GradientMismatch) as caught:
+        gradcheck(normalize, np.random.default_rng(4).normal(size=(6, 2)))
+    assert caught.value.report.cause.startswith("missing path: what is missing grows along axis 0")

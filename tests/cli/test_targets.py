@@ -335,6 +335,111 @@ def test_help_has_examples(command, capsys):
     assert "name=64x100" in printed
 
 
+# --------------------------------------------------------------------------- check
+
+PASSES = """\
+import numpy as np
+
+def forward(x, w):
+    s = x @ w
+    out = np.tanh(s)
+    return out, (x, w, out)
+
+def right(dout, cache):
+    x, w, out = cache
+    ds = dout * (1 - out ** 2)
+    dx, dw = ds @ w.T, x.T @ ds
+    print("done")
+    return dx, dw
+
+def wrong(dout, cache):
+    x, w, out = cache
+    ds = dout * (1 - out)
+    dx, dw = ds @ w.T, x.T @ ds
+    return dx, dw
+
+def nothing(dout, cache):
+    pass
+
+def crash(dout, cache):
+    return cache.x
+"""
+
+
+@pytest.fixture
+def passes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "passes.py").write_text(PASSES)
+
+
+def test_check_says_which_line_is_wrong_first(passes, capsys):
+    arguments = ("x=4x3", "w=3x2")
+    assert run("check", "passes.py:forward", "passes.py:right", *arguments) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("right(dout, cache): right, for 3 random upstream gradients")
+    assert err == ""
+    assert run("check", "passes.py:forward", "passes.py:wrong", *arguments) == 1
+    out = capsys.readouterr().out
+    assert "the first wrong line is line 17, ds: ds = dout * (1 - out)" in out
+    assert "right would be `ds = dout * (1 - out ** 2)`" in out
+    assert run("check", "passes.py:forward", "passes.py:wrong", *arguments, "--json") == 1
+    read = json.loads(capsys.readouterr().out)
+    assert (read["passed"], read["first_wrong"]["number"]) == (False, 17)
+
+
+def test_check_takes_methods_of_one_object(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "layer.py").write_text(
+        "class Square:\n"
+        "    def forward(self, x):\n"
+        "        self.x = x\n"
+        "        return x * x\n"
+        "    def backward(self, dout):\n"
+        "        return 2 * self.x * dout\n"
+    )
+    assert run("check", "layer.py:Square.forward", "layer.py:Square.backward", "x=6x3") == 0
+    assert "dx: PASS" in capsys.readouterr().out
+
+
+def test_check_takes_the_built_in_function(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "def backward(dout, xhat, gamma, ivar):\n"
+        "    g = dout * gamma\n"
+        "    dx = ivar * (g - g.mean(0) - xhat * (g * xhat).mean(0))\n"
+        "    return dx, (dout * xhat).sum(0), dout.sum(0)\n"
+    )
+    assert run("check", "batchnorm", "own.py:backward", "x=6x3") == 0
+    assert "dgamma: PASS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["passes.py:forward", "passes.py:nothing", "x=4x3", "w=3x2"],
+            ["nothing returned nothing"],
+        ),
+        (
+            ["passes.py:forward", "passes.py:crash", "x=4x3", "w=3x2"],
+            ["in crash", "`return cache.x`"],
+        ),
+        (["passes.py:forward", "passes.py:right", "x=4x3"], ["missing", "'w'", "x, w"]),
+        (["passes.py:forward", "passes.py:rihgt", "x=4x3", "w=3x2"], ["rihgt", "right, wrong"]),
+        (["passes.py:forward", "other.py:right", "x=4x3", "w=3x2"], ["other.py: there is no such"]),
+        (["passes.py:forward", "passes.py:right", "x:=1", "w:=2"], ["array of floats"]),
+        (["passes.py:forward"], ["required", "check --help"]),
+    ],
+)
+def test_mistakes_in_a_call_of_check(passes, arguments, words, capsys):
+    assert run("check", *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
 # --- methods ------------------------------------------------------------------------------------
 
 CLASSES = """

@@ -303,10 +303,10 @@ def of_a_view(h):
 
 
 @pytest.mark.parametrize("f", [of_an_alias, of_a_view])
-@pytest.mark.parametrize("how", [lambda f: f(Tensor(X)), lambda f: trace(f)(X)])
-def test_in_place_on_an_alias_or_a_view_is_refused(f, how):
+def test_in_place_on_an_alias_or_a_view_is_refused_unless_traced(f):
     with pytest.raises(TypeError, match=r"cannot be changed in place.* write .* = .* [-*] …"):
-        how(f)
+        f(Tensor(X))
+    assert same_bits(trace(f)(X).data, f(X.copy()))
 
 
 IN_PLACE = {
@@ -325,11 +325,11 @@ IN_PLACE = {
 def test_every_operator_in_place(sign):
     for start, is_scalar in ((Tensor(0.75), True), (Tensor(X[0], name="y"), False)):
         space = {"y": start, "np": np}
-        if is_scalar and sign not in ["//", "%", "@"]:
+        if is_scalar and sign != "@":
             exec(IN_PLACE[sign], space)
             expected = {"y": 0.75}
             exec(IN_PLACE[sign], expected)
-            assert space["y"].data == expected["y"]
+            assert space["y"].item() == expected["y"]
             assert start.data == 0.75
         else:
             with pytest.raises((TypeError, ValueError)) as caught:

@@ -158,7 +158,7 @@ def detached(x):
 
 
 def by_mask(x):
-    keep = np.asarray(x > 0)
+    keep = np.array((x > 0).tolist())
     return np.sum(np.where(keep, x, 0.5 * x))
 
 

@@ -10,7 +10,7 @@ import pytest
 from functions import NAMES, make
 from words import WORDS
 
-from tinygraph import Graph, Tensor, derive
+from tinygraph import Graph, Tensor, derive, ops
 from tinygraph.engine.ops import Primitive
 from tinygraph.engine.primitive import TABLE
 from tinygraph.writing.formulas import Notation
@@ -117,8 +117,13 @@ PARAMS = dict.fromkeys(("axes", "key", "dtype", "n", "name", "operands"), "<mn>1
 )
 def test_every_row_is_well_formed(op):
     graph = Graph.capture(np.transpose(Tensor(np.ones((2, 3, 4))), (2, 0, 1)))
+    if op in (ops.assign, ops.assign_add):
+        more = {"disjoint": True} if op is ops.assign else {}
+        written = op(Tensor(np.ones(9)), *range(6), keys=tuple(range(6)), **more)
+        graph = Graph.capture(written)
     form, _ = MATHML.written(op, graph.outputs[0])
-    check(f"<math>{form.fill(lambda *_: '<mi>x</mi>', PARAMS)}</math>")
+    params = PARAMS | {f"key{k}": "<mn>1</mn>" for k in range(6)}
+    check(f"<math>{form.fill(lambda *_: '<mi>x</mi>', params)}</math>")
 
 
 def test_an_operation_of_ones_own_is_written_as_its_text():

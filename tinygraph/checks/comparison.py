@@ -74,7 +74,8 @@ def compare(
         Of everything that is random.
     closed : callable, optional
         The closed form to be judged, ``closed(x, gamma, dout, eps=…, axis=…)``; a course's own
-        solution, for instance.
+        solution, for instance. It may also take what it needs by name, as `check` has it, in any
+        order: ``closed(dout, xhat, gamma, ivar)``, of the variables of `batchnorm.staged`.
     exact : bool, optional
         Whether to compute in fractions, in which the gradients must be equal and not close. A
         float is taken for the decimal that it prints as, 14.23 for 1423/100, and what is random is

@@ -7,6 +7,7 @@ is none, `rational` moves the data a little.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from fractions import Fraction
@@ -45,6 +46,7 @@ def compare_exactly(
     eps = Fraction(str(batch.eps))
     x, moved = with_square_variance(batch.x, eps, batch.layout.axis, near)
 
+    @functools.wraps(closed)
     def in_fractions(*given: Any, **options: Any) -> Any:
         try:
             return closed(*given, **options)

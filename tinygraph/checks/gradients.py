@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,16 +35,14 @@ from tinygraph.checks.guarding import (
     random_signs,
     unsteady,
 )
-from tinygraph.engine.autodiff import reachable, unbroadcast
+from tinygraph.checks.magnitudes import CANCELLED, uncancelled
+from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.recording import holomorphic
 from tinygraph.engine.tensor import Tensor, grad
 
 __all__ = ["gradcheck"]
 
 TOLERANCE = {"complex": 1e-10, "central": 1e-6}
-# A gradient below this share of its terms is measured by that share. Rounding leaves EPS of the
-# terms in a complex step, EPS / h in a difference: far less than the tolerance allows on it.
-CANCELLED = 1e-2
 # A difference that fails is taken again with smaller steps: for what bends sharply but smoothly.
 FINER = (30, 1000)
 
@@ -177,7 +174,8 @@ class _Point:
         self.upstream = random_signs(rng, out.shape)
         self.weights = [random_signs(rng, x.shape) for x in arrays]
         self.analytic = grad(out, tensors, self.upstream)
-        self.uncancelled = _uncancelled(out, tensors, self.upstream, rng)
+        sizes = uncancelled(reachable([out]), {out.index: self.upstream}, plain, rng)
+        self.uncancelled = [sizes.get(x.index, 0.0) for x in tensors]
 
     def derivative(self, *tensors: Tensor) -> Any:
         """Give Σ ⟨gradient, weights⟩, the function whose gradient is of the next order."""
@@ -348,29 +346,10 @@ class _Point:
             cause = diagnosis.rounding(a, n, self.rounding())
         if entries := a.size == math.prod(shape):
             a, n = a.reshape(shape), n.reshape(shape)
-        cause = cause or diagnosis.likely_cause(name, a, n, entries=entries)
+        cause = cause or diagnosis.likely_cause(name, a, n, entries=entries, at=self.arrays[i])
         if not cause and self.order > 1:
             return (
                 f"order {self.order}: the lower derivatives are right, so a rule takes something "
                 "for constant, such as an array that it saved or the .data of a tensor"
             )
         return cause
-
-
-def _uncancelled(out: Tensor, inputs: Sequence[Tensor], upstream: Any, rng: Any) -> list[float]:
-    """Give the size that each input's gradient would have if no terms cancelled.
-
-    A gradient that is 0 because its terms cancel is computed as 1e-16 of them. They are seen by a
-    sweep in which every gradient on the way gets random signs, so that nothing cancels.
-    """
-    gradients = {out.index: upstream}
-    for node in reversed(reachable([out])):
-        if node.op is None or node.index not in gradients:
-            continue
-        g = gradients.pop(node.index) * random_signs(rng, node.shape)
-        operands = [plain(x) for x in node.inputs]
-        for x, rule in zip(node.inputs, node.op.rules, strict=False):
-            if rule is not None and isinstance(x, Tensor):
-                term = unbroadcast(rule(g, node.data, *operands, **node.params), x)
-                gradients[x.index] = gradients.get(x.index, 0) + term
-    return [float(np.max(np.abs(gradients.get(x.index, 0)))) for x in inputs]

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tinygraph.cli.outputs import say
 
-__all__ = ["FORMATS", "NOTATIONS", "parser"]
+__all__ = ["FORMATS", "NOTATIONS", "PROSE", "parser"]
 
 DTYPES = ("float32", "float64", "longdouble")
 VIEWS = ("circuit", "forward", "backward", "joint")
@@ -28,6 +28,8 @@ NOTATIONS = {
 }
 """What `derive` writes, with the suffix of its files."""
 
+PROSE = ("text", "markdown", "latex")
+
 
 def parser() -> argparse.ArgumentParser:
     """Give the parser of the whole command; which one is asked for stands in `command`."""
@@ -38,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         "  tinygraph batchnorm\n"
         "  tinygraph compare --exact\n"
         "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
-        "  tinygraph derive batchnorm --format python",
+        "  tinygraph derive batchnorm --format python\n"
+        "  tinygraph check model.py:forward model.py:backward x=64x100 gamma=100 beta=100",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     whole.add_argument("--version", action="version", version=f"tinygraph {_version()}")
@@ -47,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_draw(commands)
     _add_derive(commands)
+    _add_check(commands)
+    _add_prove(commands)
+    _add_simplify(commands)
     return whole
 
 
@@ -247,6 +253,73 @@ def _add_derive(commands: Any) -> None:
         "--format", choices=tuple(NOTATIONS), help="instead of the suffix (default text)"
     )
     derive.set_defaults(output="-")
+
+
+# --------------------------------------------------------------------------- check
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        epilog=f"{ARGUMENTS}\nexamples:\n"
+        "  tinygraph check model.py:forward model.py:backward x=64x100 gamma=100 beta=100\n"
+        "  tinygraph check layers.py:loss layers.py:loss_backward x=5x4 y:=[0,3,1,1,2] --json\n"
+        "  tinygraph check batchnorm model.py:backward\n\n"
+        "exit code: 0 right, 1 wrong, 2 mistake in the command or the input",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="check a backward pass of yours, line by line",
+        description="Run a forward function of yours and its backward pass, which may be written "
+        "as backward(dout, cache) or by the names of what it needs; compare what its lines assign "
+        "with autodiff, and say which line is wrong first, and why.",
+    )
+    check.add_argument("forward", metavar="FILE.py:FORWARD", help="a function, or: batchnorm")
+    check.add_argument("backward", metavar="FILE.py:BACKWARD", help="its backward pass")
+    check.add_argument("arguments", nargs="*", metavar="name=…", help="of FORWARD; see below")
+    check.add_argument(
+        "--seed", type=_seed, default=0, help="of random tensors and gradients (default 0)"
+    )
+    check.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+# --------------------------------------------------------------------------- prove and simplify
+
+
+def _add_prove(commands: Any) -> None:
+    prove = commands.add_parser(
+        "prove",
+        epilog=f"{ARGUMENTS}\nexamples:\n"
+        "  tinygraph prove model.py:forward model.py:backward x=64x100 gamma=100 beta=100\n"
+        "  tinygraph prove batchnorm model.py:backward --format markdown\n\n"
+        "exit code: 0 proved, if only at these lengths, which is said; 1 refuted; 2 mistake in the "
+        "command or the input; 3 undecided",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="prove a backward pass of yours, for every batch size",
+        description="Read a forward function of yours and its backward pass as algebra, and prove "
+        "that they belong together for all lengths of the axes; or find where they differ.",
+    )
+    add = prove.add_argument
+    add("forward", metavar="FILE.py:FORWARD", help="a function, or: batchnorm")
+    add("backward", metavar="FILE.py:BACKWARD", help="its backward pass")
+    add("arguments", nargs="*", metavar="name=…", help="of FORWARD; see below")
+    add("--seed", type=_seed, default=0, help="of random tensors and gradients (default 0)")
+    add("--limit", type=float, default=10.0, metavar="S", help="seconds (default 10)")
+    add("--format", default="text", choices=PROSE, help="(default text)")
+
+
+def _add_simplify(commands: Any) -> None:
+    simplify = _add_target(
+        commands,
+        "simplify",
+        "  tinygraph simplify batchnorm\n"
+        "  tinygraph simplify model.py:softmax x=4x5 --format latex\n"
+        "  tinygraph simplify batchnorm --format python -o closed_form.py",
+        output="(default: standard output)",
+        help="derive the closed form of a backward pass",
+        description="Run a function of yours, and derive its gradients step by step from what "
+        "autodiff does, down to the closed form.",
+    )
+    simplify.add_argument("--format", choices=NOTATIONS, help="instead of the suffix")
+    simplify.set_defaults(output="-")
 
 
 # --------------------------------------------------------------------------- values of options

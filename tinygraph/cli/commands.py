@@ -1,7 +1,7 @@
 """What each command does: reads, calls, prints. No mathematics here.
 
-Exit codes: 0 where staged and closed form agree, 1 where they do not, 2 for a mistake in the
-command or in its input, explained in one line on standard error.
+Exit codes: 0 where what is compared agrees, 1 where it does not, 2 for a mistake in the command or
+in its input, explained in one line on standard error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.cli.arguments import FORMATS, NOTATIONS, parser
+from tinygraph.cli.arguments import FORMATS, NOTATIONS, PROSE, parser
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
 from tinygraph.cli.outputs import (
     aside,
@@ -31,7 +31,7 @@ from tinygraph.cli.outputs import (
 
 __all__ = ["main"]
 
-AGREE, DISAGREE, MISTAKE = 0, 1, 2
+AGREE, DISAGREE, MISTAKE, UNDECIDED = 0, 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -271,6 +271,71 @@ def _run_derive(options: argparse.Namespace) -> int:
     return AGREE
 
 
+# --------------------------------------------------------------------------- check
+
+
+def _run_check(options: argparse.Namespace) -> int:
+    from tinygraph.checks import check
+    from tinygraph.cli.targets import explaining, load_pair
+
+    require_output()
+    with aside(), explaining(options.forward), explaining(options.backward):
+        forward, backward, bound = load_pair(
+            options.forward, options.backward, options.arguments, options.seed
+        )
+        report = check(forward, backward, *bound.args, seed=options.seed, **bound.kwargs)
+    if options.json:
+        show(json.dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        show(str(report))
+    return AGREE if report.passed else DISAGREE
+
+
+# --------------------------------------------------------------------------- prove and simplify
+
+
+def _run_prove(options: argparse.Namespace) -> int:
+    from tinygraph.algebra import prove
+    from tinygraph.cli.targets import explaining, load_pair
+
+    require_output()
+    with aside(), explaining(options.forward), explaining(options.backward):
+        forward, backward, bound = load_pair(
+            options.forward, options.backward, options.arguments, options.seed
+        )
+        found = prove(
+            forward,
+            backward,
+            *bound.args,
+            seed=options.seed,
+            limit_s=options.limit,
+            **bound.kwargs,
+        )
+    show(_in_format(found, options.format))
+    codes = {"refuted": DISAGREE, "undecided": UNDECIDED}
+    return codes.get(found.verdict, AGREE)
+
+
+def _run_simplify(options: argparse.Namespace) -> int:
+    format = options.format or _notation_of(options.output)
+    if options.output != "-":
+        check_targets([Path(options.output)], options.force)
+
+    from tinygraph.algebra import simplify
+    from tinygraph.cli.targets import explaining, run_target
+    from tinygraph.writing.equations import derive
+
+    with aside(), explaining(options.target):
+        found = simplify(run_target(options.target, options.arguments, options.seed))
+        text = _in_format(found, format) if format in PROSE else derive(found.graph, format=format)
+    write((text.rstrip("\n") + "\n").encode(), options.output, format)
+    return AGREE
+
+
+def _in_format(found: Any, format: str) -> str:
+    return str(found) if format == "text" else str(getattr(found, format)())
+
+
 def _notation_of(output: str) -> str:
     """Give what a file of that suffix holds."""
     if output == "-":
@@ -291,4 +356,7 @@ COMMANDS = {
     "compare": _run_compare,
     "draw": _run_draw,
     "derive": _run_derive,
+    "check": _run_check,
+    "prove": _run_prove,
+    "simplify": _run_simplify,
 }

@@ -32,7 +32,7 @@ from tinygraph.cli.inputs import InputError, read_array, wine
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
-__all__ = ["explaining", "run_target"]
+__all__ = ["explaining", "load_pair", "run_target"]
 
 BUILT_IN = "batchnorm"
 MOST_NUMBERS, MOST_AXES = 10**8, 64
@@ -66,27 +66,71 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     >>> run_target("batchnorm", ["x=8x3"])
     Tensor(out, shape=(8, 3), dtype=float64, op=add)
     """
-    rng = np.random.default_rng(seed)
+    function, values = _called(target, arguments, np.random.default_rng(seed), {})
+    values = {
+        name: Tensor(value, name=name) if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
+    bound = _bound(target, function, values)
+    with explaining(target):
+        result = trace(function)(*bound.args, **bound.kwargs)
+    return _tensors(result, target)
+
+
+def load_pair(
+    forward: str, backward: str, arguments: Sequence[str], seed: int = 0
+) -> tuple[Callable[..., Any], Callable[..., Any], inspect.BoundArguments]:
+    """Import a forward function and its backward pass, and give what the forward one is run on.
+
+    Parameters
+    ----------
+    forward, backward : str
+        ``FILE.py:FUNCTION``; the forward one may be ``batchnorm``.
+    arguments : sequence of str
+        Of the forward function.
+    seed : int, optional
+        Of the random tensors.
+
+    Returns
+    -------
+    forward, backward : callable
+    arguments : BoundArguments
+
+    Raises
+    ------
+    InputError
+        As `run_target`.
+    """
+    loaded: dict[Any, Any] = {}  # files, and objects of their classes
+    function, values = _called(forward, arguments, np.random.default_rng(seed), loaded)
+    own = _load(backward, loaded)
+    return function, own, _bound(forward, function, values)
+
+
+def _called(
+    target: str, arguments: Sequence[str], rng: np.random.Generator, loaded: dict[Any, Any]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Give a function and the values of its arguments, by name."""
     values: dict[str, Any] = {}
     for text in arguments:
         name, value = _argument(text, rng)
         if name in values:
             raise InputError(f"{text}: {name} is given twice; leave one of the two out")
         values[name] = value
-    if target == BUILT_IN:
-        x = values.setdefault("x", wine())
-        if not isinstance(x, np.ndarray):
-            raise InputError(f"{target}: x is {x!r}, but must be a tensor, such as x=64x100")
-        features = x.shape[-1:]
-        values.setdefault("gamma", rng.normal(size=features))
-        values.setdefault("beta", rng.normal(size=features))
-        function: Callable[..., Any] = staged
-    else:
-        function = _load(target)
-    values = {
-        name: Tensor(value, name=name) if isinstance(value, np.ndarray) else value
-        for name, value in values.items()
-    }
+    if target != BUILT_IN:
+        return _load(target, loaded), values
+    x = values.setdefault("x", wine())
+    if not isinstance(x, np.ndarray):
+        raise InputError(f"{target}: x is {x!r}, but must be a tensor, such as x=64x100")
+    features = x.shape[-1:]
+    values.setdefault("gamma", rng.normal(size=features))
+    values.setdefault("beta", rng.normal(size=features))
+    return staged, values
+
+
+def _bound(
+    target: str, function: Callable[..., Any], values: dict[str, Any]
+) -> inspect.BoundArguments:
     try:
         signature = inspect.signature(function)
     except ValueError:
@@ -94,12 +138,9 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
             f"{target}: has no signature that could be read; wrap it in a function of your own"
         ) from None
     try:
-        bound = signature.bind(**values)
+        return signature.bind(**values)
     except TypeError as error:
         raise InputError(f"{target}: {error}; {_usage(signature)}") from None
-    with explaining(target):
-        result = trace(function)(*bound.args, **bound.kwargs)
-    return _tensors(result, target)
 
 
 def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:
@@ -140,34 +181,41 @@ def _argument(text: str, rng: np.random.Generator) -> tuple[str, Any]:
         ) from None
 
 
-def _load(target: str) -> Callable[..., Any]:
-    """Import the file under a name of its own and look the function up."""
+def _load(target: str, loaded: dict[Any, Any]) -> Callable[..., Any]:
+    """Import the file, once, under a name of its own and look the function up."""
     path, _, name = target.rpartition(":")
     if not name or not path.endswith(".py"):
         raise InputError(f"{target}: name a function as FILE.py:FUNCTION, or write {BUILT_IN}")
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file; check the name and the folder")
     file = Path(path).resolve()
-    spec = importlib.util.spec_from_file_location(f"_tinygraph_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path}: cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # as Python itself runs a file: it can be found by name
+    if file not in loaded:
+        with explaining(target):
+            loaded[file] = _module(file, path)
     owner: Any = None
-    function: Any = module
+    module = function = loaded[file]
     with explaining(target):
-        spec.loader.exec_module(module)
         for part in name.split("."):
             owner, function = function, getattr(function, part, None)
         static = isinstance(inspect.getattr_static(owner, part, None), staticmethod)
     if inspect.isclass(owner) and inspect.isfunction(function) and not static:
-        function = _bound(owner, function, target)
+        function = _method(owner, function, target, loaded)
     if inspect.isclass(function) or not callable(function):
         raise InputError(_no_function(path, name, function, list(_functions(module))))
     if inspect.iscoroutinefunction(function):
         raise InputError(f"{target}: is asynchronous; name a function that computes when called")
     found: Callable[..., Any] = function
     return found
+
+
+def _module(file: Path, path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"_tinygraph_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # as Python itself runs a file: it can be found by name
+    spec.loader.exec_module(module)
+    return module
 
 
 def _no_function(path: str, name: str, found: Any, known: list[str]) -> str:
@@ -191,8 +239,10 @@ def _functions(module: Any) -> Iterator[str]:
             yield from (f"{name}.{k}" for k in own if k == "__call__" or k[0] != "_")
 
 
-def _bound(owner: type, method: Callable[..., Any], target: str) -> Callable[..., Any]:
-    """Give a method of a new object, where an object can be made without arguments."""
+def _method(
+    owner: type, method: Callable[..., Any], target: str, loaded: dict[Any, Any]
+) -> Callable[..., Any]:
+    """Give a method of an object, where one can be made without arguments: one of each class."""
     try:
         signature = inspect.signature(owner)
     except ValueError:
@@ -205,7 +255,9 @@ def _bound(owner: type, method: Callable[..., Any], target: str) -> Callable[...
             f"{_usage(signature)}; name a function that makes one and calls it"
         ) from None
     with explaining(target):
-        bound: Callable[..., Any] = getattr(owner(), method.__name__)
+        if owner not in loaded:
+            loaded[owner] = owner()
+        bound: Callable[..., Any] = getattr(loaded[owner], method.__name__)
     return bound
 
 

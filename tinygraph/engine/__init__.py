@@ -7,11 +7,17 @@ In the order in which to read it:
 - `recording`: whether operations are recorded, here and now.
 - `lengths`: numbers that remember which axis they count.
 - `functions`: NumPy's functions, composed of primitives.
+- `library`: NumPy's functions beyond the first few, by subject: `scans`, `contractions`,
+  `elementwise`, `joining`, `shaping`, `linear_algebra`, `reductions`, and SciPy's `special` ones.
+- `methods`: what an array's methods are.
 - `alternatives`: what to write instead of what is not supported.
 - `operators`: how a person writes an operation, turned into calls of one method.
 - `arrays`: what a graph may hold, and that nobody changes it.
 - `autodiff`: the sweep that carries gradients back.
 - `tensor`: the node that computes.
+- `stacking`: lists of tensors where NumPy takes an array.
+- `mutation`: in-place code as pure values, in `places`, `values`, `keys`, `facades`, `cells`,
+  `handles`, `handle_functions` and `adopting`.
 - `notes`: what the code that is traced was told of its inputs.
 - `sources`: which numbers stand in the code that is traced.
 - `constants`: what the code that is traced calls its numbers.

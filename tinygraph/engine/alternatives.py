@@ -9,64 +9,51 @@ from tinygraph.engine.primitive import NUMPY
 __all__ = ["unsupported"]
 
 INSTEAD = {
-    "np.append": "np.concatenate",
-    "np.arctan2": "a row of your own in the table (tinygraph.ops.Primitive)",
-    "np.argmax": "x.data.argmax(), which has no gradient",
-    "np.argmin": "x.data.argmin(), which has no gradient",
-    "np.argsort": "x[np.argsort(x.data)] for sorted entries",
-    "np.array": "np.stack",
-    "np.array_equal": "np.array_equal(a.data, b.data)",
-    "np.allclose": "np.allclose(a.data, b.data)",
-    "np.atleast_1d": "x.reshape(-1)",
-    "np.atleast_2d": "x.reshape(1, -1)",
-    "np.average": "np.sum(w * x) / np.sum(w)",
-    "np.block": "np.concatenate",
-    "np.cbrt": "x ** (1 / 3) for x > 0",
-    "np.column_stack": "np.stack(parts, axis=1)",
-    "np.copy": "x itself, which nobody can change",
-    "np.cosh": "(np.exp(x) + np.exp(-x)) / 2",
-    "np.cumsum": "x @ np.triu(np.ones((n, n))) along the last axis",
-    "np.diag": "x[np.arange(n), np.arange(n)]",
-    "np.diagonal": "x[np.arange(n), np.arange(n)]",
-    "np.diff": "x[1:] - x[:-1]",
-    "np.divmod": "/",
-    "np.dstack": "np.stack(parts, axis=2)",
-    "np.einsum": "@, * and np.sum",
-    "np.exp2": "np.exp(x * np.log(2))",
-    "np.expm1": "np.exp(x) - 1",
-    "np.flip": "x[::-1]",
-    "np.full_like": "np.full(x.shape, value)",
+    "np.array": "np.stack, or trace the function, in which np.array takes a list of tensors",
+    "np.cbrt": "np.sign(x) * np.abs(x) ** (1 / 3)",
+    "np.convolve": "np.lib.stride_tricks.sliding_window_view(x, n) @ w[::-1]",
+    "np.copysign": "np.abs(x) * np.sign(y)",
+    "np.correlate": "np.lib.stride_tricks.sliding_window_view(x, n) @ w",
+    "np.cov": (
+        "(x - np.mean(x, axis=1, keepdims=True)) @ "
+        "(x - np.mean(x, axis=1, keepdims=True)).T / (n - 1)"
+    ),
+    "np.delete": "x[mask]",
+    "np.ediff1d": "np.diff(x)",
+    "np.gradient": "np.diff, and the mean of its neighbours",
     "np.heaviside": "np.where(x > 0, 1.0, 0.0)",
-    "np.hstack": "np.concatenate",
-    "np.hypot": "np.sqrt(a * a + b * b)",
-    "np.inner": "a @ b.T",
-    "np.isclose": "np.isclose(a.data, b.data)",
-    "np.linalg.norm": "np.sqrt(np.sum(x * x))",
-    "np.log10": "np.log(x) / np.log(10)",
-    "np.log1p": "np.log(1 + x)",
-    "np.log2": "np.log(x) / np.log(2)",
-    "np.logaddexp": "m + np.log(np.exp(a - m) + np.exp(b - m)) with m = np.maximum(a, b)",
-    "np.median": "np.mean of the middle entries of x[np.argsort(x.data)]",
-    "np.moveaxis": "np.transpose",
-    "np.nan_to_num": "np.where(np.isnan(x), 0, x)",
-    "np.nanmean": "np.mean(x[~np.isnan(x.data)])",
-    "np.nansum": "np.sum(np.where(np.isnan(x), 0, x))",
-    "np.outer": "a[:, None] * b",
-    "np.pad": "np.concatenate with zeros",
-    "np.prod": "np.exp(np.sum(np.log(x))) for x > 0",
-    "np.ptp": "np.max(x) - np.min(x)",
-    "np.repeat": "x[np.repeat(np.arange(n), repeats)]",
-    "np.roll": "np.concatenate([x[-k:], x[:-k]])",
-    "np.sinh": "(np.exp(x) - np.exp(-x)) / 2",
-    "np.sort": "x[np.argsort(x.data)]",
-    "np.split": "slices of x",
-    "np.take": "x[indices]",
-    "np.tan": "np.sin(x) / np.cos(x)",
-    "np.tensordot": "@ after np.reshape",
-    "np.tile": "np.concatenate([x] * n)",
-    "np.trace": "np.sum(x[np.arange(n), np.arange(n)])",
-    "np.vdot": "np.sum(a * b)",
-    "np.vstack": "np.concatenate, or np.stack for vectors",
+    "np.histogram": "np.histogram(x.data), which has no gradient",
+    "np.insert": "np.concatenate",
+    "np.interp": "y[k] + (x - x0[k]) * slope[k] with k = np.searchsorted(x0, x.data) - 1",
+    "np.linalg.eig": "np.linalg.eigh of a symmetric matrix",
+    "np.linalg.lstsq": "np.linalg.solve(a.T @ a, a.T @ b)",
+    "np.linalg.pinv": "np.linalg.inv(x.T @ x) @ x.T",
+    "np.meshgrid": "x[None, :] and y[:, None], which broadcast",
+    "np.partition": "np.sort(x)",
+    "np.piecewise": "np.where",
+    "np.polyval": "a sum of coefficients times powers",
+    "np.searchsorted": "np.searchsorted(a, x.data), which has no gradient",
+    "np.trapezoid": "np.sum((y[1:] + y[:-1]) / 2 * np.diff(x))",
+    "np.unique": "np.unique(x.data), which has no gradient",
+    "scipy.special.logsumexp": (
+        "m + np.log(np.sum(np.exp(x - m), axis=k, keepdims=True)) with "
+        "m = np.max(x, axis=k, keepdims=True)"
+    ),
+    "scipy.special.softmax": (
+        "e / np.sum(e, axis=k, keepdims=True) with e = np.exp(x - np.max(x, axis=k, keepdims=True))"
+    ),
+    "scipy.special.log_softmax": (
+        "s - np.log(np.sum(np.exp(s), axis=k, keepdims=True)) with "
+        "s = x - np.max(x, axis=k, keepdims=True)"
+    ),
+    "scipy.stats.norm.pdf": (
+        "np.exp(-((x - loc) / scale) ** 2 / 2) / (scale * np.sqrt(2 * np.pi))"
+    ),
+    "scipy.stats.norm.logpdf": (
+        "-((x - loc) / scale) ** 2 / 2 - np.log(scale) - np.log(2 * np.pi) / 2"
+    ),
+    "scipy.stats.norm.cdf": "scipy.special.ndtr((x - loc) / scale)",
+    "scipy.stats.norm.logcdf": "scipy.special.log_ndtr((x - loc) / scale)",
 }
 """What is asked for most often, and how it is written with what there is."""
 
@@ -76,8 +63,8 @@ def unsupported(name: str) -> str:
 
     Examples
     --------
-    >>> unsupported("np.log1p")
-    'np.log1p is not supported on tensors; write np.log(1 + x)'
+    >>> unsupported("np.copysign")
+    'np.copysign is not supported on tensors; write np.abs(x) * np.sign(y)'
     >>> unsupported("np.maximun")
     'np.maximun is not supported on tensors; the nearest that is supported is np.maximum'
     """

@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 
+as_array = np.asarray  # NumPy's own, also where `stacking` has put another in its place
+
+
 def locked(value: Any) -> Any:
     """Make an array read-only; scalars are immutable, and other numbers become object arrays."""
     if isinstance(value, np.ndarray):
@@ -229,7 +232,7 @@ def numbers(data: Any, what: str, *, exact: bool = False) -> Any:
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, whose mask would be lost; fill it first")
     try:
-        array = np.asarray(data)
+        array = as_array(data)
     except ValueError as error:
         raise ValueError(f"{what} does not form an array: {error}") from None
     kind = array.dtype.kind
@@ -277,7 +280,9 @@ def constants(inputs: Sequence[Any]) -> list[Any]:
     prepared = []
     exact = any(isinstance(x, Operand) and x.dtype.hasobject for x in inputs)
     for x in inputs:
-        if isinstance(x, Operand | float | int | complex | np.number | np.bool):
+        if isinstance(x, Operand):
+            x = x.settled()
+        elif isinstance(x, float | int | complex | np.number | np.bool):
             pass
         elif isinstance(x, Fraction):
             x = x if exact else float(x)

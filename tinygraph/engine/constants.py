@@ -91,7 +91,9 @@ def _called(x: Any, code: CodeType, variables: Mapping[str, Any]) -> Called | No
 
 
 def _is_variable(x: Any, value: Any) -> bool:
-    if not isinstance(x, np.ndarray) or not isinstance(value, np.ndarray):
+    if isinstance(value, Tensor):  # one that may change holds a plain array until it does
+        value = getattr(value, "_known", None)
+    if not isinstance(x, np.ndarray) or type(value) is not np.ndarray:
         return x is value
     return x.shape == value.shape and x.dtype == value.dtype and np.array_equal(x, value)
 

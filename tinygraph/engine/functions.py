@@ -1,9 +1,9 @@
 """NumPy's functions, composed of primitives.
 
 What is not itself a primitive is written here as a few of them, once, for everything that
-records: ``mean`` is a sum and a quotient, ``var`` is the mean of squared deviations, ``stack`` is
-reshape and concatenate. A few have a special case that the staged derivation needs: ``1 / x`` is
-``inverse``, ``x ** 2`` is ``square``, ``max(x, 0)`` is ``relu``.
+records: ``stack`` is reshape and concatenate. A few have a special case that the staged derivation
+needs: ``1 / x`` is ``inverse``, ``x ** 2`` is ``square``, ``max(x, 0)`` is ``relu``. What only
+users need, and no rule, stands in `library`.
 
 What NumPy may be asked to do with a tensor stands in `primitive.NUMPY`: the rows that say so
 themselves, and what is composed here.
@@ -18,11 +18,18 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
-from tinygraph.engine.lengths import Measured, count, extent, plain
+from tinygraph.engine.lengths import Measured
 from tinygraph.engine.primitive import NUMPY, Tracer
-from tinygraph.engine.recording import current
 
-__all__ = ["describe", "is_node", "normalize_axes"]
+__all__ = [
+    "concatenate",
+    "describe",
+    "is_node",
+    "matmul",
+    "maximum",
+    "normalize_axes",
+    "transpose",
+]
 
 
 def is_node(x: Any) -> bool:
@@ -87,86 +94,6 @@ def maximum(a: Any, b: Any) -> Any:
     return ops.maximum(a, b)
 
 
-def sum_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Add up along `axis`."""
-    axes = normalize_axes(x.shape, axis, of="sum")
-    return ops.sum(x, axis=axes, keepdims=bool(keepdims))
-
-
-def mean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Σ x / n: one rounding, so the mean of equal entries whose sum is exact is exact."""
-    axes = normalize_axes(x.shape, axis, of="mean")
-    return sum_(x, axes, keepdims=keepdims) / _count(x, axes, of="mean")
-
-
-def var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    """Σ (x − mean)² / (n − ddof), in two passes: the one-pass formula cancels."""
-    axes = normalize_axes(x.shape, axis, of="var")
-    if x.dtype.kind == "c" and not current().holomorphic:
-        raise TypeError(
-            f"var: {describe(x)} is complex, where NumPy's variance is the mean of |x − mean|², "
-            "which is not holomorphic and has no complex derivative; for the mean of "
-            "(x − mean)² write np.mean((x - np.mean(x)) ** 2)"
-        )
-    squares = ops.square(x - mean(x, axes, keepdims=True))
-    n = _count(x, axes, of="var")
-    if ddof:
-        if plain(n) <= ddof:
-            raise ValueError(f"var: ddof={ddof} leaves nothing of {n} values per entry")
-        n = n - ddof
-    return sum_(squares, axes, keepdims=keepdims) / n
-
-
-def std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    """√var. Where all entries are equal it is 0, and its gradient is nan: √ has no slope at 0."""
-    return ops.sqrt(var(x, axis, ddof=ddof, keepdims=keepdims))
-
-
-def max_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Largest entry along `axis`."""
-    axes = normalize_axes(x.shape, axis, of="max")
-    _count(x, axes, of="max")
-    return ops.max(x, axis=axes, keepdims=bool(keepdims))
-
-
-def min_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Smallest entry along `axis`."""
-    return -max_(-x, axis, keepdims=keepdims)
-
-
-def all_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Whether all entries along `axis` are true."""
-    axes = normalize_axes(x.shape, axis, of="all")
-    return ops.all(x, axis=axes, keepdims=bool(keepdims))
-
-
-def any_(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Whether one entry along `axis` is true."""
-    axes = normalize_axes(x.shape, axis, of="any")
-    return ops.any(x, axis=axes, keepdims=bool(keepdims))
-
-
-def argmax(x: Any, axis: Any = None) -> Any:
-    """Index of the first largest entry along `axis`, or among all entries."""
-    return ops.argmax(
-        x, axis=axis if axis is None else normalize_axes(x.shape, axis, of="argmax")[0]
-    )
-
-
-def argmin(x: Any, axis: Any = None) -> Any:
-    """Index of the first smallest entry along `axis`, or among all entries."""
-    return ops.argmin(
-        x, axis=axis if axis is None else normalize_axes(x.shape, axis, of="argmin")[0]
-    )
-
-
-def _count(x: Any, axes: tuple[int, ...], *, of: str) -> Any:
-    shape = extent(x)
-    if 0 in shape and 0 in [shape[k] for k in axes]:
-        raise ValueError(f"{of}: nothing to reduce along axis {tuple(axes)} of shape {shape}")
-    return count(x, axes)
-
-
 def matmul(a: Any, b: Any) -> Any:
     """Multiply matrices; a vector is a matrix of one row or column for the time of it."""
     for x in (a, b):
@@ -191,17 +118,16 @@ def matmul(a: Any, b: Any) -> Any:
     return product
 
 
-def dot(a: Any, b: Any) -> Any:
-    """``np.dot``: a product for scalars, ``@`` for vectors and matrices."""
-    if 0 in (np.ndim(a), np.ndim(b)):
-        return a * b
-    if np.ndim(b) > 2:
-        raise TypeError("np.dot of more than two axes is not supported on tensors; use @")
-    return matmul(a, b)
-
-
-def reshape(x: Any, shape: Any) -> Any:
-    """Give the same entries, in row-major order, another shape."""
+def reshape(x: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
+    """Give the same entries, in row-major order, another shape; column by column for "F"."""
+    if order == "F":
+        wanted = shape[::-1] if isinstance(shape, Sequence) else shape
+        return transpose(reshape(transpose(x), wanted))
+    if order != "C":
+        raise TypeError(
+            f"np.reshape: order={order!r} follows the memory of an array, which is no part of a "
+            "graph; write 'C' or 'F'"
+        )
     if shape == x.shape:
         return x
     wanted = tuple(shape) if isinstance(shape, Sequence) else (shape,)
@@ -220,6 +146,11 @@ def _as_length(n: Any) -> Any:
     return n if isinstance(n, Measured) else int(n)
 
 
+def ravel(x: Any, order: str = "C") -> Any:
+    """Give all entries in a row."""
+    return reshape(x, -1, order)
+
+
 def transpose(x: Any, axes: Any = None) -> Any:
     """Permute the axes."""
     if axes is None:
@@ -227,7 +158,8 @@ def transpose(x: Any, axes: Any = None) -> Any:
     order = (axes,) if hasattr(axes, "__index__") else tuple(axes)
     if sorted(k % x.ndim if x.ndim else k for k in order) != list(range(x.ndim)):
         raise ValueError(f"transpose: {axes!r} is no permutation of the axes of {describe(x)}")
-    return ops.transpose(x, axes=tuple(k % x.ndim for k in order))
+    order = tuple(k % x.ndim for k in order)
+    return x if order == tuple(range(x.ndim)) else ops.transpose(x, axes=order)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
@@ -271,33 +203,53 @@ def broadcast_to(x: Any, shape: Any) -> Any:
     )
 
 
-def concatenate(parts: Any, axis: int = 0) -> Any:
-    """Join along an axis that all parts have."""
-    parts = tuple(parts)
+def concatenate(
+    parts: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
+) -> Any:
+    """Join along an axis that all parts have, or all entries if `axis` is None."""
+    if out is not None or casting != "same_kind":
+        raise TypeError("np.concatenate: out= and casting= are not supported on tensors")
+    parts = tuple(part if is_node(part) else np.asarray(part) for part in parts)
+    if axis is None:
+        parts, axis = tuple(np.reshape(part, -1) for part in parts), 0
+    if dtype is not None:
+        parts = tuple(part.astype(dtype) for part in parts)
     ndims = {np.ndim(part) for part in parts}
     if len(ndims) != 1 or 0 in ndims:
         raise ValueError(
             "concatenate: the parts need the same number of axes, at least one; they are "
             + ", ".join(describe(part) for part in parts)
         )
-    if axis is None:
-        raise ValueError("concatenate: axis=None is not supported on tensors; reshape(-1) them")
     (along,) = normalize_axes(np.shape(parts[0]), axis, of="concatenate")
     return ops.concatenate(*parts, axis=along)
 
 
-def stack(parts: Any, axis: int = 0) -> Any:
+def stack(
+    parts: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
+) -> Any:
     """Join along a new axis."""
     parts = [part if is_node(part) else np.asarray(part) for part in parts]
     if len({tuple(part.shape) for part in parts}) != 1:
         raise ValueError(
             "stack: the parts need one shape; they are " + ", ".join(map(describe, parts))
         )
-    return concatenate([expand_dims(part, axis) for part in parts], axis)
+    parts = [np.expand_dims(part, axis) for part in parts]
+    return concatenate(parts, axis, out, dtype=dtype, casting=casting)
 
 
-def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Any:
+def clip(
+    x: Any,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: Any = None,
+    *,
+    min: Any = None,
+    max: Any = None,
+) -> Any:
     """Limit to [a_min, a_max]."""
+    if out is not None:
+        raise TypeError("np.clip: out= would overwrite an array; use the result instead")
+    a_min, a_max = (min if a_min is None else a_min), (max if a_max is None else a_max)
     x = x if a_min is None else maximum(x, a_min)
     return x if a_max is None else ops.minimum(x, a_max)
 
@@ -310,10 +262,35 @@ def discrete(args: Sequence[Any]) -> list[Any] | None:
 
 
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:
-    """Choose from `a` where the condition holds, else from `b`."""
+    """Choose from `a` where the condition holds, else from `b`; or give where it holds."""
+    if a is None and b is None:
+        return NUMPY[np.nonzero](condition)
     if a is None or b is None:
-        raise TypeError("np.where on tensors takes three arguments: condition, a, b")
+        raise TypeError("np.where on tensors takes one argument or three: condition, a, b")
     return ops.where(condition, a, b)
+
+
+def _double(x: Any) -> Any:
+    """Give at least double precision to what has a dtype."""
+    return x.astype(np.result_type(x.dtype, np.float64)) if hasattr(x, "dtype") else x
+
+
+def _like(make: Any) -> Any:
+    """Make plain arrays like a tensor; how they lie in memory is nobody's concern."""
+
+    def like(
+        x: Any,
+        dtype: Any = None,
+        order: str = "K",
+        subok: bool = True,
+        shape: Any = None,
+        *,
+        device: Any = None,
+        fill: tuple[Any, ...] = (),
+    ) -> Any:
+        return make(x.shape if shape is None else shape, *fill, dtype=dtype or x.dtype)
+
+    return like
 
 
 # --------------------------------------------------------------------------- what NumPy is told
@@ -323,24 +300,11 @@ NUMPY.update(
         np.true_divide: divide,
         np.positive: lambda x: x,
         np.power: power,
-        np.float_power: power,
+        np.float_power: lambda x, n: power(_double(x), _double(n)),
         np.maximum: maximum,
         np.matmul: matmul,
-        np.sum: sum_,
-        np.mean: mean,
-        np.var: var,
-        np.std: std,
-        np.all: all_,
-        np.any: any_,
-        np.argmax: argmax,
-        np.argmin: argmin,
-        np.max: max_,
-        np.amax: max_,
-        np.min: min_,
-        np.amin: min_,
-        np.dot: dot,
         np.reshape: reshape,
-        np.ravel: lambda x: reshape(x, -1),
+        np.ravel: ravel,
         np.transpose: transpose,
         np.swapaxes: swapaxes,
         np.expand_dims: expand_dims,
@@ -353,7 +317,11 @@ NUMPY.update(
         np.shape: lambda x: tuple(x.shape),
         np.ndim: lambda x: x.ndim,
         np.size: lambda x: x.size,
-        np.zeros_like: lambda x, dtype=None: np.zeros(x.shape, dtype or x.dtype),
-        np.ones_like: lambda x, dtype=None: np.ones(x.shape, dtype or x.dtype),
+        np.zeros_like: _like(np.zeros),
+        np.ones_like: _like(np.ones),
+        np.empty_like: _like(np.zeros),
+        np.full_like: lambda x, fill_value, dtype=None, **layout: _like(np.full)(
+            x, dtype, fill=(fill_value,), **layout
+        ),
     }
 )

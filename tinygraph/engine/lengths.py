@@ -346,6 +346,7 @@ def shape_of(node: Any) -> tuple[Any, ...]:
 
 def measured(node: Any, shape: Iterable[int]) -> tuple[Length, ...]:
     """Give the lengths of a node's axes, of which the ints are known."""
+    node = node.settled()
     return tuple([Length(n, (node, (k,))) for k, n in enumerate(shape)])
 
 
@@ -359,7 +360,7 @@ def count(x: Any, axes: tuple[int, ...]) -> Any:
     8
     """
     if isinstance(x, Tracer):
-        shape = x.extent
+        x, shape = x.settled(), x.extent
         n = math.prod([shape[k] for k in axes])
         return Length(n, (x, axes)) if axes else n
     return math.prod([x.shape[k] for k in axes])

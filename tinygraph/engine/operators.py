@@ -20,18 +20,21 @@ import numpy as np
 
 from tinygraph.engine import alternatives, functions, ops
 from tinygraph.engine.lengths import Length
+from tinygraph.engine.library import elementwise, special
+from tinygraph.engine.methods import Methods
 from tinygraph.engine.primitive import NUMPY, Primitive, Tracer, Vertex
 
 __all__ = ["Operand"]
 
 
+AS_ARRAY = np.array  # NumPy's own, also where `stacking` has put another in its place
 FEW_ROWS = 64  # that one by one are cheap enough
 OVERWRITES = (
     "out= would overwrite an array, and a graph records values, not places; use the result instead"
 )
 
 
-class Operand(Vertex, Tracer):
+class Operand(Methods, Vertex, Tracer):
     """Something that can stand in a formula. Subclasses say what recording an operation means."""
 
     __slots__ = ()
@@ -133,10 +136,22 @@ class Operand(Vertex, Tracer):
         return self.record(ops.invert, (self,))
 
     def __mod__(self, other: Any) -> Any:
-        return self.record(ops.mod, (self, other)) if _is_index(self) else NotImplemented
+        return self.record(elementwise.mod, (self, other))
+
+    def __rmod__(self, other: Any) -> Any:
+        return self.record(elementwise.mod, (other, self))
 
     def __floordiv__(self, other: Any) -> Any:
-        return self.record(ops.floordiv, (self, other)) if _is_index(self) else NotImplemented
+        return self.record(elementwise.floordiv, (self, other))
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self.record(elementwise.floordiv, (other, self))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
 
     # Comparison is elementwise, so equality cannot decide identity: a node is only itself.
     __hash__ = object.__hash__
@@ -187,68 +202,7 @@ class Operand(Vertex, Tracer):
             "build a new tensor, for instance np.where(mask, value, t)"
         )
 
-    def reshape(self, *shape: Any) -> Self:
-        """Give the same entries another shape; one length may be -1."""
-        return functions.reshape(self, shape[0] if len(shape) == 1 else shape)
-
-    def transpose(self, *axes: Any) -> Self:
-        """Permute the axes; all in reverse order if none are given."""
-        return functions.transpose(self, axes[0] if len(axes) == 1 else axes or None)
-
-    def astype(self, dtype: Any) -> Self:
-        """Convert to another dtype; the gradient comes back in this one."""
-        dtype = np.dtype(dtype)
-        return self if dtype == self.dtype else self.record(ops.cast, (self,), {"dtype": dtype})
-
-    # ------------------------------------------------------------------ reductions and functions
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """Add up along `axis` (all axes if None)."""
-        return functions.sum_(self, axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """Average along `axis` (all axes if None): the sum divided by the count."""
-        return functions.mean(self, axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """Largest entry along `axis`; entries that tie share the gradient equally."""
-        return functions.max_(self, axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """Smallest entry along `axis`; entries that tie share the gradient equally."""
-        return functions.min_(self, axis, keepdims=keepdims)
-
-    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Self:
-        """Variance along `axis`: the mean of squared deviations."""
-        return functions.var(self, axis, ddof=ddof, keepdims=keepdims)
-
-    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Self:
-        """Give the standard deviation along `axis`.
-
-        Where all entries are equal it is 0 and its gradient is nan: √ has no slope at 0, and what
-        arrives is 0/0. Write ``np.sqrt(np.var(x) + eps)`` for one that has.
-        """
-        return functions.std(self, axis, ddof=ddof, keepdims=keepdims)
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Whether all entries along `axis` are true."""
-        return functions.all_(self, axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Whether one entry along `axis` is true."""
-        return functions.any_(self, axis, keepdims=keepdims)
-
-    def argmax(self, axis: Any = None) -> Any:
-        """Give the index of the first largest entry along `axis`."""
-        return functions.argmax(self, axis)
-
-    def argmin(self, axis: Any = None) -> Any:
-        """Give the index of the first smallest entry along `axis`."""
-        return functions.argmin(self, axis)
-
-    def squeeze(self, axis: Any = None) -> Self:
-        """Drop axes of length 1."""
-        return functions.squeeze(self, axis)
+    # ------------------------------------------------------------------ elementwise functions
 
     def relu(self) -> Self:
         """Give max(x, 0); the derivative at 0 is taken as 0."""
@@ -273,7 +227,11 @@ class Operand(Vertex, Tracer):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        function = NUMPY.get(ufunc) if method == "__call__" else None
+        function = NUMPY.get(ufunc) or special.known(ufunc)
+        if function is not None and method != "__call__":
+            function = _of_method(ufunc, method, function)
+            if function is not None:
+                return function(*inputs, **kwargs)
         if function is not None and not kwargs:
             return function(*inputs)
         if (arrays := functions.discrete(inputs)) is not None:
@@ -306,10 +264,40 @@ class Operand(Vertex, Tracer):
             ) from None
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if asking := special.refused():
+            raise TypeError(alternatives.unsupported(asking))
         raise TypeError(
             f"{self!r} cannot become a plain array unasked, because its gradient would be lost; "
             "use .data for the array, or np.stack for an array of tensors"
         )
+
+
+REDUCED: Mapping[str, Mapping[np.ufunc, Callable[..., Any]]] = {
+    "reduce": {
+        np.add: NUMPY[np.sum],
+        np.multiply: NUMPY[np.prod],
+        np.maximum: NUMPY[np.max],
+        np.minimum: NUMPY[np.min],
+        np.logical_and: NUMPY[np.all],
+        np.logical_or: NUMPY[np.any],
+    },
+    "accumulate": {np.add: NUMPY[np.cumsum], np.multiply: NUMPY[np.cumprod]},
+}
+"""What a ufunc does to the entries along an axis, by another name."""
+
+
+def _of_method(ufunc: np.ufunc, method: str, function: Callable[..., Any]) -> Any:
+    """Give what ``np.add.reduce`` and the like are on tensors, or None."""
+    if method == "outer":
+
+        def outer(a: Any, b: Any) -> Any:
+            return function(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b)
+
+        return outer
+    if ufunc not in REDUCED.get(method, ()):
+        return None
+    along = REDUCED[method][ufunc]
+    return lambda x, axis=0, *args, **options: along(x, axis, *args, **options)
 
 
 def _in_place(sign: str, operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -336,11 +324,6 @@ for _word, _sign in {
     "matmul": "@",
 }.items():
     setattr(Operand, f"__i{_word}__", _in_place(_sign, getattr(operator, _word)))
-
-
-def _is_index(x: Operand) -> bool:
-    """Whether it holds whole numbers, of which a remainder has no gradient that could be lost."""
-    return x.dtype.kind in "iu"
 
 
 def _indexed(x: Operand, parts: tuple[Any, ...]) -> Any:
@@ -384,7 +367,7 @@ def index_key(x: Operand, key: Any) -> Any:
 
 def _index_array(x: Operand, key: Any) -> Any:
     try:
-        array = np.array(key)
+        array = AS_ARRAY(key)
     except ValueError as error:
         raise ValueError(f"{x!r} is indexed by what forms no array: {error}") from None
     if array.size == 0 and not isinstance(key, np.ndarray):

@@ -25,7 +25,7 @@ __all__ = ["TABLE", "Primitive", "rational_root"]
 
 # What is a sign in a formula is a call in NumPy.
 FORMULAS = ("text", "latex", "mathml")
-IN_FORMULAS = {binds: dict.fromkeys(FORMULAS, binds) for binds in ("power", "sigma")}
+IN_FORMULAS = {binds: dict.fromkeys(FORMULAS, binds) for binds in ("power", "sigma", "comparison")}
 
 # fmt: off
 # --------------------------------------------------------------------------- arithmetic
@@ -256,12 +256,6 @@ bitwise_xor = _of_masks("bitwise_xor", "⊕", np.bitwise_xor, operator.xor, r"\o
 invert = Primitive("invert", "¬", np.invert,
     of=np.invert, text="¬{0:call}", latex=r"\neg {0:call}", numpy="~{0:minus}",
     binds="minus")
-mod = Primitive("mod", "mod", operator.mod,
-    text="{0:power} mod {1:power}", latex=r"{0:power} \bmod {1:power}",
-    numpy="{0:product} % {1:minus}", binds="product")
-floordiv = Primitive("floordiv", "//", operator.floordiv,
-    text="⌊{0:minus} / {1:power}⌋", latex=r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor",
-    numpy="{0:product} // {1:minus}", binds={"numpy": "product"})
 logical_and = Primitive("logical_and", "∧", np.logical_and,
     of=np.logical_and)
 logical_or = Primitive("logical_or", "∨", np.logical_or,
@@ -438,6 +432,153 @@ select = Primitive("select", "[]", _select,
     None,
     elementwise=False, text="{0:call}[{key}]", latex="{0:call}[{key}]",
     numpy="select({operands}, key=np.s_[{key}], places={places})")
+
+
+# --------------------------------------------------------------------------- places
+
+# What in-place code is as a function of values: the base with other values in some places.
+
+
+def _copied(base: Any, values: Sequence[Any]) -> Any:
+    """Copy an array, as complex or exact numbers if there are some to be put into it."""
+    kinds = [x.dtype for x in values if getattr(x, "dtype", base.dtype).kind in "cO"]
+    return np.array(base, np.result_type(base.dtype, *kinds))
+
+
+def _writes(operands: Sequence[Any], keys: Sequence[Any], expected: Sequence[Any]) -> Any:
+    """Give each key, with what of it is computed, and its value.
+
+    After the values come integers that stand in keys, and masks, which are expected to be what
+    they were: how many entries they pick is a shape.
+    """
+    masks = operands[len(operands) - len(expected) :]
+    for mask, computed in zip(expected, masks, strict=True):
+        if not np.array_equal(mask, computed):
+            raise ValueError(
+                "assign: a computed key picks other entries than when the graph was captured, and "
+                "a graph has fixed shapes; capture it again"
+            )
+    computed = operands[len(keys) :]
+    filled = [_at(key, computed) if isinstance(key, tuple) else key for key in keys]
+    return [*zip(filled, operands, strict=False)]
+
+
+def _picked(g: Any, key: Any, computed: Sequence[Any]) -> Any:
+    is_computed = isinstance(key, tuple) and str in map(type, key)
+    return pick(g, *computed, key=key) if is_computed else g[key]
+
+
+def _assign(base: Any, *operands: Any, keys: Sequence[Any], disjoint: bool,
+            expected: Sequence[Any] = ()) -> Any:
+    writes = _writes(operands, keys, expected)
+    out = _copied(base, operands[: len(keys)])
+    for key, value in writes:
+        out[key] = value
+    if disjoint and str in [type(part) for key in keys if isinstance(key, tuple) for part in key]:
+        _check_disjoint(base.shape, writes)
+    return out
+
+
+def _check_disjoint(shape: Shape, writes: Sequence[Any]) -> None:
+    times = np.zeros(shape, np.intp)
+    for key, _ in writes:
+        np.add.at(times, key, 1)
+    if times.max(initial=0) > 1:
+        raise ValueError(
+            "assign: computed integers name an entry twice, which they did not when the graph was "
+            "captured; capture it again"
+        )
+
+
+def _assign_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
+                 keys: Sequence[Any], disjoint: bool, expected: Sequence[Any] = ()) -> Any:
+    integers = operands[len(keys) : len(operands) - len(expected)]
+    if position == 0:
+        zeros = [_zero(g)] * len(keys)
+        return assign(g, *zeros, *integers, keys=keys, disjoint=disjoint)
+    part = _picked(g, keys[position - 1], integers)
+    stays = None if disjoint else _stays(base.shape, keys, position - 1)
+    return part if stays is None else np.where(stays, part, _zero(g))
+
+
+def _stays(shape: Shape, keys: Sequence[Any], position: int) -> Any:
+    """Say which entries of a value are not overwritten by others of it, or by later values."""
+    last = np.zeros(shape, np.intp)
+    key = keys[position]
+    numbers = np.arange(1, last[key].size + 1).reshape(last[key].shape)
+    last[key] = numbers
+    for later in keys[position + 1 :]:
+        last[later] = 0
+    return last[key] == numbers
+
+
+def _assign_add(base: Any, *operands: Any, keys: Sequence[Any],
+                expected: Sequence[Any] = ()) -> Any:
+    writes = _writes(operands, keys, expected)
+    out = _copied(base, operands[: len(keys)])
+    for key, value in writes:
+        parts = key if isinstance(key, tuple) else (key,)
+        if np.ndarray in map(type, parts):
+            # Not +=, which forgets all but one of a repeated index; and of the full shape, because
+            # NumPy adds a row for several indices into one axis only once.
+            np.add.at(out, key, np.broadcast_to(value, out[key].shape))
+        else:
+            out[key] += value
+    return out
+
+
+def _assign_add_rule(position: int, g: Any, out: Any, base: Any, *operands: Any,
+                     keys: Sequence[Any], expected: Sequence[Any] = ()) -> Any:
+    integers = operands[len(keys) : len(operands) - len(expected)]
+    return _picked(g, keys[position - 1], integers) if position else g
+
+
+FEW_PLACES = 4
+PLACES_MATHML = (
+    "<mtext>\u00a0with\u00a0</mtext>",
+    "<mrow><mo>[</mo>{key}<mo>]</mo><mo>←</mo>{value}</mrow>", "<mo>,</mo>", "<mo>…</mo>")
+
+
+def _in_places(with_: str, place: str, comma: str = ", ", dots: str = "…") -> Any:
+    """Write the base and what is written where; of many places, the first two and the last."""
+
+    def form(node: Any) -> str:
+        count = len(node.params["keys"])
+        shown = range(count) if count <= FEW_PLACES else (0, 1, count - 1)
+        places = [place.format(key=f"{{key{k}}}", value=f"{{{k + 1}}}") for k in shown]
+        if count > FEW_PLACES:
+            places.insert(2, dots)
+        return "{0:call}" + with_ + comma.join(places)
+
+    return form
+
+
+def _in_places_source(name: str) -> Any:
+    def form(node: Any) -> str:
+        count = len(node.params["keys"])
+        parts = [f"(np.s_[{{key{k}}}], {{{k + 1}}})" for k in range(count)]
+        masks = len(node.params.get("expected", ()))
+        first = len(node.inputs) - masks
+        checked = [f"({{expected{k}}}, {{{first + k}}})" for k in range(masks)]
+        parts += [f"unchanged=[{', '.join(checked)}]"] if checked else []
+        return f"{name}({{0}}, {', '.join(parts)})"
+
+    return form
+
+
+assign: Primitive = Primitive("assign", "←", _assign, VariadicRules(_assign_rule),
+    elementwise=False, text=_in_places(" with ", "[{key}] ← {value}"),
+    latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \leftarrow {value}", dots=r"\ldots"),
+    mathml=_in_places(*PLACES_MATHML),
+    numpy=_in_places_source("assign"), binds=IN_FORMULAS["comparison"])
+# What a key names, plus a value: what is there passes on, and is not read and written again.
+assign_add: Primitive = Primitive("assign_add", "+=", _assign_add,
+    VariadicRules(_assign_add_rule),
+    elementwise=False, text=_in_places(" with ", "[{key}] += {value}"),
+    latex=_in_places(r" \;\text{{with}}\; ", r"[{key}] \mathrel{{{{+}}}}= {value}",
+                     dots=r"\ldots"),
+    mathml=_in_places(*[part.replace("←", "+=") for part in PLACES_MATHML]),
+    numpy=_in_places_source("assign_add"), binds=IN_FORMULAS["comparison"])
 
 
 def _concatenate_rule(position: int, g: Any, out: Any, *parts: Any, axis: int) -> Any:

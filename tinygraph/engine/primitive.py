@@ -73,6 +73,10 @@ class Tracer:
         """Apply `op` to `inputs`, of which at least one is of this class."""
         raise NotImplementedError
 
+    def settled(self) -> Tracer:
+        """Give what a graph may keep of this: itself, or its value where that may change."""
+        return self
+
 
 class Vertex:
     """What walks over a graph read of its nodes, be they live or of a snapshot.

@@ -539,7 +539,7 @@ def seen_now(outputs: Sequence[Tensor]) -> dict[Tensor, Any]:
         If a leaf was given new data after a result was computed from it.
     """
     with _changing:
-        nodes = reachable(outputs)
+        nodes = reachable([x.settled() for x in outputs])
         return dict(zip(nodes, map(_read_data, nodes), strict=True))
 
 

@@ -24,7 +24,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
 from numbers import Number
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -33,8 +33,10 @@ from tinygraph.engine.arrays import held
 from tinygraph.engine.autodiff import DISCRETE, is_discrete
 from tinygraph.engine.constants import Called, constants_among
 from tinygraph.engine.lengths import shape_of
+from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
 from tinygraph.engine.recording import changed, current, entered
 from tinygraph.engine.sources import Sources, names_of_lengths
+from tinygraph.engine.stacking import lists_stacked
 from tinygraph.engine.tensor import LEAF, Tensor, made
 
 __all__ = ["Origin", "discrete", "drawn", "framed", "is_engine", "trace"]
@@ -102,6 +104,14 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
     know: what is read by ``.data``, or becomes a plain number or a branch, is taken down, and must
     be the same again. What is only written out, as in a message, is not taken down.
 
+    **In place.** Inside, an array is a handle on a pure value: ``out[i] = …``, ``x -= …``,
+    ``np.add.at``, ``out=`` and `numpy.copyto` give it another value, a recorded one, and whoever
+    shares the array, by another name or as a view, sees it as in NumPy. That holds for the
+    arguments, of which the caller's own arrays stay as they were, and for arrays of floats that the
+    function makes and holds in a variable, a list or a dict of its own. What cannot be translated
+    raises. A burst of writes is one node. The last bit of a sum may differ from NumPy's where it
+    runs over several axes of a part that is no block of memory, and is read as it was written.
+
     Naming uses `sys.settrace` in the calling thread while `fn` runs, so that a debugger or a
     coverage tool that uses it too sees nothing inside `fn`. Without `trace`, the same function
     computes the same values, faster and unnamed.
@@ -123,17 +133,26 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(fn)
     def traced(*args: P.args, **kwargs: P.kwargs) -> R:
-        tensors = [_as_tensor(x) for x in args]
-        named = {key: _as_tensor(x) for key, x in kwargs.items()}
+        outer = _running()
+        session = outer.session if outer else Session(_file_of(fn))
+        given = session.arguments([*args, *kwargs.values()], _as_tensor)
+        named = dict(zip(kwargs, given[len(args) :], strict=True))
         before = sys.gettrace()
-        namer = _Namer()
-        with changed(tracing=namer.sources.notes):
+        namer = _Namer(session)
+        with changed(tracing=namer.sources.notes), lists_stacked():
             sys.settrace(namer.call)
             try:
-                result = fn(*tensors, **named)
+                result = fn(*given[: len(args)], **named)
+            except (TypeError, ValueError) as error:
+                if outer is None and _is_written_into_a_plain_array(error):
+                    raise TypeError(f"{error.__cause__ or error}; {STAYED_PLAIN}") from error
+                raise
             finally:
                 sys.settrace(before)
-        _check_traced(fn, [*tensors, *named.values()], result)
+                session.open = outer is not None
+            if outer is None:
+                result, *_ = session.close(result, *given)
+        _check_traced(fn, given, result)
         _name_results(result, Origin(sources=namer.sources))
         return result
 
@@ -280,17 +299,40 @@ def is_engine(frame: FrameType) -> bool:
 FEW_ENTRIES = 64  # of a container that may be read again and again
 
 
+def _running() -> _Namer | None:
+    """Give what traces this thread, if `trace` does."""
+    namer = getattr(sys.gettrace(), "__self__", None)
+    return namer if isinstance(namer, _Namer) else None
+
+
+def _is_written_into_a_plain_array(error: Exception) -> bool:
+    """Whether a number with a gradient met an array that cannot hold it; NumPy says less."""
+    text = str(error)
+    is_numpys = text.startswith("setting an array element") and error.__cause__ is not None
+    return is_numpys or ("unasked" in text and STAYED_PLAIN not in text)
+
+
+def _file_of(fn: Any) -> str:
+    return str(getattr(getattr(fn, "__code__", None), "co_filename", ""))
+
+
 class _Namer:
     """A trace function for one run: follows calls, and names at every line and return."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.nobodys: dict[int, CodeType] = {}  # the engine's; a code itself is slow to hash
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
         self.seen: dict[int, tuple[Any, int]] = {}  # long containers, and how far they were read
         self.sources = Sources()
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        code = frame.f_code
+        if id(code) in self.nobodys:
+            return None
         if is_engine(frame):
+            self.nobodys[id(code)] = code
             return None
         caller = None
         if frame not in self.scopes:  # a generator comes back in the frame that it left
@@ -335,6 +377,7 @@ class _Namer:
         scope = self.scopes.get(frame, ())
         label = f"{scope[-1].partition(' #')[0]}_out" if scope else None
         for number, one in _results(result):
+            one = one._known if type(one) is Array else one
             if type(one) is Tensor and one.op and one.name is None and not hasattr(one, "origin"):
                 constants = constants_among(one, frame.f_code, frame.f_locals)
                 one.origin = Origin(scope, constants, self.sources, label and f"{label}{number}")
@@ -342,26 +385,37 @@ class _Namer:
     def _name_locals(
         self, frame: FrameType, containers: bool = False, computed_in: FrameType | None = None
     ) -> None:
-        variables = frame.f_locals
+        variables = frame.f_locals  # once: on Python 3.11, a second look undoes what was written
+        if not containers:
+            self.session.look(frame, variables)
         for name, value in tuple(variables.items()):
             if name.startswith("."):
                 continue
             for label, tensor in self._unnamed_tensors(frame, name, value, containers):
+                node = tensor._known if type(tensor) is Array else tensor
                 place = computed_in or frame
                 held = place.f_locals if computed_in else variables
-                constants = constants_among(tensor, place.f_code, held)
-                scope = self.scopes.get(place, ())
-                _give_name(tensor, label, Origin(scope, constants, self.sources))
+                constants = {}
+                if type(node) is Tensor:
+                    constants = constants_among(node, place.f_code, held)
+                origin = Origin(self.scopes.get(place, ()), constants, self.sources)
+                if type(tensor) is Array:
+                    tensor.relabel(label, origin)
+                if type(node) is Tensor:
+                    _give_name(node, label, origin)
         for name, of in names_of_lengths(frame.f_code).items():
             x, n = variables.get(of), variables.get(name)
-            if type(x) is Tensor and type(n) is int and n in x.extent[:1]:
+            if isinstance(x, Tensor) and type(n) is int and n in x.extent[:1]:
                 length = variables[name] = shape_of(x)[0]  # which Python's own len cannot give
                 self.sources.notes.take_back(length.formula)
 
     def _unnamed_tensors(
         self, frame: FrameType, name: str, value: Any, containers: bool
     ) -> Iterator[tuple[str, Tensor]]:
-        if type(value) is Tensor:
+        if type(value) is Array:
+            if value.is_unnamed():
+                yield name, value
+        elif type(value) is Tensor:
             if value.name is None:
                 yield name, value
         elif containers and type(value) in (list, tuple, dict):
@@ -372,7 +426,7 @@ class _Namer:
             else:
                 items = [(f"{name}[{k}]", value[k]) for k in range(len(value) - new, len(value))]
             for label, one in items:
-                if type(one) is Tensor and one.name is None:
+                if type(one) in (Tensor, Array) and one.name is None:
                     yield label, one
 
     def _unread(self, frame: FrameType, container: Any) -> int:

@@ -82,7 +82,10 @@ Type = tuple[tuple[int, ...], np.dtype[Any]]
 def _result_type(op: Primitive, ones: Sequence[Any], params: Mapping[str, Any]) -> Type:
     """Find shape and dtype of a result by computing it on ones, which serves every primitive."""
     with np.errstate(all="ignore"):
-        value = op.forward(*ones, **params)
+        try:
+            value = op.forward(*ones, **params)
+        except np.linalg.LinAlgError:  # a matrix of ones has no inverse; the identity has one
+            value = op.forward(*map(_identity, ones), **params)
     return np.shape(value), getattr(value, "dtype", np.dtype(object))
 
 
@@ -93,6 +96,11 @@ def _kind(x: Any) -> Type | type:
 def _extent(x: Any) -> tuple[int, ...]:
     extent: tuple[int, ...] = x.extent if isinstance(x, Symbol) else x.shape
     return extent
+
+
+def _identity(x: Any) -> Any:
+    shape = np.shape(x)
+    return np.broadcast_to(np.eye(*shape[-2:], dtype=x.dtype), shape) if len(shape) > 1 else x
 
 
 def _ones(x: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine import ops
 from tinygraph.engine.constants import variables_in
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
@@ -29,6 +30,9 @@ __all__ = ["Notation", "number_text", "shape_text"]
 
 LONGEST = 400
 BATCH = "N"
+
+PLACES = (ops.assign, ops.assign_add)
+"""The primitives that write into an array, whose zeros are written 0."""
 
 SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "power", "neg": "neg"}
 SIGNS |= {"sqrt": "sqrt"}
@@ -283,6 +287,9 @@ class Notation(Printer):
     def operand(self, node: Node, consumer: Node) -> Written:
         """Refer to what has a name; give what was written out."""
         if node.role == "constant":
+            is_base = consumer.op in PLACES and node is consumer.inputs[0]
+            if is_base and _is_uniform(node.value):
+                return self._number(node.value.flat[0])
             return self._constant(node)
         name = self._called(node)
         return self._inlined[node.index] if name is None else Written(self.name(name), "call")
@@ -354,22 +361,27 @@ class Notation(Printer):
         if "n" in params:
             params["n"] = self.language.number(number_text(node.params["n"]))
         if "key" in params:
-            key = node.params["key"]
-            parts = key if isinstance(key, tuple) else (key,)
-            letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
-            params["key"] = self.language.comma.join(
-                self.operand(node.inputs[int(part)], node).text
-                if isinstance(part, str)
-                else plain(next(letters, "…"))
-                if isinstance(part, np.ndarray)
-                else plain(self._key(part))
-                for part in parts
-            )
+            params["key"] = self._key(node.params["key"], node)
+        for k, key in enumerate(node.params.get("keys", ())):
+            params[f"key{k}"] = self._key(key, node)
         if _is(node, "transpose"):
             return params | {"axes": self.language.axes(node.params["axes"])}
         return params | {"axes": self.axes(node) if _reduces(node) else ""}
 
-    def _key(self, key: Any) -> str:
+    def _key(self, key: Any, node: Node) -> str:
+        letters = iter("ijklmnpqrst")  # an array of indices, as in z[i, j]
+        first = len(node.params.get("keys", ()))
+        plain = self.language.parameter
+        return self.language.comma.join(
+            self.operand(node.inputs[first + int(part)], node).text
+            if isinstance(part, str)
+            else plain(next(letters, "…"))
+            if isinstance(part, np.ndarray)
+            else plain(self._key_part(part))
+            for part in (key if isinstance(key, tuple) else (key,))
+        )
+
+    def _key_part(self, key: Any) -> str:
         if isinstance(key, slice):
             ends = ["" if k is None else str(k) for k in (key.start, key.stop, key.step)]
             return self.language.colon.join(ends if ends[2] else ends[:2])
@@ -492,6 +504,11 @@ def _origin_of(constant: Node) -> Any:
 def _is_flip(axes: tuple[int, ...]) -> bool:
     n = len(axes)
     return n >= 2 and tuple(axes) == (*range(n - 2), n - 1, n - 2)
+
+
+def _is_uniform(array: Any) -> bool:
+    """Whether all entries are one number, as those of zeros into which something is written."""
+    return bool(array.size) and bool((array == array.flat[0]).all())
 
 
 def _reduces(node: Node) -> bool:

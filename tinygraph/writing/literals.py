@@ -78,6 +78,9 @@ def array_text(array: Any) -> str:
         return f"np.zeros({array.shape}, dtype={dtype_text(array.dtype)})"
     first = array.flat[0]
     if array.size > 3 and not array.dtype.hasobject:
+        if not any(array.tobytes()):
+            of = "" if array.dtype == np.float64 else f", dtype={dtype_text(array.dtype)}"
+            return f"np.zeros({array.shape}{of})"
         if array.tobytes() == np.full(array.shape, first, dtype=array.dtype).tobytes():
             return f"np.full({array.shape}, {_entry(first)}{dtype})"
         if array.dtype.kind in "iu" and np.array_equal(array, np.arange(array.size)):

@@ -67,6 +67,44 @@ def select(x, *keys, key, places):
             raise ValueError("a computed mask picks other entries than it was written for")
     return x[key]
 ''',
+    "assign": '''\
+def assign(base, *writes, unchanged=()):
+    """Give base with other values in some places, one (key, value) after the other."""
+    if not all(np.array_equal(key, computed) for key, computed in unchanged):
+        raise ValueError("a computed key picks other entries than it did in the graph")
+    wider = [v.dtype for _, v in writes if hasattr(v, "dtype") and v.dtype.kind in "cO"]
+    out = np.array(base, np.result_type(base.dtype, *wider))
+    for key, value in writes:
+        out[key] = value
+    return out
+''',
+    "assign_add": '''\
+def assign_add(base, *writes, unchanged=()):
+    """Give base with values added in some places, as often as a key names them."""
+    if not all(np.array_equal(key, computed) for key, computed in unchanged):
+        raise ValueError("a computed key picks other entries than it did in the graph")
+    wider = [v.dtype for _, v in writes if hasattr(v, "dtype") and v.dtype.kind in "cO"]
+    out = np.array(base, np.result_type(base.dtype, *wider))
+    for key, value in writes:
+        np.add.at(out, key, np.broadcast_to(value, out[key].shape))
+    return out
+''',
+    "sinc_derivative": '''\
+def sinc_derivative(x, n):
+    """Differentiate sin πx / πx n times; where x is small, by its power series."""
+    x = np.asarray(x)
+    z = np.pi * x
+    small = np.abs(z) < 2 + n
+    safe = np.where(small, 1, x).astype(x.dtype)
+    far = np.sinc(safe)
+    for k in range(1, n + 1):
+        far = (np.pi ** (k - 1) * np.sin(np.pi * safe + k * np.pi / 2) - k * far) / safe
+    near = np.zeros_like(z)
+    for k in range(n + n % 2, n + 40, 2):
+        sign = 1 if k % 4 == 0 else -1
+        near = near + z ** (k - n) * (sign / (factorial(k - n) * (k + 1)))
+    return np.where(small, np.pi**n * near, far)[()]
+''',
     "unchanged": '''\
 def unchanged(value, then):
     """Refuse what the function that this was written from read, and built on, if it is another."""
@@ -89,7 +127,9 @@ def exact_sqrt(x):
 
 IMPORTS = {
     "Fraction": "from fractions import Fraction",
+    "factorial": "from math import factorial",
     "isqrt": "from math import isqrt",
+    "special": "from scipy import special",
 }
 
 
@@ -272,6 +312,10 @@ class Writer(Printer):
             texts["dtype"] = dtype_text(params["dtype"])
         if "key" in params:
             texts["key"] = self._key(params["key"], node)
+        for k, key in enumerate(params.get("keys", ())):
+            texts[f"key{k}"] = self._key(key, node)
+        for k, array in enumerate(params.get("expected", ())):
+            texts[f"expected{k}"] = self._array(array, node).text
         if isinstance(params.get("axis"), tuple) and len(params["axis"]) == 1:
             texts["axis"] = str(params["axis"][0])
         if "keepdims" in params:
@@ -284,7 +328,8 @@ class Writer(Printer):
         parts = [p if isinstance(p, str) else self._array(p, node).text for p in key_parts(key)]
         for k, part in enumerate(key if isinstance(key, tuple) else ()):
             if isinstance(part, str):  # which counts the operands
-                parts[k] = self.operand(node.inputs[int(part)], node).text
+                place = len(node.params.get("keys", ())) + int(part)
+                parts[k] = self.operand(node.inputs[place], node).text
         is_single = isinstance(key, tuple) and len(key) == 1
         return ", ".join(parts) + "," * is_single
 

@@ -7,6 +7,7 @@ engine gives.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -106,7 +107,7 @@ class _Module:
         written = "\n".join([*constants, *functions])
         functions[:0] = [text.rstrip() for name, text in HELPERS.items() if f"{name}(" in written]
         written = "\n".join([*constants, *functions])
-        imports = [line for name, line in IMPORTS.items() if f"{name}(" in written]
+        imports = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}[.(]", written)]
         blocks = [self._title(), "\n".join(imports), "import numpy as np", "\n".join(constants)]
         head = "\n\n".join(block for block in blocks if block)
         return "\n\n\n".join([head, *functions]) + "\n"
