@@ -340,6 +340,10 @@ def test_every_node_of_a_random_graph_is_its_polynomial(program):
 @given(programs(OPERATIONS))
 @settings(max_examples=examples(60), phases=[Phase.generate])  # shrinking takes minutes
 def test_the_simplified_form_of_a_random_graph_has_its_values(program):
+    simplified_has_its_values(program)
+
+
+def simplified_has_its_values(program):
     graph, inputs = joint_of(program)
     if graph is None:
         return
@@ -349,6 +353,14 @@ def test_the_simplified_form_of_a_random_graph_has_its_values(program):
     for g in derivation.graph.gradients:
         if g.of.role == "input" and np.isfinite(before[g.name]).all():
             close(after[g.name], before[g.name], 1e-8)
+
+
+@pytest.mark.slow
+@given(programs(OPERATIONS))
+@settings(max_examples=3000, phases=[Phase.generate])
+def test_thousands_of_random_graphs(program):
+    assert not mismatches(program)
+    simplified_has_its_values(program)
 
 
 def planted(monkeypatch, owner, name, make):

@@ -119,6 +119,24 @@ def test_code_that_branches_on_a_length_is_proved_at_that_length():
     assert proof.lengths["D"] == "free"
 
 
+def test_code_that_branches_at_a_length_far_away_is_not_proved_for_all():
+    def forward(x):
+        out = x * 2
+        return out
+
+    def backward(dout, x):
+        return dout * 5 if len(x) > 1000 else dout * 2
+
+    assert prove(forward, backward, np.ones((4, 3))).lengths["N"].startswith("4: ")
+
+    def asking(x):
+        out = x * 2 if x.shape[0] < 5000 else x * 3
+        return out
+
+    proof = prove(asking, lambda dout, x: dout * 2, np.ones((4, 3)))
+    assert (proof.verdict, proof.assumptions) == ("proved", ("N < 5000",))
+
+
 def test_the_closed_form_of_the_package_is_that_of_its_staged_pass():
     def backward(dout, x, gamma, beta):
         return differentiate(dout, x, gamma, layout(x, gamma, beta, EPS, 0), EPS)
@@ -350,6 +368,12 @@ def test_what_is_missing_and_what_has_another_shape():
 def test_bad_input_is_one_clear_sentence(forward, backward, message):
     with pytest.raises(TypeError, match=message):
         prove(forward, backward, np.ones(3))
+
+
+def test_a_backward_pass_that_is_random_by_itself_is_no_subject_of_a_proof():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="dx is another one each time"):
+        prove(lambda x: x * 2, lambda dout: dout * rng.normal(), np.ones(3))
 
 
 def test_the_three_ways_to_write_a_proof():

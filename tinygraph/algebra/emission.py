@@ -127,7 +127,8 @@ class Emission:
         """Write one gradient, and give a reference to it."""
         node, of = self._write(formula), self.at(gradient.of)
         if node.shape != of.shape:
-            node = self._spread(self._fitted(node, of.shape), of.shape)
+            places = self.places[gradient.of.index]
+            node = self._as_of(node, formula.labels, of, places)
         if node.name is None and node.role == "backward" and node is self.nodes[-1]:
             node = self.nodes[-1] = replace(node, name=gradient.name)
             self._written = {
@@ -147,18 +148,17 @@ class Emission:
         labels = frozenset(label for axis in self.places[gradient.of.index] for label in axis)
         return Expression("name", data=gradient.name, labels=labels, source=node.index)
 
-    def _spread(self, node: Node, shape: tuple[int, ...]) -> Node:
-        """Repeat what does not vary along an axis."""
-        if node.shape == shape:
-            return node
-        padded = (1,) * (len(shape) - len(node.shape)) + node.shape
-        axes = tuple(k for k, (n, m) in enumerate(zip(padded, shape, strict=True)) if n != m)
-        if any(padded[k] != 1 for k in axes):
+    def _as_of(self, node: Node, labels: frozenset[Label], of: Node, places: Places) -> Node:
+        """Give a node the axes of what it is the gradient of, repeated where it is alike."""
+        own = [label for axis in self.layout for label in axis if label in labels]
+        there = [label for axis in places for label in axis if label in labels]
+        if own != there or any(set(axis) & labels not in (set(), set(axis)) for axis in places):
             raise UndecidedError("a gradient whose axes lie in another order")
-        node = self._fitted(node, padded) if padded != node.shape and node.shape else node
-        return self._op(
-            ops.spread, node, shape=shape, axis=axes if node.shape else (*range(len(shape)),)
-        )
+        shape = tuple(n if set(a) <= labels else 1 for n, a in zip(of.shape, places, strict=True))
+        if shape != node.shape:
+            node = self._op(ops.reshape, node, shape=shape)
+        axes = tuple(k for k, (n, m) in enumerate(zip(shape, of.shape, strict=True)) if n != m)
+        return self._op(ops.spread, node, shape=of.shape, axis=axes) if axes else node
 
     def _write(self, x: Expression) -> Node:
         if x not in self._written:

@@ -19,12 +19,12 @@ import numpy as np
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.axes import Axes
 from tinygraph.algebra.elementwise import literal
-from tinygraph.algebra.polynomials import Algebra
+from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.algebra.reading import numbers_of
 from tinygraph.engine.lengths import Formula
 from tinygraph.graph import Graph
 
-__all__ = ["Formulas", "by_origin", "name_parts", "primes_besides"]
+__all__ = ["Formulas", "NoFormulaError", "by_origin", "name_parts", "primes_besides"]
 
 CLOSE = 1e-13
 
@@ -41,6 +41,10 @@ def primes_besides(taken: Sequence[int]) -> Iterator[int]:
     for n in count(5, 2):
         if n not in taken and all(n % k for k in range(3, int(n**0.5) + 1, 2)):
             yield n
+
+
+class NoFormulaError(UndecidedError):
+    """A number changes with the lengths, and nobody knows how."""
 
 
 class Formulas:
@@ -88,7 +92,7 @@ class Formulas:
                 yield self.algebra.value(less), Fraction(n - 1), Fraction(m - 1)
 
     def _read(self, one: Any, other: Any) -> Polynomial:
-        """Find the formula; a number that is none, or the same at both lengths, is what it is."""
+        """Find the formula; a number that is the same at both lengths is what it is."""
         first, second = literal(one), literal(other)
         if first == second:
             return self.algebra.number(first)
@@ -105,7 +109,9 @@ class Formulas:
             slope = (first - second) / (n - m)
             if slope.denominator == 1 and (first - slope * n).denominator == 1:
                 return self.algebra.plus(self.algebra.number(first - slope * n), p, slope)
-        return self.algebra.number(first)
+        raise NoFormulaError(
+            f"{first} at some lengths and {second} at others is no formula in them"
+        )
 
     def _power(self, one: Fraction, other: Fraction, e: Any = 1) -> Polynomial | None:
         """Read c · N^j · D^k …, to a power: the lengths are primes, which show how often."""

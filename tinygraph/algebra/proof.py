@@ -26,12 +26,14 @@ from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.algebra.settings import Fixed, Setting, Settings
 from tinygraph.algebra.verdicts import HERE, PROVED, REFUTED, UNDECIDED, Counterexample, Proof
 from tinygraph.algebra.wording import Wording
+from tinygraph.engine.lengths import Formula
 from tinygraph.graph import Node
 from tinygraph.writing.formulas import Notation
 
 __all__ = ["prove"]
 
 MOST_FREE, MOST_WRITTEN = 5, 12
+OPPOSITE = {"<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
 def prove(
@@ -128,6 +130,8 @@ class _Prover:
         order = (REFUTED, UNDECIDED, HERE, PROVED)
         verdict = min(verdicts.values(), key=order.index)
         proved = verdict in (PROVED, HERE)
+        if verdict == REFUTED:
+            self._check_repeatable()
         gradients = self.pair.joint.all_gradients
         asked = dict.fromkeys(str(g.of.name) for g in gradients if g.of.role == "input")
         fixed = max(self.fixed.values(), key=len, default=Fixed())
@@ -202,6 +206,19 @@ class _Prover:
             return REFUTED
         self.reason = f"d{name}: the difference does not cancel, and no number tells it from 0"
         return UNDECIDED
+
+    def _check_repeatable(self) -> None:
+        """Raise where the backward pass gives other gradients each time."""
+        again = self.code.capture()
+        values = Values(again)
+        for name, found in again.returned.items():
+            same = np.array_equal(found, self.pair.returned[name], equal_nan=True)
+            engine, before = values.engine(name), self.values.engine(name)
+            if not same and np.array_equal(engine, before, equal_nan=True):
+                raise ValueError(
+                    f"d{name} is another one each time that the backward pass is called; what is "
+                    "random belongs into the forward pass, which hands it on"
+                )
 
     def _refuted_by(self, values: Values, name: str) -> bool:
         found = values.counterexample(name)
@@ -278,7 +295,24 @@ class _Prover:
                     if x.role != "constant" and not safe:
                         text = notation.reference(x) if x.name else notation.formula(x)
                         texts[f"{text} {sign} 0"] = None
-        return list(texts)
+        return [*texts, *self._branches()]
+
+    def _branches(self) -> list[str]:
+        """Give what the forward pass was told of lengths and may have branched on: N < 1000."""
+        settings = self.settings
+        if settings is None:
+            return []
+        joint, found = self.pair.joint, dict[str, None]()
+        names = name_parts(settings.axes, joint)
+        for formula, answer in joint.premises:
+            length = formula.args[0]
+            is_order = formula.op in OPPOSITE and isinstance(length, Formula)
+            if is_order and length.op == "length" and formula.args[1] in range(2, 10**9):
+                parts = settings.axes.of(joint, joint.nodes[length.args[0]])[length.args[1]]
+                sign = formula.op if answer else OPPOSITE[formula.op]
+                name = " · ".join(names[part] for part in parts)
+                found[f"{name} {sign} {formula.args[1]}"] = None
+        return list(found)
 
 
 def _conditions(node: Node) -> list[tuple[Node, str]]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.axes import Axes
 from tinygraph.algebra.expansion import ZeroTest
-from tinygraph.algebra.lengths import Formulas, primes_besides
+from tinygraph.algebra.lengths import Formulas, NoFormulaError, primes_besides
 from tinygraph.algebra.pairs import Code, Pair
 from tinygraph.algebra.polynomials import Algebra
 from tinygraph.algebra.reading import Reader
@@ -22,6 +23,7 @@ from tinygraph.graph import Node
 __all__ = ["Fixed", "Setting", "Settings"]
 
 Fixed = frozenset[int]
+FAR, MOST_ENTRIES = 1009, 10**6  # a prime
 
 
 @dataclass
@@ -138,7 +140,10 @@ class Settings:
         """Read both graphs with these lengths as they are; None where that cannot be."""
         if fixed not in self._read:
             everything = fixed >= frozenset(self.parts)
-            self._read[fixed] = self._as_called() if everything else self._with_free(fixed)
+            try:
+                self._read[fixed] = self._as_called() if everything else self._with_free(fixed)
+            except NoFormulaError as error:
+                self.why, self._read[fixed] = str(error), None
         return self._read[fixed]
 
     def _algebra(self, fixed: Mapping[int, int]) -> Algebra:
@@ -190,6 +195,8 @@ class Settings:
             made = []
             for variant in (1, 2):
                 lengths = {part: next(primes) for part in self.parts if part not in fixed}
+                if variant == 2:
+                    self._enlarge(lengths)
                 for part, (times, other) in self.tied.items():  # shorter ones come first
                     if part in lengths:
                         lengths[part] = times * lengths.get(other, self.axes.length[other])
@@ -199,6 +206,13 @@ class Settings:
                 made.append(pair)
             self._pairs[fixed] = (made[0], made[1]) if len(made) == 2 else None
         return self._pairs[fixed]
+
+    def _enlarge(self, lengths: dict[int, int]) -> None:
+        """Take one length that is far from all others, where code may do something else."""
+        first = next((part for part in lengths if part not in self.tied), None)
+        rest = prod({**self.axes.length, **lengths}[part] for part in self.parts if part != first)
+        if first is not None and rest * FAR <= MOST_ENTRIES:
+            lengths[first] = FAR
 
     def _resized(self, lengths: Mapping[int, int], variant: int) -> Pair | None:
         try:
