@@ -21,7 +21,14 @@ from tinygraph.engine.lengths import plainly
 from tinygraph.engine.mutation.cells import Cell, Write
 from tinygraph.engine.mutation.facades import Facade
 from tinygraph.engine.mutation.keys import key_picked_by, names_once, opened, same_key, split
-from tinygraph.engine.mutation.places import COUNTER, entries, is_basic, key_of, same_place
+from tinygraph.engine.mutation.places import (
+    COUNTER,
+    entries,
+    is_basic,
+    key_of,
+    lies_alike,
+    same_place,
+)
 from tinygraph.engine.mutation.values import (
     extent,
     fitted,
@@ -153,7 +160,7 @@ class Array(Facade):
         value = None if self._computed else cell.written(self._layout)
         if value is not None:
             value = shaped(value, self._layout.shape, cell.recorded.dtype)
-        if value is None:
+        if value is None or not lies_alike(getattr(value, "_data", value), self._layout):
             if cell.is_pending(self._layout):
                 cell.record()
             value = self._read()
