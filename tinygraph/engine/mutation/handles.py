@@ -344,12 +344,19 @@ class Array(Facade):
         """Give a new array of the same entries, with one axis."""
         return fresh(np.reshape(in_rows(self._now(), order), (-1,)), self._run)
 
-    def astype(self, dtype: Any, **options: Any) -> Any:
+    def astype(
+        self,
+        dtype: Any,
+        order: str = "K",
+        casting: str = "unsafe",
+        subok: bool = True,
+        copy: bool = True,
+    ) -> Any:
         """Convert to another dtype; the gradient comes back in this one."""
-        if np.dtype(dtype) == self.dtype and not options.pop("copy", True):
+        if np.dtype(dtype) == self.dtype and not copy:
             return self
-        options.pop("copy", None)
-        return fresh(self._now().astype(dtype, **options), self._run)
+        value = self._now() if order == "K" else in_rows(self._now(), order)
+        return fresh(value.astype(dtype, casting=casting), self._run)
 
     # ------------------------------------------------------------------ writes
 
