@@ -34,6 +34,7 @@ from tinygraph.engine.mutation.values import (
     fitted,
     gathered,
     in_rows,
+    negative,
     shaped,
     turned,
     whole,
@@ -463,7 +464,7 @@ class Array(Facade):
                 and extent(picked) == extent(value)
                 and names_once(self._layout, key)
             ):
-                return ops.assign_add, more if value.op is ops.add else -more
+                return ops.assign_add, more if value.op is ops.add else negative(more)
         return ops.assign, value
 
     def add_at(self, key: Any, value: Any) -> None:
@@ -482,7 +483,7 @@ class Array(Facade):
         if self._parent is not None and function in _ADDITIONS:
             more = self._addend(cell, other)
             if more is not None:
-                more = more if function is operator.add else -more
+                more = more if function is operator.add else negative(more)
                 self._write(ops.assign_add, self._key, self._layout, more)
                 return self
         value = function(self._now(), other)
