@@ -239,6 +239,27 @@ def test_functions_of_one_variable(forward, backward, verdicts):
     assert proof.lengths == ({"N": "free"} if proof.verdict == "proved" else proof.lengths)
 
 
+def test_contractions_by_letters_are_sums_of_products():
+    def forward(a, b, c):
+        out = np.einsum("ij,jk,k->ik", a, b, c)
+        return out
+
+    def backward(dout, a, b, c):
+        dc = np.sum((a @ b) * dout, axis=0)
+        return np.einsum("ik,jk,k->ij", dout, b, c), a.T @ (dout * c), dc
+
+    rng = np.random.default_rng(0)
+    args = [rng.normal(size=size) for size in [(3, 3), (3, 3), (3,)]]
+    assert prove(forward, backward, *args).verdict == "proved"
+
+    def transposed(dout, a, b, c):
+        da, db, dc = backward(dout, a, b, c)
+        return da.T, db, dc
+
+    proof = prove(forward, transposed, *args)
+    assert proof.gradients == {"da": "refuted", "db": "proved", "dc": "proved"}
+
+
 def test_a_quotient_says_what_it_assumes():
     def forward(x):
         out = x * x / x

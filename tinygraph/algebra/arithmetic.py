@@ -209,7 +209,7 @@ class Arithmetic:
                     if other is not atom:
                         out = self.times(out, self.power(self.renamed(other, mapping), e))
                 return out
-        raise AssertionError("unreachable")
+        raise UndecidedError("an index that replaces itself")
 
     def multiplied(self, factors: Iterable[tuple[Atom, Any]]) -> Polynomial:
         """Give the product of powers of atoms."""

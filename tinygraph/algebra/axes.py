@@ -19,7 +19,7 @@ import numpy as np
 from tinygraph.algebra.polynomials import UndecidedError
 from tinygraph.graph import Graph, Node
 
-__all__ = ["Axes", "is_arange", "key_of", "parts_of_key"]
+__all__ = ["Axes", "is_arange", "key_of", "parts_of_key", "subscripts_of"]
 
 Part = int
 Axis = list[Part]
@@ -160,6 +160,17 @@ class Axes:
         batch = self._broadcast([a[:-2], b[:-2]], max(len(a), len(b), 2) - 2)
         return [*batch, *a[-2:-1], *(b[-1:] if len(b) > 1 else [])]
 
+    def _of_einsum(self, node: Node, *operands: list[Axis]) -> list[Axis]:
+        *inner, result = subscripts_of(node)
+        found: dict[str, Axis] = {}
+        for letters, axes in zip(inner, operands, strict=True):
+            for letter, axis in zip(letters, axes, strict=True):
+                if self._parts(found.setdefault(letter, axis)) and self._parts(axis):
+                    self._unify(found[letter], axis)
+                elif self._parts(axis):
+                    found[letter] = axis
+        return [found[letter] for letter in result]
+
     def _of_transpose(self, node: Node, x: list[Axis]) -> list[Axis]:
         return [x[k] for k in node.params["axes"]]
 
@@ -219,6 +230,14 @@ class Axes:
         return out
 
     _of_put = _of_scatter
+
+
+def subscripts_of(node: Node) -> list[str]:
+    """Give the letters of the operands of an einsum, and those of its result last."""
+    letters: str = node.params["subscripts"]
+    if "." in letters:
+        raise UndecidedError("an einsum with an ellipsis")
+    return letters.replace("->", ",").split(",")
 
 
 def key_of(node: Node) -> Any:

@@ -185,15 +185,13 @@ def _product(x: Expression, to: _Dialect) -> str:
 
 
 def _joined(factors: Sequence[Expression], to: _Dialect, *, closed: bool = False) -> str:
+    """Write a product; −1 is a sign in front of it, and no Σ swallows what follows if `closed`."""
     if len(factors) == 1 and not closed:
         return _write(factors[0], to)
-    last = len(factors) - 1
-    signs = [f for f in factors if f.kind == "number" and f.data == -1]
-    rest = [f for f in factors if f not in signs]
-    parts = [_factor(x, to, last=k == len(rest) - 1 and not closed) for k, x in enumerate(rest)]
-    del last
-    text = to.times.join(parts) or "1"
-    return to.minus * (len(signs) % 2) + text
+    rest = [x for x in factors if not (x.kind == "number" and x.data == -1)]
+    last = len(rest) - 1
+    parts = [_factor(x, to, last=k == last and not closed) for k, x in enumerate(rest)]
+    return to.minus * ((len(factors) - len(rest)) % 2) + (to.times.join(parts) or "1")
 
 
 def _sum(x: Expression, to: _Dialect) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.algebra.atoms import Index, Label, Polynomial
-from tinygraph.algebra.axes import Axes, is_arange, key_of, parts_of_key
+from tinygraph.algebra.axes import Axes, is_arange, key_of, parts_of_key, subscripts_of
 from tinygraph.algebra.elementwise import ELEMENTWISE, literal, negative
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.graph import Graph, Node
@@ -242,6 +242,18 @@ class Reader:
         first = self._at(a, [*batch, *row, fresh])
         second = self._at(b, [*batch, fresh, *column] if columns else [fresh])
         return self.algebra.total(self.algebra.times(first, second), fresh)
+
+    def _einsum(self, node: Node, *operands: Node) -> Polynomial:
+        *inner, result = subscripts_of(node)
+        there = dict(zip(result, self.places[node.index], strict=True))
+        p, bound = self.algebra.number(1), list[Label]()
+        for letters, x in zip(inner, operands, strict=True):
+            for letter, place in zip(letters, self.places[x.index], strict=True):
+                if place and not there.get(letter):
+                    there[letter] = list(self.algebra.fresh(place).values())
+                    bound += there[letter]
+            p = self.algebra.times(p, self._at(x, [there.get(letter, []) for letter in letters]))
+        return self.algebra.total(p, bound)
 
     # ------------------------------------------------------------------ indices
 

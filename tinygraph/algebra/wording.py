@@ -121,12 +121,6 @@ class Wording:
             x = Expression("power", (base,), size, base.labels)
         return x, times > 0
 
-    def unnamed(self, atom: Atom) -> Expression:
-        """Write an atom by what it is made of, where it is no plain variable."""
-        names = self.names.get(atom, ())
-        own = next((name for name, e in names if e == 1), None)
-        return named(own) if own else self.atom(atom)
-
     def atom(self, atom: Atom) -> Expression:
         """Write an atom without a name of its own."""
         kind, data, free = atom.kind, atom.data, atom.free
