@@ -19,8 +19,9 @@ from tinygraph.engine.primitive import JointRules
 from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.formulas import Notation
 from tinygraph.writing.lines import named_constants
+from tinygraph.writing.numbers import number_text, shape_text
 
 __all__ = ["BANDS", "Canvas"]
 
