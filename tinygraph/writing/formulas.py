@@ -264,7 +264,7 @@ class Notation(Printer):
         if _is(node, "div"):
             total, n = node.inputs
             if self._is_inner_sum(total) and _is_count(n, total):
-                return total, self._count(_origin_of(n))
+                return total, self.language.bracketed(self._constant(n), "power")
         return None
 
     def _is_inner_sum(self, x: Node) -> bool:
