@@ -246,7 +246,7 @@ class Notation(Printer):
         if _is(node, "div"):
             total, n = node.inputs
             if self._is_inner_sum(total) and is_count_of(n, total):
-                return total, self._count(origin_of(n))
+                return total, self.language.bracketed(self._constant(n), "power")
         return None
 
     def _is_inner_sum(self, x: Node) -> bool:
