@@ -24,6 +24,7 @@ from tinygraph.drawing.legend import (
     SUM,
     legend,
     line_of,
+    mentions,
 )
 from tinygraph.drawing.numbers import value_rows
 from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, Stroke
@@ -35,6 +36,7 @@ from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Notation
 from tinygraph.writing.lines import named_constants
 from tinygraph.writing.numbers import number_text, shape_text
+from tinygraph.writing.shifts import vanishing
 
 __all__ = ["BANDS", "Canvas"]
 
@@ -405,7 +407,13 @@ class Canvas:
         values = batch | named_constants(self.graph, self.notation)
         signs = self.signs | self.notation.signs()
         self.sheet.legend = legend(self.sheet, entries, values, signs, numbers=self.has_numbers)
-        self.sheet.note = line_of(self.note, GREY) if self.note else None
+        note = "; ".join(filter(None, (self.note, self._zeros())))
+        self.sheet.note = line_of(note, GREY) if note else None
+
+    def _zeros(self) -> str:
+        """Name the gradients that are seen, and are 0 though rounding seldom makes them so."""
+        names = [g.name for g in vanishing(self.graph) if g.name and mentions(self.sheet, g.name)]
+        return f"identically 0: {', '.join(map(self.called, names))}" if names else ""
 
 
 # --------------------------------------------------------------------------- text

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from tinygraph.drawing.sheet import Block, Look, Road, Sheet
 from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable
 
-__all__ = ["legend", "line_of"]
+__all__ = ["legend", "line_of", "mentions"]
 
 STEP = Look()
 INPUT = Look("ellipse", "#dcebfa", BLUE)
@@ -68,6 +68,11 @@ def legend(
     explained += [f"{name} = {value}" for name, value in values.items() if _has(text, name)]
     explained += [f"{sign}: {meaning}" for sign, meaning in signs.items() if _shows(text, sign)]
     return seen + [line_of(one, GREY) for one in explained]
+
+
+def mentions(sheet: Sheet, name: str) -> bool:
+    """Whether a name stands somewhere on a picture."""
+    return _has(_text(sheet), name)
 
 
 def _text(sheet: Sheet) -> str:
