@@ -34,6 +34,7 @@ from tinygraph.engine.autodiff import DISCRETE, is_discrete
 from tinygraph.engine.constants import Called, constants_among
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
+from tinygraph.engine.operators import OVERWRITES
 from tinygraph.engine.recording import changed, current, entered
 from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.stacking import lists_stacked
@@ -309,7 +310,8 @@ def _is_written_into_a_plain_array(error: Exception) -> bool:
     """Whether a number with a gradient met an array that cannot hold it; NumPy says less."""
     text = str(error)
     is_numpys = text.startswith("setting an array element") and error.__cause__ is not None
-    return is_numpys or ("unasked" in text and STAYED_PLAIN not in text)
+    is_ours = "unasked" in text or OVERWRITES in text
+    return is_numpys or (is_ours and STAYED_PLAIN not in text)
 
 
 def _file_of(fn: Any) -> str:
