@@ -51,13 +51,17 @@ class Canvas:
     graph : Graph
     direction : str
         Where values flow to: LR, TB, RL or BT.
-    values : bool
+    values : bool, optional
         Whether boxes show value and gradient.
+    literal : bool, optional
+        Whether formulas say what runs, operation by operation.
     """
 
-    def __init__(self, graph: Graph, direction: str, values: bool) -> None:
+    def __init__(
+        self, graph: Graph, direction: str, *, values: bool = False, literal: bool = False
+    ) -> None:
         self.graph, self.values = graph, values
-        self.notation = Notation(graph)
+        self.notation = Notation(graph, literal=literal)
         self.composites = {
             node.step: node.op.name
             for node in graph.nodes
@@ -235,7 +239,9 @@ class Canvas:
         for node in nodes:
             inputs = tuple(opened.get(x.index, x) for x in node.inputs)
             opened[node.index] = replace(node, inputs=inputs, name=None)
-        notation = Notation(self.graph)  # of its own, which knows these nodes by no name
+        notation = Notation(
+            self.graph, literal=self.notation.literal
+        )  # of its own, which knows these nodes by no name
         formula = notation.formula(opened[nodes[-1].index])
         self.signs |= notation.signs()
         return formula

@@ -145,7 +145,8 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
                 result = fn(*given[: len(args)], **named)
             except (TypeError, ValueError) as error:
                 if outer is None and _is_written_into_a_plain_array(error):
-                    raise TypeError(f"{error.__cause__ or error}; {STAYED_PLAIN}") from error
+                    message = f"{error.__cause__ or error}; {STAYED_PLAIN}"
+                    raise TypeError(message).with_traceback(error.__traceback__) from None
                 raise
             finally:
                 sys.settrace(before)

@@ -8,7 +8,7 @@ are written out inside their consumer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -29,6 +29,7 @@ from tinygraph.writing.rules import RULES
 __all__ = ["Notation", "number_text", "shape_text"]
 
 LONGEST = 400
+BATCH = "N"
 
 PLACES = (ops.assign, ops.assign_add)
 """The primitives that write into an array, whose zeros are written 0."""
@@ -92,14 +93,18 @@ class Notation(Printer):
     def _find_batch(self, graph: Graph) -> tuple[int | None, Any]:
         """Give the length that "N" stands for: the only one that the graph averages over.
 
-        Where it averages over none, the only one that its constants were computed from.
+        Where it averages over none, the only one that its constants were computed from; and none
+        where the user calls something else "N".
         """
         averages = [x for node in graph.nodes for x in _divisors(node, self._reciprocals)]
         unnamed = (node for node in graph.nodes if node.role == "constant" and not node.name)
         constants = (_origin_of(node) for node in unnamed)
         counts = averages or [count for origin in constants for count in _counts(origin)]
         batches = {self._axes.of_count(count): count.value(self._length) for count in counts}
-        return next(((n, key) for key, n in batches.items() if len(batches) == 1), (None, None))
+        if len(batches) != 1:
+            return None, None
+        ((key, n),) = batches.items()
+        return (n, key) if all(value == n for value in _called_n(graph)) else (None, None)
 
     def name(self, name: str) -> str:
         """Write the name of a node, a constant or a gradient."""
@@ -259,7 +264,7 @@ class Notation(Printer):
         if _is(node, "div"):
             total, n = node.inputs
             if self._is_inner_sum(total) and _is_count(n, total):
-                return total, self._count(_origin_of(n))
+                return total, self.language.bracketed(self._constant(n), "power")
         return None
 
     def _is_inner_sum(self, x: Node) -> bool:
@@ -401,6 +406,22 @@ def _distinct(names: dict[str, str], language: Formulary) -> dict[str, str]:
         name: language.exact_name(name) if times[written] > 1 else written
         for name, written in names.items()
     }
+
+
+def _called_n(graph: Graph) -> Iterator[Any]:
+    """Give the numbers that the user calls "N", and None for all else of that name."""
+    for node in graph.nodes:
+        if node.role != "constant" or node.shape:
+            yield from [None] * (node.name == BATCH)
+        else:
+            yield from (number for name, number in named_numbers(node) if name == BATCH)
+
+
+def named_numbers(constant: Node) -> Iterable[tuple[str, Any]]:
+    """Give the variables from which the user's code computes a number, with their values."""
+    if constant.written is not None:
+        return variables_in(constant.written)
+    return [(constant.name, constant.value)] if constant.name else []
 
 
 def _reciprocals(graph: Graph) -> dict[int, Formula]:

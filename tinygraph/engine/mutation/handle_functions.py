@@ -17,7 +17,7 @@ from tinygraph.engine.arrays import held
 from tinygraph.engine.lengths import plainly
 from tinygraph.engine.mutation.facades import Facade
 from tinygraph.engine.mutation.handles import Array, fresh, now
-from tinygraph.engine.mutation.values import gathered
+from tinygraph.engine.mutation.values import gathered, negative
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Tracer
 from tinygraph.engine.tensor import Tensor, made
@@ -261,7 +261,7 @@ def _at(ufunc: np.ufunc, place: Any, key: Any, *values: Any) -> None:
         )
     value = gathered(now(values[0]))
     value = value if isinstance(value, Tensor) else np.asarray(value)
-    place.add_at(key, value if ufunc is np.add else -value)
+    place.add_at(key, value if ufunc is np.add else negative(value))
 
 
 def _array_function(

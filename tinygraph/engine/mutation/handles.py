@@ -21,12 +21,20 @@ from tinygraph.engine.lengths import plainly
 from tinygraph.engine.mutation.cells import Cell, Write
 from tinygraph.engine.mutation.facades import Facade
 from tinygraph.engine.mutation.keys import key_picked_by, names_once, opened, same_key, split
-from tinygraph.engine.mutation.places import COUNTER, entries, is_basic, key_of, same_place
+from tinygraph.engine.mutation.places import (
+    COUNTER,
+    entries,
+    is_basic,
+    key_of,
+    lies_alike,
+    same_place,
+)
 from tinygraph.engine.mutation.values import (
     extent,
     fitted,
     gathered,
     in_rows,
+    negative,
     shaped,
     turned,
     whole,
@@ -153,7 +161,7 @@ class Array(Facade):
         value = None if self._computed else cell.written(self._layout)
         if value is not None:
             value = shaped(value, self._layout.shape, cell.recorded.dtype)
-        if value is None:
+        if value is None or not lies_alike(getattr(value, "_data", value), self._layout):
             if cell.is_pending(self._layout):
                 cell.record()
             value = self._read()
@@ -344,12 +352,19 @@ class Array(Facade):
         """Give a new array of the same entries, with one axis."""
         return fresh(np.reshape(in_rows(self._now(), order), (-1,)), self._run)
 
-    def astype(self, dtype: Any, **options: Any) -> Any:
+    def astype(
+        self,
+        dtype: Any,
+        order: str = "K",
+        casting: str = "unsafe",
+        subok: bool = True,
+        copy: bool = True,
+    ) -> Any:
         """Convert to another dtype; the gradient comes back in this one."""
-        if np.dtype(dtype) == self.dtype and not options.pop("copy", True):
+        if np.dtype(dtype) == self.dtype and not copy:
             return self
-        options.pop("copy", None)
-        return fresh(self._now().astype(dtype, **options), self._run)
+        value = self._now() if order == "K" else in_rows(self._now(), order)
+        return fresh(value.astype(dtype, casting=casting), self._run)
 
     # ------------------------------------------------------------------ writes
 
@@ -449,7 +464,7 @@ class Array(Facade):
                 and extent(picked) == extent(value)
                 and names_once(self._layout, key)
             ):
-                return ops.assign_add, more if value.op is ops.add else -more
+                return ops.assign_add, more if value.op is ops.add else negative(more)
         return ops.assign, value
 
     def add_at(self, key: Any, value: Any) -> None:
@@ -468,7 +483,7 @@ class Array(Facade):
         if self._parent is not None and function in _ADDITIONS:
             more = self._addend(cell, other)
             if more is not None:
-                more = more if function is operator.add else -more
+                more = more if function is operator.add else negative(more)
                 self._write(ops.assign_add, self._key, self._layout, more)
                 return self
         value = function(self._now(), other)
