@@ -137,6 +137,25 @@ def test_code_that_branches_at_a_length_far_away_is_not_proved_for_all():
     assert (proof.verdict, proof.assumptions) == ("proved", ("N < 5000",))
 
 
+@pytest.mark.parametrize(
+    ("key", "verdict"),
+    [
+        ("np.arange(N), y", "proved"),
+        ("np.arange(N), np.arange(N) % 4", "refuted"),
+        ("np.arange(N), np.sort(y)", "refuted"),
+        ("np.arange(N), 0", "refuted"),
+    ],
+)
+def test_labels_are_any_labels(key, verdict):
+    """With labels in order at the call, the numbers agree with more than what is right."""
+    source = inspect.getsource(passes.labels_in_place).replace("np.arange(N), y", key)
+    space = {"np": np}
+    exec(source, space)
+    x, y = np.arange(24.0).reshape(6, 4) / 7, np.arange(6) % 4
+    proof = prove(passes.labels_forward, space["labels_in_place"], x**2, y)
+    assert proof.verdict == verdict
+
+
 def spread_mean(x):
     return np.mean(x, axis=0), (x,)
 

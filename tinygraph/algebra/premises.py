@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.lengths import formula_in
 from tinygraph.algebra.pairs import Pair
@@ -62,7 +64,7 @@ def values_read(pair: Pair) -> list[str]:
         for formula, _ in graph.premises:
             for index in _values(formula):
                 node = graph.nodes[index]
-                if node.dtype.kind not in "iu":
+                if np.dtype(node.dtype).kind not in "iu":
                     found[str(node.name or f"a result of {node.op}")] = None
     return list(found)
 
@@ -79,7 +81,7 @@ def _asked_for_one(setting: Setting, graph: Graph, asked: Formula) -> int | None
     """Give the length of which code asks whether it is 1."""
     length, other = asked.args
     if asked.op in ("==", "!=") and isinstance(length, Formula) and length.op == "length":
-        parts = setting.axes.of(graph, graph.nodes[length.args[0]])[length.args[1]]
+        parts: list[int] = setting.axes.of(graph, graph.nodes[length.args[0]])[length.args[1]]
         if len(parts) == 1 and formula_in(setting.algebra, setting.axes, graph, other) == {ONE: 1}:
             return parts[0]
     return None

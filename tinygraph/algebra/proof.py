@@ -187,6 +187,8 @@ class _Prover:
                     if fixed != least:
                         settings.why = settings.why or "holds at no other length that was tried"
                         fixed = self._least_fixed(settings, least, engine, own)
+                    if fixed and self._refuted_by_labels(name):
+                        return REFUTED
                     self.fixed[f"d{name}"] = fixed
                     return HERE if fixed else PROVED
         if setting is None:
@@ -251,6 +253,18 @@ class _Prover:
                 return array
             return rng.integers(-1, 3, size=array.shape).astype(np.float64)
 
+        return self._refuted_at(fill, name)
+
+    def _refuted_by_labels(self, name: str) -> bool:
+        """Whether the two differ at other labels: at free lengths they are others anyway."""
+        rng = np.random.default_rng(self.code.seed)
+
+        def fill(_: str | None, array: Any) -> Any:
+            return rng.permuted(array) if array.dtype.kind in "iu" else array
+
+        return bool(self.pair.labels) and self._refuted_at(fill, name)
+
+    def _refuted_at(self, fill: Callable[[str | None, Any], Any], name: str) -> bool:
         try:
             pair = self.code.capture(fill)
         except Exception:  # the user's code, at values that it may not be made for
