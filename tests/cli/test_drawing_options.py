@@ -62,6 +62,11 @@ def test_without_a_legend(drawn):
     assert "Error" not in drawn("--no-legend")[2]
 
 
+def test_literal_formulas_in_the_box_of_a_call(drawn):
+    assert any("1/(1 + exp(−" in text for text in texts(drawn("--fold", "sigmoid", "--literal")[1]))
+    assert any("σ(" in text for text in texts(drawn("--fold", "sigmoid")[1]))
+
+
 @pytest.mark.parametrize("fold", ["sigmoid", "calls", "sigmoid, sigmoid"])
 def test_calls_that_are_one_box(drawn, fold):
     written = texts(drawn("--fold", fold)[1])

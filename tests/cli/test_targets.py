@@ -38,7 +38,7 @@ def crash(x):
     return x.no_such_attribute
 
 def filling(x):
-    out = np.zeros(len(x))
+    out = np.zeros(len(x), dtype=int)
     out[0] = np.sum(x)
     return out
 

@@ -126,8 +126,13 @@ def luminance(color):
     return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+def slow_but(*quick, of):
+    """Mark what takes a second or more as slow, but for some by which a mistake is soon seen."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in of]
+
+
 @pytest.mark.parametrize("fitted", [False, True], ids=["wide", "page"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but("staged", "attention", "layernorm", of=NAMES))
 def test_texts_have_room(page, name, fitted):
     svg = draw(make(name), width=PAGE if fitted else None).pipe("svg", encoding="utf-8")
     found = measure(page, svg)
@@ -143,11 +148,18 @@ def test_texts_have_room(page, name, fitted):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *((name, {"view": "joint"}) for name in ("staged", "lstm_step", "residual")),
+        ("residual", {"view": "joint"}),
         *((name, {"view": "backward"}) for name in ("staged", "groupnorm")),
-        ("staged", {"detail": "primitives"}),
         ("staged", {"step": 7}),
-        ("lstm_step", {"fold": "calls", "width": PAGE}),
+        *(
+            pytest.param(name, options, marks=pytest.mark.slow)
+            for name, options in [
+                ("staged", {"view": "joint"}),
+                ("lstm_step", {"view": "joint"}),
+                ("staged", {"detail": "primitives"}),
+                ("lstm_step", {"fold": "calls", "width": PAGE}),
+            ]
+        ),
     ],
 )
 def test_texts_have_room_in_other_views(page, name, options):
@@ -167,7 +179,7 @@ def test_a_measure_that_can_fail(page):
 
 
 @pytest.mark.parametrize("font", ["serif", "monospace"])
-@pytest.mark.parametrize("name", ["staged", "attention"])
+@pytest.mark.parametrize("name", slow_but("attention", of=["staged", "attention"]))
 def test_texts_have_room_in_a_font_of_the_machine(page, name, font):
     """Where a program does not load the font, the length keeps texts in their place."""
     svg = draw(make(name)).pipe("svg", encoding="utf-8")

@@ -168,7 +168,7 @@ def loop(n):
             y = y * w + x
         return y
 
-    return trace(g)(X, X)
+    return trace(g)(X, X.copy())
 
 
 @pytest.mark.parametrize("n", [1, 3, 6])

@@ -1317,7 +1317,7 @@ def test_folded_boxes_share_their_arrows():
             x = np.tanh(x * w)
         return x
 
-    boxes, arrows = counts(draw(trace(f)(X, X)))
+    boxes, arrows = counts(draw(trace(f)(X, X.copy())))
     assert boxes <= MOST_BOXES + 1
     assert arrows <= 6 * boxes
 
@@ -1504,3 +1504,42 @@ def test_drawing_changes_nothing():
     before = [(n.name, n.grad.tobytes()) for n in reachable([out])]
     draw(out, values=True)
     assert [(n.name, n.grad.tobytes()) for n in reachable([out])] == before
+
+
+@pytest.mark.parametrize(
+    ("view", "usual", "literal"),
+    [
+        ("circuit", "2 · x²", "x · 2 · x"),
+        ("forward", "y + x", "y + (−−x)"),
+        ("backward", "dx1 = dz", "dx1 = −−dz"),
+    ],
+)
+def test_formulas_say_what_runs_where_that_is_asked_for(view, usual, literal):
+    def f(x):
+        y = x * 2 * x
+        z = y + np.negative(-x)
+        return z
+
+    out = trace(f)(RNG.normal(size=3))
+    shown = [draw(out, view=view, literal=is_literal).source for is_literal in (False, True)]
+    assert [usual in source for source in shown] == [True, False]
+    assert [literal in source for source in shown] == [False, True]
+
+
+def test_what_is_identically_0_is_said_below_the_picture():
+    """Of softmax, the gradient through the maximum; not where the maximum counts."""
+
+    def softmax(s):
+        e = np.exp(s - np.max(s))
+        p = e / np.sum(e)
+        return p
+
+    def counts(s):
+        m = s - np.max(s)
+        return m * m
+
+    softened, counted = (trace(f)(RNG.normal(size=5)) for f in (softmax, counts))
+    assert "identically 0: ds2" in draw(softened).source
+    assert "identically 0" not in draw(softened, view="forward").source
+    assert "identically 0" not in draw(softened, step=2).source
+    assert "identically 0" not in draw(counted).source

@@ -58,7 +58,7 @@ def test_names_of_the_users_that_look_like_parts_stay_theirs():
         y = x * x1 + x * dx
         return y * x
 
-    out = trace(f)(X, X, X)
+    out = trace(f)(X, X + 1, X - 1)
     assert names(out) == ["x", "x1", "dx", "y", "out"]
     found = gradient_names(out)
     assert found == ["dout", "dy", "dx_grad1", "dx_grad2", "ddx", "dx_grad3", "dx1", "dx_grad"]
@@ -146,7 +146,7 @@ def test_a_name_that_is_written_out_comes_before_one_that_is_spelled_alike():
         S = S * S_2
         return S
 
-    graph = Graph.capture(trace(f)(X, X))
+    graph = Graph.capture(trace(f)(X, X + 1))
     assert graph["S_2"].role == "input"
     assert graph["S′"].role == "forward"
 
@@ -168,7 +168,7 @@ def test_marks_and_parts_in_every_language_of_mathematics():
             x = x * np.sin(x * w2)
         return x
 
-    out = trace(f)(X, X)
+    out = trace(f)(X, X + 1)
     latex, page = derive(out, format="latex"), derive(out, format="html")
     for written in ("{x'}", "{x''}", "{x^{(4)}}", r"\mathrm{d}{x'}_{(1)}", r"\mathrm{d}w_{2,(1)}"):
         assert written in latex, written

@@ -73,6 +73,22 @@ def test_labels_and_masks_keep_their_dtype():
     assert graph.run(x=[1.0, 2.0, 4.0], keep=[True, True, False])["out"] == 3.0
     with pytest.raises(TypeError, match="run: keep is of bool, but was given float64"):
         graph.run(x=[1.0, 2.0, 4.0], keep=[1.0, 1.0, 0.0])
+    with pytest.raises(TypeError, match="run: x is of float64, but was given complex128"):
+        graph.run(x=[1.0, 2.0, 4.0j], keep=[True, True, False])
+
+
+@pytest.mark.parametrize("loss", [softmax_loss, hinge, by_layer])
+@pytest.mark.parametrize("n", [5, 7])
+def test_labels_that_are_none_are_refused(loss, n):
+    """At the lengths that were captured and at others: by number, and by what is wrong."""
+    graph = Graph.capture(trace(loss)(RNG.normal(size=(5, 3)), np.array([0, 2, 1, 1, 2])))
+    scores = RNG.normal(size=(n, 3))
+    labels = RNG.integers(0, 3, n)
+    labels[n // 2] = 3
+    with pytest.raises(ValueError, match="run: "):
+        graph.run(scores=scores, y=labels)
+    with pytest.raises(TypeError, match="run: y is of int64, but was given bool"):
+        graph.run(scores=scores, y=labels > 1)
 
 
 def test_dropouts_mask_is_an_input():

@@ -528,3 +528,12 @@ def test_constants_of_one_name_stand_with_all_their_values():
     out = trace(twice)(np.array([1.0, 2.0]))
     assert "eps = 0.25, 0.5" in derive(out).splitlines()[0]
     assert r"\varepsilon &= 0.25, 0.5" in derive(out, format="latex")
+
+
+def test_a_mean_with_a_minus_is_over_the_users_n():
+    def loss(x, y):
+        N = x.shape[0]
+        return -np.sum(x[np.arange(N), y]) / N
+
+    out = trace(loss)(np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 2, 1, 1]))
+    assert "−1/N Σ x[i, y]" in derive(out)

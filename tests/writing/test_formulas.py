@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tinygraph import Graph, Tensor, trace
 from tinygraph.batchnorm import staged
 from tinygraph.engine.autodiff import reachable
-from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.formulas import Notation
 from tinygraph.writing.languages import LATEX, TEXT
+from tinygraph.writing.numbers import number_text, shape_text
 
 RNG = np.random.default_rng(5)
 
@@ -115,6 +116,44 @@ def test_two_different_means_are_written_with_their_counts():
     out = np.mean(x, axis=0).sum() + np.mean(x, axis=1).sum()
     assert formula(out) == "Σ (1/5 Σ₀ x) + Σ (1/3 Σ₁ x)"
     assert Notation(Graph.capture(out)).batch is None
+
+
+def test_n_is_no_length_where_the_user_calls_something_else_so():
+    """No formula says 1/N of another number than the N that it mentions elsewhere."""
+
+    def of_rows(x):
+        N = x.shape[0]
+        m = np.mean(x)
+        return np.sum((x - m) ** 2) / N
+
+    def agreeing(x):
+        N = x.shape[0]
+        return np.sum(x, axis=0) / N - np.mean(x * x, axis=0)
+
+    def given(x):
+        N = 3.0
+        return N * np.mean(x, axis=0)
+
+    def argument(x, N):
+        return np.mean(x * N, axis=0)
+
+    def step(x):
+        N = x * x
+        return np.mean(N, axis=0)
+
+    x = RNG.normal(size=(4, 6))
+    for f, arguments, batch, text in [
+        (of_rows, [x], None, "(Σ (x − m)²) / N"),
+        (agreeing, [x], 4, "1/N Σ x − 1/N Σ x²"),
+        (given, [x], None, "N · 1/4 Σ x"),
+        (argument, [x, RNG.normal(size=(4, 6))], None, "1/4 Σ x · N"),
+        (step, [x], None, "1/4 Σ N"),
+    ]:
+        graph = Graph.capture(trace(f)(*arguments))
+        notation = Notation(graph)
+        assert notation.batch == batch, f.__name__
+        assert notation.formula(graph.outputs[0]) == text
+    assert Notation(g := Graph.capture(trace(of_rows)(x))).formula(g["m"]) == "1/24 Σ x"
 
 
 def test_a_named_constant_is_no_count_unless_it_scales_a_sum():

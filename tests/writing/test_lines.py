@@ -1,13 +1,21 @@
 """The lines of both passes: which gradients have one, under which name."""
 
+import re
+
 import numpy as np
 import pytest
+from functions import NAMES, make
+from helpers import examples
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+from programs import ANALYTIC, KINKED, execute, programs
 
-from tinygraph import Graph, Tensor, derive
+from tinygraph import Graph, Tensor, derive, trace
 from tinygraph.writing.languages import LATEX, TEXT
 from tinygraph.writing.lines import passes
 
 RNG = np.random.default_rng(4)
+WORD = re.compile(r"[\w′″⁽⁾]+")
 
 
 def backward(out, **options):
@@ -109,3 +117,59 @@ def test_a_name_without_a_line_is_written_out():
     names = {name for name, _ in lines}
     assert not {"dm", "dm1", "dm2"} & names
     assert not [formula for _, formula in lines if "dm" in formula]
+
+
+def backward_lines(out, literal):
+    return passes(Graph.joint(out), TEXT, literal=literal)[1].lines
+
+
+def mentioned_too_early(lines):
+    """Give the names that a formula mentions above the line that says what they are."""
+    names = [set(WORD.findall(line.name)) for line in lines]
+    return [
+        (line.name, word)
+        for k, line in enumerate(lines)
+        for word in WORD.findall(line.formula)
+        if any(word in later for later in names[k:])
+    ]
+
+
+@pytest.mark.parametrize("literal", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_mentioned_before_it_is_said(name, literal):
+    assert mentioned_too_early(backward_lines(make(name), literal)) == []
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(programs(ANALYTIC | KINKED), st.booleans())
+def test_nothing_is_mentioned_before_it_is_said_in_random_programs(program, literal):
+    shapes, _, seed = program
+    rng = np.random.default_rng(seed)
+    leaves = [Tensor(rng.normal(size=s), name=f"x{k}") for k, s in enumerate(shapes)]
+
+    def after(value, k, is_named):
+        if is_named and isinstance(value, Tensor) and value.op is not None:
+            value.name = f"v{k}"
+
+    with np.errstate(all="ignore"):
+        out = execute(program, leaves, ANALYTIC | KINKED, after)
+    if not isinstance(out, Tensor) or out.op is None:
+        reject()
+    assert mentioned_too_early(backward_lines(out, literal)) == []
+
+
+def test_a_part_that_passes_unchanged_stands_above_what_is_computed_from_it():
+    """The gradient of the first a arrives last, and is what the others are computed from."""
+
+    def f(a, b):
+        s = -(1 + a - b * b - np.exp(a))
+        return s
+
+    out = trace(f)(np.array([0.3, -1.2]), np.array([2.0, 0.7]))
+    for literal in (False, True):
+        lines = backward_lines(out, literal)
+        names = [line.name for line in lines]
+        assert names.index("da2") < names.index("da1")
+        assert sorted(names)[:3] == ["da", "da1", "da2"]
+        assert mentioned_too_early(lines) == []
+        assert ("da1", "da2") in mentioned_too_early(sorted(lines, key=lambda line: line.name))

@@ -6,7 +6,6 @@ within each range between. And a sum along an axis whose length is a number is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
 
 from tinygraph.algebra.arithmetic import is_nonnegative_length
@@ -29,29 +28,27 @@ def entry(k: Polynomial) -> Index:
     return ("at", frozenset(k.items()))
 
 
-def names_entries(atoms: Iterable[Atom]) -> bool:
-    """Whether something is taken at one entry of an axis."""
-    return any(
-        _is_at(index)
-        if atom.kind == "input"
-        else names_entries(a for m, _ in _inside(atom) for a, _ in m)
-        for atom in atoms
-        for index in (atom.data[1] if atom.kind == "input" else (None,))
-    )
+def names_entries(p: Polynomial) -> bool:
+    """Whether inputs are taken at one entry of an axis.
+
+    Examples
+    --------
+    >>> algebra = Algebra()
+    >>> names_entries(algebra.input("x", [(0, 0)])), names_entries(algebra.input("x", [entry({})]))
+    (False, True)
+    """
+    return any(_names_entries(atom) for m in p for atom, _ in m)
 
 
-def _is_at(index: Index) -> bool:
-    return index[0] == "at"
-
-
-def _inside(atom: Atom) -> Iterable[tuple[frozenset[tuple[Atom, object]], object]]:
-    if atom.kind == "value":
-        return tuple(atom.data[0])
-    if atom.kind == "sum":
-        return ((atom.data[1], 1),)
-    if atom.kind == "call":
-        return tuple(term for p in atom.data[1] for term in p)
-    return ()
+def _names_entries(atom: Atom) -> bool:
+    kind, data = atom.kind, atom.data
+    if kind == "input":
+        return any(index[0] == "at" for index in data[1])
+    if kind == "value":
+        return names_entries(dict(data[0]))
+    if kind == "sum":
+        return names_entries({data[1]: 1})
+    return kind == "call" and any(names_entries(dict(operand)) for operand in data[1])
 
 
 def pieces(algebra: Algebra, p: Polynomial) -> list[Polynomial]:
@@ -91,7 +88,7 @@ def _cuts(algebra: Algebra, atom: Atom) -> list[tuple[Label, Polynomial]]:
         return [(atom.data[0], dict(atom.data[1]))]
     if atom.kind == "delta":
         for one, other in (atom.data, atom.data[::-1]):
-            if isinstance(one[0], int) and _is_at(other):
+            if isinstance(one[0], int) and other[0] == "at":
                 at = dict(other[1])
                 return [(one, at), (one, algebra.plus(at, algebra.number(1)))]
     return []

@@ -155,7 +155,7 @@ class ZeroTest:
         parts = pieces(self.algebra, p)
         if parts:
             return all(self(part) for part in parts)
-        if not names_entries({a for m in p for a, _ in m}):
+        if not names_entries(p):
             return False
         full = self.by_entries(p)
         return full != p and self._vanishes(full, self.by_entries)

@@ -181,6 +181,11 @@ def _add_target(commands: Any, name: str, examples: str, *, output: str, **texts
     command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
     command.add_argument("-o", "--output", type=_name, metavar="FILE", help=output)
     command.add_argument("--force", action="store_true", help="overwrite a file of your own")
+    command.add_argument(
+        "--literal",
+        action="store_true",
+        help="in formulas say what runs, operation by operation, not what an author would print",
+    )
     return command
 
 
@@ -246,11 +251,6 @@ def _add_derive(commands: Any) -> None:
     )
     derive.add_argument(
         "--format", choices=tuple(NOTATIONS), help="instead of the suffix (default text)"
-    )
-    derive.add_argument(
-        "--literal",
-        action="store_true",
-        help="write what runs, operation by operation, and not as an author would print it",
     )
     derive.set_defaults(output="-")
 

@@ -220,6 +220,7 @@ def _run_draw(options: argparse.Namespace) -> int:
             direction=options.direction,
             width=options.width,
             legend=not options.no_legend,
+            literal=options.literal,
         )
         content = picture.content(suffix, dpi=options.dpi or 96, transparent=options.transparent)
     write(content, output, suffix)

@@ -40,6 +40,7 @@ def draw(
     direction: str | None = None,
     width: float | None = None,
     legend: bool = True,
+    literal: bool = False,
     wrt: Sequence[Any] | None = None,
 ) -> Picture:
     """Draw what `out` was computed from, and how gradients flow back through it.
@@ -75,6 +76,9 @@ def draw(
         its lettering stays at 7.5 points or above. By default the picture is as wide as it gets.
     legend : bool, optional
         Whether marks are explained below the picture.
+    literal : bool, optional
+        Whether formulas say what runs, operation by operation. By default they are rewritten as an
+        author would print them; `derive` lists the rules.
     wrt : sequence of Tensors, optional
         With respect to what the backward pass is drawn; all inputs by default.
 
@@ -122,7 +126,7 @@ def draw(
     _check_fold(fold, view, step)
 
     def sheet(direction: str) -> Sheet:
-        canvas = Canvas(graph, direction, values)
+        canvas = Canvas(graph, direction, values=values, literal=literal)
         _draw_view(canvas, view, detail, step, fold)
         return canvas.sheet if legend else replace(canvas.sheet, legend=[])
 

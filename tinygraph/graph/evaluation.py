@@ -21,7 +21,13 @@ __all__ = ["check_premises", "evaluate", "evaluate_at", "number"]
 
 
 def evaluate(nodes: Iterable[Node], values: dict[int, Any]) -> None:
-    """Add to `values`, which holds those of the inputs by index, the values of all other nodes."""
+    """Add to `values`, which holds those of the inputs by index, the values of all other nodes.
+
+    Raises
+    ------
+    ValueError
+        If a label or an index picks an entry that is not there.
+    """
     for node in nodes:
         if node.index in values:
             continue
@@ -29,7 +35,14 @@ def evaluate(nodes: Iterable[Node], values: dict[int, Any]) -> None:
             values[node.index] = number(node)
         else:
             operands = [values[x.index] for x in node.inputs]
-            values[node.index] = computed(node.op.forward(*operands, **node.params))
+            try:
+                values[node.index] = computed(node.op.forward(*operands, **node.params))
+            except IndexError as error:
+                raise ValueError(f"run: {_place(node)} picks what is not there: {error}") from None
+
+
+def _place(node: Node) -> str:
+    return f"step {node.step}" + (f" ({node.name})" if node.name else "")
 
 
 def number(constant: Node) -> Any:
@@ -133,11 +146,12 @@ def evaluate_at(nodes: Iterable[Node], values: dict[int, Any], outputs: Mapping[
             try:
                 values[node.index] = elsewhere.value(node)
             except _UnfitError as error:
-                of = f" ({node.name})" if node.name else ""
                 raise ValueError(
-                    f"run: step {node.step}{of} cannot be computed at other lengths than the "
-                    f"graph was captured with: {error}; capture the graph again at these lengths"
+                    f"run: {_place(node)} cannot be computed at other lengths than the graph was "
+                    f"captured with: {error}; capture the graph again at these lengths"
                 ) from None
+            except IndexError as error:
+                raise ValueError(f"run: {_place(node)} picks what is not there: {error}") from None
         elsewhere.check_shape(node, outputs.get(node.index))
 
 

@@ -370,9 +370,10 @@ class Graph:
             axes; or at other lengths, if a constant may stand for a length, which is named, an
             entry is picked along an axis that has changed, or lengths do not fit; or if the code
             was told something of its inputs (``if n > 3``, ``float(n)``, ``x.data``) that is not
-            true of these.
+            true of these, or if a label or an index picks an entry that is not there.
         TypeError
-            If an input of integers or bools is given as floats.
+            If an input of integers or bools is given as numbers of another kind, or one of real
+            numbers as complex ones.
 
         Examples
         --------
@@ -425,9 +426,14 @@ def _restored(form: dict[str, Any]) -> Graph:
 
 
 def _as_input(given: Any, node: Node) -> Any:
-    """Give an array of the dtype of an input; labels and masks are not made of floats."""
+    """Give an array of the dtype of an input, made of its like: no label of a bool or a float."""
     array = np.asarray(given)
     dtype = np.dtype(node.dtype)
-    if is_discrete(node) and array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
+    if is_discrete(node):
+        both_or_none = (array.dtype.kind == "b") == (dtype.kind == "b")
+        fits = both_or_none and np.can_cast(array.dtype, dtype, "same_kind")
+    else:
+        fits = array.dtype.kind != "c" or dtype.kind in "cO"
+    if array.size and not fits:
         raise TypeError(f"run: {node.name} is of {dtype}, but was given {array.dtype}")
     return np.asarray(array, dtype=dtype)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tinygraph.engine.constants import variables_in
+from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.counts import named_numbers
+from tinygraph.writing.formulas import Notation
 from tinygraph.writing.languages import Formulary
+from tinygraph.writing.numbers import number_text, shape_text
 from tinygraph.writing.shifts import vanishing
 
 __all__ = ["Line", "Pass", "named_constants", "passes"]
@@ -62,6 +64,7 @@ def passes(graph: Graph, language: Formulary, *, literal: bool = False) -> list[
     ]
     show = _literal if literal else _for_the_eye
     backward, notes = show(graph, notation)
+    backward = _in_order(backward, notation)
     made = [
         Pass("forward", _given(graph, "input", notation), _symbols(graph, notation), forward, [])
     ]
@@ -76,6 +79,27 @@ def _literal(graph: Graph, notation: Notation) -> tuple[list[Line], list[str]]:
 
 def _for_the_eye(graph: Graph, notation: Notation) -> tuple[list[Line], list[str]]:
     return _Backward(graph, notation).shown()
+
+
+def _in_order(lines: list[Line], notation: Notation) -> list[Line]:
+    """Put no line before one that it reads, and keep the order of the sweep otherwise.
+
+    A part that passes an addition unchanged may arrive last, though others are computed from it.
+    """
+    said = {  # by node, the line that bears its name
+        line.value.index: line
+        for line in lines
+        if line.value.name and line.name == notation.name(line.value.name)
+    }
+    placed: dict[int, Line] = {}
+
+    def is_open(x: Node) -> bool:
+        return x.role in ("backward", "accumulate") and id(said.get(x.index)) not in placed
+
+    for line in lines:
+        read = [said[x.index] for x in reachable([line.value], is_open) if x.index in said]
+        placed |= {id(one): one for one in (*read, line)}
+    return list(placed.values())
 
 
 def _line(g: Gradient, name: str, notation: Notation, formula: str | None = None) -> Line:
@@ -183,8 +207,7 @@ def named_constants(graph: Graph, notation: Notation) -> dict[str, str]:
         if node.role != "constant" or not node.name or node.shape:
             continue
         reference = notation.reference(node)
-        own = [(node.name, node.value)] if node.written is None else variables_in(node.written)
-        for name, value in own:
+        for name, value in named_numbers(node):
             written = notation.name(name)
             number = notation.language.number(number_text(value))
             is_shown = written in reference if node.written is not None else written == reference

@@ -7,9 +7,12 @@ Every operation is done on that value and gives a new handle; only views stay wi
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterator
+from dis import opname
 from functools import partial
 from operator import itemgetter
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,12 +24,20 @@ from tinygraph.engine.lengths import plainly
 from tinygraph.engine.mutation.cells import Cell, Write
 from tinygraph.engine.mutation.facades import Facade
 from tinygraph.engine.mutation.keys import key_picked_by, names_once, opened, same_key, split
-from tinygraph.engine.mutation.places import COUNTER, entries, is_basic, key_of, same_place
+from tinygraph.engine.mutation.places import (
+    COUNTER,
+    entries,
+    is_basic,
+    key_of,
+    lies_alike,
+    same_place,
+)
 from tinygraph.engine.mutation.values import (
     extent,
     fitted,
     gathered,
     in_rows,
+    negative,
     shaped,
     turned,
     whole,
@@ -153,7 +164,7 @@ class Array(Facade):
         value = None if self._computed else cell.written(self._layout)
         if value is not None:
             value = shaped(value, self._layout.shape, cell.recorded.dtype)
-        if value is None:
+        if value is None or not lies_alike(getattr(value, "_data", value), self._layout):
             if cell.is_pending(self._layout):
                 cell.record()
             value = self._read()
@@ -344,12 +355,19 @@ class Array(Facade):
         """Give a new array of the same entries, with one axis."""
         return fresh(np.reshape(in_rows(self._now(), order), (-1,)), self._run)
 
-    def astype(self, dtype: Any, **options: Any) -> Any:
+    def astype(
+        self,
+        dtype: Any,
+        order: str = "K",
+        casting: str = "unsafe",
+        subok: bool = True,
+        copy: bool = True,
+    ) -> Any:
         """Convert to another dtype; the gradient comes back in this one."""
-        if np.dtype(dtype) == self.dtype and not options.pop("copy", True):
+        if np.dtype(dtype) == self.dtype and not copy:
             return self
-        options.pop("copy", None)
-        return fresh(self._now().astype(dtype, **options), self._run)
+        value = self._now() if order == "K" else in_rows(self._now(), order)
+        return fresh(value.astype(dtype, casting=casting), self._run)
 
     # ------------------------------------------------------------------ writes
 
@@ -375,8 +393,10 @@ class Array(Facade):
         region = self._layout[key]
         if type(region) is COUNTER:
             region = self._layout[opened(key)]
-        if type(value) is Array and value._cell is cell and same_place(value._layout, region):
-            return  # what `x[key] += …` does at its end
+        if type(value) is Array and value._cell is cell:
+            if same_place(value._layout, region):
+                return  # what `x[key] += …` does at its end
+            _check_is_statement(self, sys._getframe(1))
         value = fitted(now(value), region.shape, cell.recorded)
         self._write(ops.assign, key if self._parent is None else None, region, value, computed)
 
@@ -449,7 +469,7 @@ class Array(Facade):
                 and extent(picked) == extent(value)
                 and names_once(self._layout, key)
             ):
-                return ops.assign_add, more if value.op is ops.add else -more
+                return ops.assign_add, more if value.op is ops.add else negative(more)
         return ops.assign, value
 
     def add_at(self, key: Any, value: Any) -> None:
@@ -468,7 +488,7 @@ class Array(Facade):
         if self._parent is not None and function in _ADDITIONS:
             more = self._addend(cell, other)
             if more is not None:
-                more = more if function is operator.add else -more
+                more = more if function is operator.add else negative(more)
                 self._write(ops.assign_add, self._key, self._layout, more)
                 return self
         value = function(self._now(), other)
@@ -498,6 +518,19 @@ class Array(Facade):
 
 
 _ADDITIONS = (operator.add, operator.sub)
+
+
+def _check_is_statement(place: Array, frame: FrameType) -> None:
+    """Raise where compiled code moves the rows of an array, and no statement ``x[i] = x[j]``.
+
+    To ``rng.shuffle`` a handle is a sequence of any objects, which it swaps; swapped views end up
+    as two of one row, as in ``x[i], x[j] = x[j], x[i]``. An array it would have copied.
+    """
+    if not opname[frame.f_code.co_code[frame.f_lasti]].startswith("STORE_"):
+        raise TypeError(
+            f"{describe(place)}: its rows are moved by compiled code, such as shuffle, which would "
+            "lose some in a traced function; write x[...] = x[rng.permutation(len(x))]"
+        )
 
 
 def _applied(function: Callable[..., Any], args: Any, kwargs: Any, x: Any) -> Any:

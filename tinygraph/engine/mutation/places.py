@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygraph.engine.primitive import Tracer
 
-__all__ = ["address", "entries", "is_basic", "key_of", "layout_of", "same_place"]
+__all__ = ["address", "entries", "is_basic", "key_of", "layout_of", "lies_alike", "same_place"]
 
 COUNTER = np.int32
 
@@ -42,6 +42,16 @@ def address(layout: Any) -> int:
 def same_place(a: Any, b: Any) -> bool:
     """Whether two views show the same entries in the same order."""
     return a is b or (a.shape == b.shape and a.strides == b.strides and address(a) == address(b))
+
+
+def lies_alike(array: Any, layout: Any) -> bool:
+    """Whether the axes of two arrays follow one another in memory in the same order."""
+    if array.ndim < 2:
+        return True
+    by_stride = [
+        sorted(range(x.ndim), key=[-s for s in x.strides].__getitem__) for x in (array, layout)
+    ]
+    return by_stride[0] == by_stride[1]
 
 
 def is_basic(key: Any) -> bool:

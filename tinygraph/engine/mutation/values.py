@@ -10,7 +10,7 @@ from tinygraph.engine.arrays import exactly, held
 from tinygraph.engine.functions import describe
 from tinygraph.engine.tensor import Tensor, made
 
-__all__ = ["extent", "fitted", "gathered", "in_rows", "shaped", "turned", "whole"]
+__all__ = ["extent", "fitted", "gathered", "in_rows", "negative", "shaped", "turned", "whole"]
 
 
 def extent(value: Any) -> tuple[int, ...]:
@@ -107,6 +107,13 @@ def turned(value: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     rest = tuple(k for k in range(len(shape)) if k not in axes)
     value = np.transpose(np.reshape(value, full), axes + rest)
     return np.reshape(value, extent(value)[: len(axes)])
+
+
+def negative(value: Any) -> Any:
+    """Negate what is to be subtracted: 0 becomes −0, which an integer has not."""
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biu":
+        return -value.astype(np.float64)
+    return -float(value) if isinstance(value, int) else -value
 
 
 def in_rows(value: Any, order: str) -> Any:
