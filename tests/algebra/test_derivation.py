@@ -17,9 +17,12 @@ import tinygraph
 from tinygraph import Graph, Tensor, derive, draw, simplify, trace
 from tinygraph.algebra.arithmetic import Arithmetic
 from tinygraph.algebra.axes import Axes
+from tinygraph.algebra.lengths import Formulas, by_origin
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.algebra.reading import Reader
+from tinygraph.algebra.settings import Setting
 from tinygraph.batchnorm import closed_form, staged
+from tinygraph.batchnorm.formulas import differentiate, layout
 
 
 def traced(name):
@@ -143,6 +146,39 @@ def test_the_simplified_graph_is_the_closed_form_of_the_package():
     expected = closed_form(x, gamma, dout)
     for name, value in zip(("dx", "dgamma", "dbeta"), expected, strict=True):
         close(values[name], value, 1e-13)
+
+
+def by_hand(shape, factor=1.0):
+    """Capture the closed form of the package."""
+    x, gamma, dout = np.ones(shape), np.ones(shape[1]), np.ones(shape)
+
+    def written(x, gamma, dout):
+        dx, dgamma, dbeta = differentiate(dout, x, gamma, layout(x, gamma, gamma, EPS, 0), EPS)
+        return dx * factor, dgamma, dbeta
+
+    return Graph.capture(trace(written)(x, gamma, dout))
+
+
+@pytest.mark.parametrize(("factor", "off"), [(1.0, []), (1 + 2.0**-40, ["dx"])])
+def test_the_simplified_graph_is_the_closed_form_of_the_package_for_all_lengths(factor, off):
+    """Not in numbers: as polynomials, in which N and D are any lengths."""
+    shapes = (7, 5), (11, 13)
+    derived = simplify(trace(staged)(*arguments([(7, 5), (5,), (5,)], []), eps=EPS)).graph
+    one, other = (by_hand(shape, factor) for shape in shapes)
+    axes, algebra = Axes(derived, one), Algebra()
+    lengths = [
+        {p: dict(zip(shapes[0], s, strict=True))[axes.length[p]] for p in axes.live()}
+        for s in shapes
+    ]
+    numbers = by_origin(algebra, axes, derived), Formulas(algebra, axes, one, other, lengths)
+    first, second = (
+        Reader(algebra, axes, graph, constants, upstream={"dout"}).read()
+        for graph, constants in zip((derived, one), numbers, strict=True)
+    )
+    setting = Setting(algebra, None, axes, first, second, None)
+    nodes = {g.name: g.node for g in derived.gradients}
+    pairs = zip(("dx", "dgamma", "dbeta"), one.outputs, strict=True)
+    assert [name for name, node in pairs if setting.difference(nodes[name], node)] == off
 
 
 def test_the_simplified_graph_runs_at_other_lengths():
