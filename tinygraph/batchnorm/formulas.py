@@ -24,7 +24,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.autodiff import unbroadcast
 from tinygraph.engine.functions import is_node, normalize_axes
-from tinygraph.engine.lengths import Formula, carrying, count, extent
+from tinygraph.engine.lengths import Formula, Length, carrying, extent
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["closed_form", "jacobian", "staged"]
@@ -268,9 +268,9 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
         raise ValueError(f"batchnorm: eps is {eps}, but must be finite and not negative")
     lengths = extent(x)
     axes = normalize_axes(lengths, axis, of="batchnorm")
-    upright, keepdims, one, per_n = _checked(lengths, extent(gamma), extent(beta), axes, x.dtype)
+    upright, keepdims, n, one, per_n = _checked(lengths, extent(gamma), extent(beta), axes, x.dtype)
     if is_node(x):
-        per_n = carrying(per_n, Formula("/", (one, count(x, axes))))
+        per_n = carrying(per_n, Formula("/", (one, Length(n, (x.settled(), axes)))))
     # gamma stands in x's own lengths, which may be symbols and are not what a cache may hold
     shape = tuple(1 if k in axes else n for k, n in enumerate(x.shape)) if upright else gamma.shape
     return Layout(axes, keepdims, shape, per_n)
@@ -283,12 +283,12 @@ def _checked(
     beta: tuple[int, ...],
     axes: tuple[int, ...],
     dtype: np.dtype[Any],
-) -> tuple[bool, bool, Any, Any]:
+) -> tuple[bool, bool, int, Any, Any]:
     """Check the shapes, which a training loop repeats at every step.
 
     Returns whether gamma, which has one value per feature, must be given axes of length 1; whether
-    sums keep their axes; and 1 and 1/N: exact among fractions, else rounded once, in the longest
-    type that it will meet.
+    sums keep their axes; and N, 1 and 1/N, which is exact among fractions, else rounded once, in
+    the longest type that it will meet.
     """
     n = math.prod(x[k] for k in axes)
     axis = axes[0] if len(axes) == 1 else axes
@@ -315,7 +315,7 @@ def _checked(
     if shapes[0] != shapes[1]:
         raise ValueError(f"batchnorm: gamma and beta have shapes {gamma} and {beta}")
     one = Fraction(1) if dtype.hasobject else dtype.type(1) if dtype.itemsize > 8 else 1
-    return shapes[0] != gamma, keepdims, one, one / n
+    return shapes[0] != gamma, keepdims, n, one, one / n
 
 
 def _one_along(axes: tuple[int, ...], shape: tuple[int, ...], ndim: int) -> bool:
