@@ -137,6 +137,106 @@ def test_code_that_branches_at_a_length_far_away_is_not_proved_for_all():
     assert (proof.verdict, proof.assumptions) == ("proved", ("N < 5000",))
 
 
+@pytest.mark.parametrize(
+    ("key", "verdict"),
+    [
+        ("np.arange(N), y", "proved"),
+        ("np.arange(N), np.arange(N) % 4", "refuted"),
+        ("np.arange(N), np.sort(y)", "refuted"),
+        ("np.arange(N), 0", "refuted"),
+    ],
+)
+def test_labels_are_any_labels(key, verdict):
+    """With labels in order at the call, the numbers agree with more than what is right."""
+    source = inspect.getsource(passes.labels_in_place).replace("np.arange(N), y", key)
+    space = {"np": np}
+    exec(source, space)
+    x, y = np.arange(24.0).reshape(6, 4) / 7, np.arange(6) % 4
+    proof = prove(passes.labels_forward, space["labels_in_place"], x**2, y)
+    assert proof.verdict == verdict
+
+
+def spread_mean(x):
+    return np.mean(x, axis=0), (x,)
+
+
+def with_factor(factor):
+    """Give the backward pass of a mean, with a factor that is 1 at the lengths of the call."""
+
+    def backward(dout, cache):
+        (x,) = cache
+        spread = np.broadcast_to(dout, x.shape)
+        return spread / x.shape[0] * factor(x, *x.shape)
+
+    return backward
+
+
+@pytest.mark.parametrize(
+    ("factor", "assumption"),
+    [
+        (lambda x, N, D: 2 if N == 500 else 1, "N ≠ 500"),
+        (lambda x, N, D: 2 if N == D else 1, "N ≠ D"),
+        (lambda x, N, D: 2 if N % 8 == 0 else 1, "N % 8 ≠ 0"),
+        (lambda x, N, D: 1 + (N % 8 == 0), "N % 8 ≠ 0"),
+        (lambda x, N, D: 2 if D > 2000 else 1, "D <= 2000"),
+        (lambda x, N, D: 2 if x.size > 10**7 else 1, "N · D <= 10000000"),
+        (lambda x, N, D: N / min(N, 5000), "N <= 5000"),
+    ],
+)
+def test_what_a_backward_pass_asks_of_lengths_is_assumed(factor, assumption):
+    proof = prove(spread_mean, with_factor(factor), np.arange(24.0).reshape(6, 4) ** 2)
+    assert proof.verdict == "proved"
+    assert proof.assumptions == (assumption,)
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [lambda x, N, D: N / max(N, 1), lambda x, N, D: 2 if N < 1 else 1, lambda x, N, D: 1.0],
+)
+def test_what_is_so_at_all_lengths_is_no_assumption(factor):
+    proof = prove(spread_mean, with_factor(factor), np.arange(24.0).reshape(6, 4) ** 2)
+    assert (proof.verdict, proof.assumptions) == ("proved", ())
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        lambda x, N, D: 1 + (N - 6) * (N - 5) * (N - 7) * (N - 11) * (N - 13) * (N - 1009),
+        lambda x, N, D: N / (N + N // 5000),
+    ],
+)
+def test_what_agrees_at_the_lengths_that_were_tried_is_not_proved_for_all(factor):
+    proof = prove(spread_mean, with_factor(factor), np.arange(24.0).reshape(6, 4) ** 2)
+    assert proof.verdict == HERE
+    assert proof.lengths["N"].startswith("6: ")
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        lambda x, N, D: 2 if np.max(x.data) > 1e6 else 1,
+        lambda x, N, D: 2 if np.any(x > 1e6) else 1,
+        lambda x, N, D: 2 if x[0, 0] > 1e6 else 1,
+        lambda x, N, D: 2 if x[0, 0].item() > 1e6 else 1,
+    ],
+)
+def test_code_that_reads_values_is_undecided(factor):
+    proof = prove(spread_mean, with_factor(factor), np.arange(24.0).reshape(6, 4) ** 2)
+    assert proof.verdict == "undecided"
+    assert proof.reason.startswith("the code reads values of x")
+
+
+@pytest.mark.parametrize("bits", [40, 46, 50])
+def test_a_root_of_a_length_is_exact(bits):
+    def forward(x):
+        return x / np.sqrt(x.shape[1])
+
+    def backward(dout, x):
+        return dout * ((1 + 2.0**-bits) / np.sqrt(x.shape[1]))
+
+    assert prove(forward, backward, np.arange(24.0).reshape(6, 4)).verdict == "refuted"
+
+
 def test_the_closed_form_of_the_package_is_that_of_its_staged_pass():
     def backward(dout, x, gamma, beta):
         return differentiate(dout, x, gamma, layout(x, gamma, beta, EPS, 0), EPS)

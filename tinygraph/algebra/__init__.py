@@ -7,9 +7,9 @@ results), `slots` (what a backward pass is given), `calling` (both passes). Poly
 (what operations are on them), `axes` (which axes are one), `reading` (a graph as polynomials),
 `lengths` (what a number is at all lengths), `expansion` (taking apart, and the test for zero),
 `evaluation` (their values). For `prove`: `pairs` (two graphs of one gradient), `settings` (with
-which lengths free), `verdicts`, `numbers` (what refutes). For `simplify`: `expressions` (formulas
-as trees), `wording` (in the user's names), `extraction` (the cheapest), `emission` (as a graph),
-`derived`. And both of them: `proof`, `derivation`.
+which lengths free), `premises` (what the code was told), `verdicts`, `numbers` (what refutes). For
+`simplify`: `expressions` (formulas as trees), `wording` (in the user's names), `extraction` (the
+cheapest), `emission` (as a graph), `derived`. And both of them: `proof`, `derivation`.
 """
 
 from tinygraph.algebra.derivation import simplify

@@ -10,16 +10,16 @@ two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygraph.algebra.polynomials import UndecidedError
 from tinygraph.graph import Graph, Node
 
-__all__ = ["Axes", "is_arange", "key_of", "parts_of_key", "subscripts_of"]
+__all__ = ["Axes", "is_arange", "key_of", "parts_of_key", "subscripts_of", "writes_of"]
 
 Part = int
 Axis = list[Part]
@@ -231,6 +231,19 @@ class Axes:
 
     _of_put = _of_scatter
 
+    def _of_assign_add(self, node: Node, base: list[Axis], *operands: list[Axis]) -> list[Axis]:
+        for k, write in enumerate(writes_of(node)):
+            region = [base[axis] for axis in write.region]
+            self._broadcast([region, operands[k]], len(region))
+            for axis, table in write.tables.items():
+                if isinstance(table, Node):
+                    self._unify(base[write.row], operands[node.inputs.index(table) - 1][0])
+                elif is_arange(table, node.shape[axis]):
+                    self._unify(base[write.row], base[axis])
+        return base
+
+    _of_assign = _of_assign_add
+
 
 def subscripts_of(node: Node) -> list[str]:
     """Give the letters of the operands of an einsum, and those of its result last."""
@@ -246,6 +259,42 @@ def key_of(node: Node) -> Any:
     if not isinstance(key, tuple):
         return key
     return tuple(node.inputs[int(part)] if isinstance(part, str) else part for part in key)
+
+
+class Write(NamedTuple):
+    """What a node writes in one place of each row: `tables`, by axis, say where.
+
+    The axes of what is written are those of `region`.
+    """
+
+    value: Node
+    row: int
+    tables: Mapping[int, Any]
+    region: list[int]
+
+
+def writes_of(node: Node) -> Iterator[Write]:
+    """Give what is written into an array at ``[np.arange(N), labels]``, one place in each row."""
+    keys = node.params["keys"]
+    if node.params.get("expected"):
+        raise UndecidedError("a write where a mask says")
+    for key, value in zip(keys, node.inputs[1:], strict=False):
+        parts = key if isinstance(key, tuple) else (key,)
+        inner = tuple(node.inputs[len(keys) + int(p)] if isinstance(p, str) else p for p in parts)
+        found = parts_of_key(inner, node.shape)
+        tables = {k: part for part, k in found if isinstance(part, np.ndarray | Node)}
+        slices = {k: part for part, k in found if isinstance(part, slice)}
+        whole = {k for k, part in slices.items() if part == slice(0, node.shape[k], 1)}
+        rows = [
+            k
+            for k, part in tables.items()
+            if isinstance(part, np.ndarray) and is_arange(part, node.shape[k])
+        ]
+        if not rows or len(tables) + len(whole) < len(found) or max(tables) > len(tables) - 1:
+            raise UndecidedError("a write to other places than one of each row")
+        row = rows[0]
+        del tables[row]
+        yield Write(value, row, tables, [row, *sorted(whole)])
 
 
 def is_arange(part: Any, length: int) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygraph.engine import lengths
 from tinygraph.engine.lengths import Measured
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tensor import Tensor, peek
 
 __all__ = ["constant", "copied", "is_recorded", "kept", "plain", "recorded", "settled", "tensor_of"]
 
@@ -25,7 +25,8 @@ _SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes)
 def plain(x: Any) -> Any:
     """Give the array of a tensor, which may be written into, or the number that a length is."""
     if isinstance(x, Tensor):
-        return np.array(x.data) if x.shape else x.data
+        value = peek(tensor_of(x))
+        return np.array(value) if x.shape else value
     return lengths.plain(x)
 
 

@@ -19,14 +19,15 @@ import numpy as np
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.axes import Axes
 from tinygraph.algebra.elementwise import literal
-from tinygraph.algebra.polynomials import Algebra, UndecidedError
+from tinygraph.algebra.polynomials import ONE, Algebra, UndecidedError
 from tinygraph.algebra.reading import numbers_of
 from tinygraph.engine.lengths import Formula
 from tinygraph.graph import Graph
 
 __all__ = ["Formulas", "NoFormulaError", "by_origin", "name_parts", "primes_besides"]
 
-CLOSE = 1e-13
+MOST_RAISED = 64
+CLOSE = 4e-15  # of the square of a root that was rounded twice
 
 
 def primes_besides(taken: Sequence[int]) -> Iterator[int]:
@@ -48,11 +49,16 @@ class NoFormulaError(UndecidedError):
 
 
 class Formulas:
-    """The numbers of a graph as formulas in lengths, by their values at two sets of lengths.
+    """The numbers of a graph as formulas in lengths: by origin, or by their values at two sets.
+
+    What agrees at two sets of lengths may differ at a third, as 1 + (N − 7)·(N − 11) does. So the
+    formula that `trace` has seen comes first, and what it has no polynomial for is tried at more.
 
     Parameters
     ----------
     algebra : Algebra
+    axes : Axes
+        Of `one`.
     one, other : Graphs
         Captured from the same code.
     lengths : pair of mappings
@@ -62,16 +68,25 @@ class Formulas:
     def __init__(
         self,
         algebra: Algebra,
+        axes: Axes,
         one: Graph,
         other: Graph,
         lengths: tuple[Mapping[int, int], Mapping[int, int]],
     ) -> None:
-        self.algebra, self.lengths = algebra, lengths
+        self.algebra, self.axes, self.one, self.lengths = algebra, axes, one, lengths
         self.other = numbers_of(other)
         self.found: dict[tuple[Any, Any], Polynomial] = {}
 
     def __call__(self, path: tuple[int, ...], value: Any) -> Polynomial:
         """Read a number."""
+        origin = self.one.nodes[path[0]].origin if len(path) == 1 else None
+        if isinstance(origin, Formula):
+            p = formula_in(self.algebra, self.axes, self.one, origin)
+            if p is None:
+                raise NoFormulaError(
+                    f"{float(value):g} is computed from lengths by more than + − · /"
+                )
+            return p
         second = self.other.get(path, value)
         key = (value, second)
         if key not in self.found:
@@ -184,7 +199,7 @@ def by_origin(
             continue
         origin = node.origin
         if isinstance(origin, Formula):
-            p = _formula(algebra, axes, graph, origin)
+            p = formula_in(algebra, axes, graph, origin)
             if p is None:
                 return None
             found[node.index,] = p
@@ -197,7 +212,8 @@ def _is_plain(value: Any) -> bool:
     return bool(np.ndim(value) == 0 and value in (-2, -1, 0, 1, 2))
 
 
-def _formula(algebra: Algebra, axes: Axes, graph: Graph, formula: Any) -> Polynomial | None:
+def formula_in(algebra: Algebra, axes: Axes, graph: Graph, formula: Any) -> Polynomial | None:
+    """Read what was computed from lengths; None where that is no polynomial, as of N // 2."""
     if not isinstance(formula, Formula):
         return algebra.number(literal(formula))
     if formula.op == "length":
@@ -206,20 +222,36 @@ def _formula(algebra: Algebra, axes: Axes, graph: Graph, formula: Any) -> Polyno
         for part in axes.of(graph, graph.nodes[index])[axis]:
             p = algebra.times(p, algebra.length(part))
         return p
-    read = [_formula(algebra, axes, graph, x) for x in formula.args]
+    read = [formula_in(algebra, axes, graph, x) for x in formula.args]
     args = [p for p in read if p is not None]
     if len(args) < len(read) or formula.op not in OPERATIONS:
         return None
     return OPERATIONS[formula.op](algebra, *args)
 
 
-OPERATIONS: Mapping[str, Callable[..., Polynomial]] = {
+def _power_of(algebra: Algebra, a: Polynomial, b: Polynomial) -> Polynomial | None:
+    e = Fraction(b.get(ONE, 0))
+    return algebra.power(a, e) if set(b) <= {ONE} and abs(e) <= MOST_RAISED else None
+
+
+def _floor_of(algebra: Algebra, a: Polynomial, b: Polynomial) -> Polynomial | None:
+    """Divide where nothing is rounded: 4·H // 4."""
+    if set(b) != {ONE}:
+        return None
+    quotient = {m: Fraction(c) / b[ONE] for m, c in a.items()}
+    counts = all(e > 0 and e == int(e) and x.kind == "length" for m in a for x, e in m)
+    return quotient if counts and all(c.denominator == 1 for c in quotient.values()) else None
+
+
+OPERATIONS: Mapping[str, Callable[..., Polynomial | None]] = {
     "+": lambda algebra, a, b: algebra.plus(a, b),
     "-": lambda algebra, a, b: algebra.plus(a, b, -1),
     "*": lambda algebra, a, b: algebra.times(a, b),
     "/": lambda algebra, a, b: algebra.times(a, algebra.power(b, -1)),
     "neg": lambda algebra, a: algebra.plus({}, a, -1),
     "sqrt": lambda algebra, a: algebra.power(a, Fraction(1, 2)),
+    "**": _power_of,
+    "//": _floor_of,
 }
 
 # --------------------------------------------------------------------------- names

@@ -152,8 +152,9 @@ class Code:
             inputs[str(seed.node.name)] = array
         found = {name: x for name, x in written.gradients.items() if isinstance(x, Tensor)}
         lines = [one for one in written.assigned if isinstance(one.value, Tensor)]
-        outputs = [*found.values(), *(one.value for one in lines)]
-        own = Graph.capture(outputs or list(passes.outputs.values()))
+        leaves = passes.inputs.values()  # of which lengths may be asked, and nothing else
+        outputs = [*found.values(), *(one.value for one in lines), *leaves]
+        own = Graph.capture(outputs)
         inputs |= {str(t.name): t.data for t in reachable(outputs) if not t.op}
         nodes = dict(zip([*found, *range(len(lines))], own.outputs, strict=False))
         return Pair(

@@ -23,17 +23,16 @@ from tinygraph.algebra.lengths import name_parts
 from tinygraph.algebra.numbers import Values, is_not_zero
 from tinygraph.algebra.pairs import Code
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
+from tinygraph.algebra.premises import branches, values_read
 from tinygraph.algebra.settings import Fixed, Setting, Settings
 from tinygraph.algebra.verdicts import HERE, PROVED, REFUTED, UNDECIDED, Counterexample, Proof
 from tinygraph.algebra.wording import Wording
-from tinygraph.engine.lengths import Formula
 from tinygraph.graph import Node
 from tinygraph.writing.formulas import Notation
 
 __all__ = ["prove"]
 
 MOST_FREE, MOST_WRITTEN = 5, 12
-OPPOSITE = {"<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
 def prove(
@@ -83,7 +82,10 @@ def prove(
     Notes
     -----
     What is proved is an identity of real numbers: no rounding, no overflow, and no division by what
-    is zero, of which `Proof.assumptions` keeps the list.
+    is zero, of which `Proof.assumptions` keeps the list. What code asked of lengths stands there
+    too. Where it turns a length into a plain number (``str(N)``, ``N in {2, 3}``) and branches on
+    that, only the lengths of the call and two sets of primes are held against each other; and code
+    that keeps a state of its own between calls is judged by the calls that were made.
 
     Examples
     --------
@@ -158,6 +160,12 @@ class _Prover:
             return REFUTED
         if self.settings is None:
             return UNDECIDED
+        if read := values_read(self.pair):
+            self.reason = (
+                f"the code reads values of {', '.join(read)} (by .data, .item() or an `if`), and "
+                "may do something else at others; np.where chooses by values in a way to prove"
+            )
+            return UNDECIDED
         if engine is None or own is None:
             self.reason = f"d{name} was returned as an array that no recorded operation made"
             return UNDECIDED
@@ -179,6 +187,8 @@ class _Prover:
                     if fixed != least:
                         settings.why = settings.why or "holds at no other length that was tried"
                         fixed = self._least_fixed(settings, least, engine, own)
+                    if fixed and self._refuted_by_labels(name):
+                        return REFUTED
                     self.fixed[f"d{name}"] = fixed
                     return HERE if fixed else PROVED
         if setting is None:
@@ -225,6 +235,15 @@ class _Prover:
         self.counterexample = self.counterexample or found
         return found is not None
 
+    def _holds_at_one(self, part: int) -> bool:
+        """Whether numbers agree where a length is 1."""
+        try:
+            pair = self.code.resized(self.pair.axes(), self.pair, {part: 1}, variant=1)
+            values = Values(pair)
+            return not any(values.counterexample(name) for name in pair.gradients)
+        except Exception:  # the user's code, at a length that it may not be made for
+            return False
+
     def _refuted_by_ties(self, name: str) -> bool:
         """Whether the two differ where values are equal, or 0: at small whole numbers."""
         rng = np.random.default_rng(self.code.seed)
@@ -234,6 +253,18 @@ class _Prover:
                 return array
             return rng.integers(-1, 3, size=array.shape).astype(np.float64)
 
+        return self._refuted_at(fill, name)
+
+    def _refuted_by_labels(self, name: str) -> bool:
+        """Whether the two differ at other labels: at free lengths they are others anyway."""
+        rng = np.random.default_rng(self.code.seed)
+
+        def fill(_: str | None, array: Any) -> Any:
+            return rng.permuted(array) if array.dtype.kind in "iu" else array
+
+        return bool(self.pair.labels) and self._refuted_at(fill, name)
+
+    def _refuted_at(self, fill: Callable[[str | None, Any], Any], name: str) -> bool:
         try:
             pair = self.code.capture(fill)
         except Exception:  # the user's code, at values that it may not be made for
@@ -281,6 +312,7 @@ class _Prover:
         setting = self.settings.at(least) if self.settings else None
         if setting is None:
             return []
+        names = name_parts(setting.axes, setting.pair.joint)
         texts: dict[str, None] = {}
         positive = set[Atom]()
         for reader in (setting.joint, setting.own):
@@ -295,24 +327,7 @@ class _Prover:
                     if x.role != "constant" and not safe:
                         text = notation.reference(x) if x.name else notation.formula(x)
                         texts[f"{text} {sign} 0"] = None
-        return [*texts, *self._branches()]
-
-    def _branches(self) -> list[str]:
-        """Give what the forward pass was told of lengths and may have branched on: N < 1000."""
-        settings = self.settings
-        if settings is None:
-            return []
-        joint, found = self.pair.joint, dict[str, None]()
-        names = name_parts(settings.axes, joint)
-        for formula, answer in joint.premises:
-            length = formula.args[0]
-            is_order = formula.op in OPPOSITE and isinstance(length, Formula)
-            if is_order and length.op == "length" and formula.args[1] in range(2, 10**9):
-                parts = settings.axes.of(joint, joint.nodes[length.args[0]])[length.args[1]]
-                sign = formula.op if answer else OPPOSITE[formula.op]
-                name = " · ".join(names[part] for part in parts)
-                found[f"{name} {sign} {formula.args[1]}"] = None
-        return list(found)
+        return [*texts, *branches(setting, names, self._holds_at_one)]
 
 
 def _conditions(node: Node) -> list[tuple[Node, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.algebra.atoms import Index, Label, Polynomial
-from tinygraph.algebra.axes import Axes, is_arange, key_of, parts_of_key, subscripts_of
+from tinygraph.algebra.axes import Axes, is_arange, key_of, parts_of_key, subscripts_of, writes_of
 from tinygraph.algebra.elementwise import ELEMENTWISE, literal, negative
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.graph import Graph, Node
@@ -316,6 +316,23 @@ class Reader:
         return algebra.total(p, set(sums))
 
     _pick, _put = _index, _scatter
+
+    def _assign_add(self, node: Node, base: Node, *operands: Node) -> Polynomial:
+        """Write to one place in each row: what is written, times [c = y]."""
+        algebra, places = self.algebra, self.places[node.index]
+        out = self._at(base, places)
+        for write in writes_of(node):
+            p = self._at(write.value, [places[k] for k in write.region])
+            there = algebra.number(1)
+            for k, table in write.tables.items():
+                row = self._row(table, node.shape[k], _only(places[write.row]))
+                there = algebra.times(there, algebra.delta(_only(places[k]), row))
+            if str(node.op) == "assign":
+                p = algebra.plus(p, out, -1)
+            out = algebra.plus(out, algebra.times(p, there))
+        return out
+
+    _assign = _assign_add
 
     def _concatenate(self, node: Node, *parts: Node) -> Polynomial:
         algebra, along = self.algebra, node.params["axis"]

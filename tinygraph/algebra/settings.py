@@ -38,6 +38,8 @@ class Setting:
     axes : Axes
         Of them.
     joint, own : Readers
+    again : Pair
+        Captured at other lengths, where some are free.
     """
 
     algebra: Algebra
@@ -45,6 +47,7 @@ class Setting:
     axes: Axes
     joint: Reader
     own: Reader
+    again: Pair
 
     def __post_init__(self) -> None:
         named = (a for k in self.joint.forward for m in self.joint.of[k] for a, _ in m)
@@ -158,7 +161,7 @@ class Settings:
             Reader(algebra, self.axes, graph, upstream=pair.upstream, labels=pair.labels).read()
             for graph in (pair.joint, pair.own)
         )
-        return Setting(algebra, pair, self.axes, joint, own)
+        return Setting(algebra, pair, self.axes, joint, own, pair)
 
     def _with_free(self, fixed: Fixed) -> Setting | None:
         pairs = self._captured(fixed)
@@ -179,13 +182,13 @@ class Settings:
                 algebra,
                 first,
                 a,
-                Formulas(algebra, a, b, lengths),
+                Formulas(algebra, first, a, b, lengths),
                 upstream=one.upstream,
                 labels=one.labels,
             ).read()
             for a, b in ((one.joint, other.joint), (one.own, other.own))
         )
-        return Setting(algebra, one, first, joint, own)
+        return Setting(algebra, one, first, joint, own, other)
 
     def _captured(self, fixed: Fixed) -> tuple[Pair, Pair] | None:
         """Capture the code at two other sets of lengths; None where it does not run the same."""

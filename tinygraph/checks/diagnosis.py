@@ -235,7 +235,9 @@ def _lost_variance(analytic: Any, numeric: Any, at: Any) -> str:
         if length < 3:
             continue
         away = at - np.mean(at, axis=axis, keepdims=True)
-        slope = np.sum(gap * away, axis, keepdims=True) / np.sum(away * away, axis, keepdims=True)
+        with np.errstate(all="ignore"):  # what is the same all along an axis has no slope
+            slope = np.sum(gap * away, axis, keepdims=True)
+            slope = slope / np.sum(away * away, axis, keepdims=True)
         if np.abs(gap - slope * away).max() <= 1e-6 * np.abs(gap).max():
             return (
                 f"{PERHAPS} grows along axis {axis} with the distance from "
