@@ -1524,3 +1524,22 @@ def test_formulas_say_what_runs_where_that_is_asked_for(view, usual, literal):
     shown = [draw(out, view=view, literal=is_literal).source for is_literal in (False, True)]
     assert [usual in source for source in shown] == [True, False]
     assert [literal in source for source in shown] == [False, True]
+
+
+def test_what_is_identically_0_is_said_below_the_picture():
+    """Of softmax, the gradient through the maximum; not where the maximum counts."""
+
+    def softmax(s):
+        e = np.exp(s - np.max(s))
+        p = e / np.sum(e)
+        return p
+
+    def counts(s):
+        m = s - np.max(s)
+        return m * m
+
+    softened, counted = (trace(f)(RNG.normal(size=5)) for f in (softmax, counts))
+    assert "identically 0: ds2" in draw(softened).source
+    assert "identically 0" not in draw(softened, view="forward").source
+    assert "identically 0" not in draw(softened, step=2).source
+    assert "identically 0" not in draw(counted).source

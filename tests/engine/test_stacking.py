@@ -46,6 +46,45 @@ def test_gradients_flow_through_lists(name):
         close(dx, pull_back(lambda x, y: FUNCTIONS[name](np, x, y), [X, Y], k, g), 1e-13)
 
 
+CONVERSIONS = {
+    "dtype": lambda x: np.asarray(x, float),
+    "another dtype": lambda x: np.asarray(x, np.float32),
+    "order": lambda x: np.asarray(x, order="C"),
+    "turned": lambda x: np.asarray(x.T, order="C"),
+    "turned in rows": lambda x: np.ascontiguousarray(x.T),
+    "in rows": lambda x: np.ascontiguousarray(x),
+    "any": lambda x: np.asanyarray(x.T),
+    "copied": lambda x: np.array(x, float),
+    "not copied": lambda x: np.array(x, copy=False),
+}
+
+
+@pytest.mark.parametrize("made", [lambda x: x * 2.0, lambda x: np.zeros((2, 3))])
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_a_conversion_copies_where_numpys_does(name, made):
+    def f(x):
+        base = made(x)
+        converted = CONVERSIONS[name](base)
+        converted[0] = 7
+        return base * x, x * 1.0 @ np.reshape(converted, (3, 2))
+
+    x = np.array([X, Y])
+    for ours, numpys in zip(trace(f)(x), f(x), strict=True):
+        assert np.array_equal(ours.data, numpys)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x[np.random.permutation(x.shape[0]) * 0],  # noqa: NPY002 - as people write it
+        lambda x: x * (x.shape[0] & 1) * (1 << x.shape[0]) * divmod(x.shape[0], 2)[0],
+        lambda x: x * (7 ^ x.shape[0]) * divmod(7, x.shape[0])[1] * (x.shape[0] | 8),
+    ],
+)
+def test_lengths_are_ints_for_what_asks_for_one(f):
+    assert np.array_equal(trace(f)(X).data, f(X))
+
+
 def test_outside_trace_they_are_refused_and_the_way_is_named():
     with pytest.raises(TypeError, match=r"np\.stack"):
         np.array([Tensor(1.0), Tensor(2.0)])
@@ -58,6 +97,7 @@ def test_parts_of_different_shapes_are_named():
 
 def test_numpys_own_functions_are_back_afterwards():
     before = {name: getattr(np, name) for name in ("array", "mean", "r_", "c_")}
+    permutation = np.random.permutation
 
     def fails(x):
         assert np.array is not before["array"]
@@ -67,6 +107,7 @@ def test_numpys_own_functions_are_back_afterwards():
     with pytest.raises(KeyError):
         trace(fails)(X)
     assert all(getattr(np, name) is function for name, function in before.items())
+    assert np.random.permutation is permutation
 
 
 def test_what_the_wrappers_say_of_themselves_is_numpys():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -368,3 +369,24 @@ def test_a_deep_graph_is_written_without_recursion():
         h = h * 0.9999
     graph = Graph.capture(h)
     assert derive(again(graph)) == derive(graph)
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        (3, "a premise is about 3, and no formula"),
+        (None, "a premise is about None"),
+        ({"formula": ["?", 1, 2]}, "a formula has the operation '?'"),
+        ({"formula": ["length", 0]}, "a formula reads the length of"),
+        ({"formula": ["length", -1, 0]}, "a formula reads the length of"),
+        ({"formula": ["length", "x", 0]}, "a formula reads the length of"),
+        ({"formula": ["value", 0, 1]}, "a formula reads the value of"),
+        ({"formula": [">", {"formula": ["value", 0.5]}, 1]}, "a formula reads the value of"),
+    ],
+)
+def test_premises_that_are_none_are_refused_where_they_are_read(formula, said):
+    document = json.loads(Graph.capture(Tensor([1.0, 2.0], name="x") * 2).to_json())
+    assert Graph.from_json(json.dumps(document | {"premises": [[{"formula": ["value", 0]}, 1]]}))
+    document["premises"] = [[formula, True]]
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Graph.from_json(json.dumps(document))

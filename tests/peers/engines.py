@@ -43,6 +43,20 @@ def scatter(x, key, shape):
     return out
 
 
+def assign(base, *values, keys):
+    out = base.copy()
+    for key, value in zip(keys, values, strict=True):
+        out[key] = value
+    return out
+
+
+def assign_add(base, *values, keys):
+    out = base.copy()
+    for key, value in zip(keys, values, strict=True):
+        np.add.at(out, key, value)
+    return out
+
+
 NUMPY = overlaid(
     np,
     constant=lambda array: array,
@@ -54,6 +68,8 @@ NUMPY = overlaid(
     put=scatter,
     select=lambda x, mask: x[mask],
     stop=lambda x: x,
+    assign=assign,
+    assign_add=assign_add,
     batchnorm=lambda *args, **options: batchnorm(NUMPY, *args, **options),
 )
 
@@ -78,6 +94,10 @@ class Tinygraph:
         ),
         select=lambda x, mask: x[computed(mask, bool)],
         stop=lambda x: ops.stop(x),
+        assign=lambda base, *values, keys: ops.assign(
+            base, *values, keys=keys, disjoint=not np.intersect1d(*keys).size
+        ),
+        assign_add=lambda base, *values, keys: ops.assign_add(base, *values, keys=keys),
         batchnorm=fused.normalize,
     )
 
@@ -126,8 +146,17 @@ class PyTorch:
             flat = x.new_zeros(int(np.prod(shape)))
             return flat.index_add(0, torch.tensor(places.ravel()), x.reshape(-1)).reshape(shape)
 
+        def assign(base, *values, keys, accumulate=False):
+            for key, value in zip(keys, values, strict=True):
+                base = base.index_put((torch.tensor(key),), value, accumulate=accumulate)
+            return base
+
         self.np = overlaid(
             torch,
+            assign=assign,
+            assign_add=lambda base, *values, keys: assign(
+                base, *values, keys=keys, accumulate=True
+            ),
             constant=torch.tensor,
             sum=over(torch.sum),
             mean=over(torch.mean),
@@ -176,8 +205,16 @@ class JAX:
     def __init__(self):
         self.jax = jax = pytest.importorskip("jax", reason="compares with JAX, if it is installed")
         jax.config.update("jax_enable_x64", True)
+
+        def assign(base, *values, keys, how="set"):
+            for key, value in zip(keys, values, strict=True):
+                base = getattr(base.at[key], how)(value)
+            return base
+
         self.np = overlaid(
             jax.numpy,
+            assign=assign,
+            assign_add=lambda base, *values, keys: assign(base, *values, keys=keys, how="add"),
             nn=jax.nn,
             relu=jax.nn.relu,
             constant=jax.numpy.asarray,

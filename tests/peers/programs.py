@@ -277,6 +277,15 @@ def select(m):
     return (k,), {"mask": mask}
 
 
+def places(m):
+    """Draw a base, two operands, and rows of the base that each is written to; some to both."""
+    k = m.one(np.ndim)
+    if k is None:
+        return None
+    rows = [m.rng.permutation(len(m.values[k]))[: m.draw(st.integers(1, 2))] for _ in range(2)]
+    return (k, m.one(), m.one()), {"keys": tuple(rows)}
+
+
 def batch(m):
     k = m.one(lambda x: x.ndim and x.shape[0] > 1)
     if k is None:
@@ -333,6 +342,11 @@ OPERATIONS = {
     "put": (lambda np, x, key, shape: np.put(x, key, shape), scatter),
     "select": (lambda np, x, mask: np.select(x, mask), select),
     "stop": (lambda np, x: np.stop(x) * x, unary()),
+    "assign": (lambda np, x, a, b, keys: np.assign(x, np.sum(a), np.sum(b), keys=keys), places),
+    "assign_add": (
+        lambda np, x, a, b, keys: np.assign_add(x, np.sum(a), np.sum(b), keys=keys),
+        places,
+    ),
     "concatenate": (lambda np, *parts, axis: np.concatenate(parts, axis), concatenate),
     "stack": (lambda np, *parts, axis: np.stack(parts, axis), stack),
     "batchnorm": (normalized, batch),

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tinygraph import Graph, Tensor, trace
 from tinygraph.batchnorm import staged
 from tinygraph.engine.autodiff import reachable
-from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.formulas import Notation
 from tinygraph.writing.languages import LATEX, TEXT
+from tinygraph.writing.numbers import number_text, shape_text
 
 RNG = np.random.default_rng(5)
 

@@ -1,8 +1,7 @@
-"""What is written into a picture: the text of boxes, labels and the legend, and how roles look.
+"""What is written into a picture: the text of boxes and of labels.
 
 A `Canvas` is drawn on with a few pens; which boxes and roads there are is the business of the views
-in `views`. Roles are told apart by colour and by shape or line, so that print and colour-blind
-readers lose nothing.
+in `views`.
 """
 
 from __future__ import annotations
@@ -12,28 +11,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tinygraph.drawing.breaking import broken
+from tinygraph.drawing.legend import (
+    ADDED,
+    AGAIN,
+    BACKWARD,
+    ELSEWHERE,
+    GROUP,
+    INPUT,
+    OUTPUT,
+    READ,
+    STEP,
+    SUM,
+    legend,
+    line_of,
+    mentions,
+)
 from tinygraph.drawing.numbers import value_rows
 from tinygraph.drawing.sheet import Block, Frame, Look, Road, Scope, Sheet, Stroke
-from tinygraph.drawing.typography import BLUE, GREY, INK, LIGHT, RED, Line, printable, width
+from tinygraph.drawing.typography import GREY, INK, RED, Line, printable, width
 from tinygraph.engine.primitive import JointRules
 from tinygraph.graph.marks import in_letters
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.formulas import Notation, number_text, shape_text
+from tinygraph.writing.formulas import Notation
 from tinygraph.writing.lines import named_constants
+from tinygraph.writing.numbers import number_text, shape_text
+from tinygraph.writing.shifts import vanishing
 
 __all__ = ["BANDS", "Canvas"]
-
-STEP = Look()
-INPUT = Look("ellipse", "#dcebfa", BLUE)
-OUTPUT = Look("none")
-ELSEWHERE = Look(fill="white", dash="dotted")
-GROUP = Look(radius=0, deep=True)
-BACKWARD = Look(fill="#fdeaea", border=RED, radius=0)
-ADDED = Look(fill="#fdeaea", border=RED, radius=0, rings=2)
-SUM = Look("ellipse", "#fdeaea", RED, rings=2)
-AGAIN = Look("ellipse", "white", BLUE)
-READ = Look(fill="white", border=GREY, radius=3, dash="dotted")
 
 BANDS = ("forward", "backward")  # of the joint view, from top to bottom
 LONGEST_NAME, STUB = 40, 24
@@ -156,7 +161,7 @@ class Canvas:
     def put_step(self, node: Node, gradients: bool = False, scope: Scope = ()) -> None:
         """Put a whole step: its number and its formula."""
         formula = self.fitted(self.notation.formula(node), node.name, INSIDE)
-        lines = [_line(text) for text in formula]
+        lines = [line_of(text) for text in formula]
         lines += [*self._sum_of_paths(node, gradients), *self._numbers(node)]
         self._put(self.key(node), node, lines, STEP, scope, str(node.step))
 
@@ -169,9 +174,9 @@ class Canvas:
             return self._put(self.key(node), node, self._title(node, RED), OUTPUT, frames)
         look = {"forward": STEP, "backward": BACKWARD, "accumulate": SUM}[node.role]
         color = INK if node.role == "forward" else RED
-        lines = [_line(self._symbol(node), color, bold=True)]
+        lines = [line_of(self._symbol(node), color, bold=True)]
         if node.name is not None:
-            lines.append(_line(self.called(node.name), color))
+            lines.append(line_of(self.called(node.name), color))
         return self._put(self.key(node), node, [*lines, *self._numbers(node)], look, frames)
 
     def put_gradient(self, node: Node) -> None:
@@ -180,10 +185,10 @@ class Canvas:
         rule = self.rule(next(g for g in names if g.name == node.name))
         others = [g.name for g in names if g.name != node.name]
         if node.role == "upstream":
-            lines = [_line(rule, RED, bold=True), *(_line(f"= {name}", RED) for name in others)]
+            lines = [line_of(rule, RED, bold=True), *(line_of(f"= {name}", RED) for name in others)]
             return self._put(self.key(node), node, [*lines, *_shape(node)], OUTPUT)
         text = " = ".join([*others, rule])
-        lines = [_line(text, RED) for text in self.fitted(text, names[0].name, INSIDE)]
+        lines = [line_of(text, RED) for text in self.fitted(text, names[0].name, INSIDE)]
         lines += _shape(node)
         look = ADDED if node.role == "accumulate" else BACKWARD
         return self._put(self.key(node), node, lines, look, number=str(names[0].step))
@@ -191,7 +196,7 @@ class Canvas:
     def put_read(self, node: Node, reader: Node) -> None:
         """Put a forward value beside the rule that reads it."""
         text = self.called(node.name) or self.notation.formula(node)
-        lines = [_line(part, GREY, size=12) for part in self.fitted(text, "value", INSIDE)]
+        lines = [line_of(part, GREY, size=12) for part in self.fitted(text, "value", INSIDE)]
         key = self.read_key(node, reader)
         self._put(key, node, lines, READ, self.frames(reader))
         self._road(key, self.key(reader), [self._read(node, reader)])
@@ -203,12 +208,12 @@ class Canvas:
     def put_again(self, node: Node, reader: Node) -> str:
         """Put a value once more, beside the box that reads it; give the key of that."""
         key = self.read_key(node, reader)
-        self._put(key, node, [_line(self.called(node.name))], AGAIN)
+        self._put(key, node, [line_of(self.called(node.name))], AGAIN)
         return key
 
     def put_group(self, key: str, title: str, node: Node, scope: Scope) -> None:
         """Put several steps or inputs as one box."""
-        lines = [_line(title, bold=True), _line(self.called(node.name)), *_shape(node)]
+        lines = [line_of(title, bold=True), line_of(self.called(node.name)), *_shape(node)]
         self._put(key, node, lines, GROUP, scope)
 
     def put_call(
@@ -227,7 +232,7 @@ class Canvas:
         lines = broken(formula, INSIDE[1], INSIDE[0])
         if not formula or not _fits(lines, INSIDE) or self.notation.language.ellipsis in formula:
             lines = [f"{steps} step{'s' * (steps > 1)}"]
-        written = [_line(self.called(name), bold=True), *map(_line, lines)]
+        written = [line_of(self.called(name), bold=True), *map(line_of, lines)]
         if len(results) == 1:
             written += [*self._sum_of_paths(results[0], gradients), *self._numbers(results[0])]
         number = str(last) if first == last else f"{first}–{last}"
@@ -271,7 +276,7 @@ class Canvas:
     def arriving(self, out: Node) -> Stroke:
         """Give the stroke of what arrives at an output."""
         name = self.upstream[out.index]
-        line, ident = _line(self.called(name), RED), self.ident("g-", name)
+        line, ident = line_of(self.called(name), RED), self.ident("g-", name)
         return Stroke(ident, "gradient", (line,), printable(name), out.step)
 
     def gradient(self, g: Gradient, rule: bool = False, shape: bool = False) -> Stroke:
@@ -282,7 +287,7 @@ class Canvas:
         else:
             text = broken(written, BESIDE[1], BESIDE[0])
             text = text if rule and _fits(text, BESIDE) else [self.called(g.name)]
-        lines = [_line(part, RED) for part in text]
+        lines = [line_of(part, RED) for part in text]
         if shape:
             lines += _shape(g.node, RED)
         ident = self.ident("g-", g.name or str(g.node.index))
@@ -293,7 +298,7 @@ class Canvas:
         if len(strokes) <= MOST_LINES:
             return strokes
         names = [line.text for stroke in strokes for line in stroke.lines[:1]]
-        label = (_line(f"{names[-1]} … {names[0]}", RED),)
+        label = (line_of(f"{names[-1]} … {names[0]}", RED),)
         return [replace(s, lines=() if k else label) for k, s in enumerate(strokes)]
 
     def dependency(self, x: Node, node: Node) -> None:
@@ -320,9 +325,12 @@ class Canvas:
             new = value.shape and value.index in self.new_shapes
             shape = shape_text(value.shape) if new else ""
             if self.sheet.upright:
-                lines = [_line(f"{self.called(value.name)} {shape}".strip())]
+                lines = [line_of(f"{self.called(value.name)} {shape}".strip())]
             else:
-                lines = [_line(self.called(value.name)), *([_line(shape, GREY)] if shape else [])]
+                lines = [
+                    line_of(self.called(value.name)),
+                    *([line_of(shape, GREY)] if shape else []),
+                ]
         ident = self.ident("v-", value.name or str(value.index))
         title = f"{name} {shape_text(value.shape)}" if value.shape else name
         return Stroke(ident, "value", tuple(lines), printable(title), step)
@@ -341,7 +349,7 @@ class Canvas:
     def _title(self, node: Node, color: str = INK) -> list[Line]:
         """Write name and shape; that a scalar has none goes without saying."""
         grey = GREY if color == INK else color
-        return [_line(self.called(node.name), color, bold=True), *_shape(node, grey)]
+        return [line_of(self.called(node.name), color, bold=True), *_shape(node, grey)]
 
     def _sum_of_paths(self, node: Node, gradients: bool) -> list[Line]:
         total = self.sums.get(node.index)
@@ -350,13 +358,13 @@ class Canvas:
         lines = [f"{self.terms[total.node.index]} paths add up"]
         if total.name and (node.role == "input" or node.index in self.upstream):
             lines = self.fitted(self.rule(total), total.name, OF_SUMS) + lines
-        return [_line(line, RED) for line in lines]
+        return [line_of(line, RED) for line in lines]
 
     def _numbers(self, node: Node) -> list[Line]:
         if not self.values or node.index not in self.graph.values:
             return []
         self.has_numbers = True
-        return [_line(row, size=12) for row in value_rows(*self.graph.values[node.index])]
+        return [line_of(row, size=12) for row in value_rows(*self.graph.values[node.index])]
 
     def _symbol(self, node: Node) -> str:
         """Write a primitive with the constants that it takes: ``1/N ·``, ``+ eps``, ``^3``."""
@@ -382,7 +390,7 @@ class Canvas:
     ) -> None:
         for k in range(1, len(scope) + 1):
             is_step = k == len(scope) and scope[k - 1][:1].isdigit()
-            title = _line(scope[k - 1] if is_step else self.called(scope[k - 1]), GREY, size=12)
+            title = line_of(scope[k - 1] if is_step else self.called(scope[k - 1]), GREY, size=12)
             step = node.step if is_step else 0
             is_shown = k > 1 or not self.has_bands
             self.sheet.frames.setdefault(scope[:k], Frame(title, step, is_shown))
@@ -395,31 +403,17 @@ class Canvas:
 
     def legend(self, *entries: str) -> None:
         """Say below the picture what those of its marks mean that are seen."""
-        sheet, blocks = self.sheet, self.sheet.blocks.values()
-        looks = {block.look for block in blocks}
-        kinds = {stroke.kind for road in sheet.roads for stroke in road.strokes}
-        marks = {
-            "input": (Line("○ input", BLUE), INPUT in looks),
-            "step": (Line("▭ step"), STEP in looks),
-            "primitive": (Line("▭ primitive"), STEP in looks),
-            "value": (Line("→ value"), "value" in kinds),
-            "gradient": (Line("⇠ gradient", RED), "gradient" in kinds),
-            "sum": (Line("◎ gradients add up", RED), bool({SUM, ADDED} & looks)),
-            "read": (Line("→ value that a rule reads", LIGHT), "read" in kinds),
-        }
-        legend = [mark for entry in entries for mark, is_seen in [marks[entry]] if is_seen]
-        explained = ["numbers: value | gradient"] * self.has_numbers
-        things: list[Block | Road] = [*blocks, *sheet.roads]
-        written = [line.text for thing in things for line in thing.lines]
-        written += [frame.title.text for frame in sheet.frames.values()] + sheet.rules
-        text = "\n".join(written)
-        values = {"N": str(self.notation.batch)} if self.notation.batch else {}
-        values |= named_constants(self.graph, self.notation)
-        explained += [f"{name} = {value}" for name, value in values.items() if _has(text, name)]
-        signs = (self.signs | self.notation.signs()).items()
-        explained += [f"{sign}: {meaning}" for sign, meaning in signs if _shows(text, sign)]
-        sheet.legend = legend + [_line(text, GREY) for text in explained]
-        sheet.note = _line(self.note, GREY) if self.note else None
+        batch = {"N": str(self.notation.batch)} if self.notation.batch else {}
+        values = batch | named_constants(self.graph, self.notation)
+        signs = self.signs | self.notation.signs()
+        self.sheet.legend = legend(self.sheet, entries, values, signs, numbers=self.has_numbers)
+        note = "; ".join(filter(None, (self.note, self._zeros())))
+        self.sheet.note = line_of(note, GREY) if note else None
+
+    def _zeros(self) -> str:
+        """Name the gradients that are seen, and are 0 though rounding seldom makes them so."""
+        names = [g.name for g in vanishing(self.graph) if g.name and mentions(self.sheet, g.name)]
+        return f"identically 0: {', '.join(map(self.called, names))}" if names else ""
 
 
 # --------------------------------------------------------------------------- text
@@ -435,22 +429,8 @@ def _fits(lines: list[str], room: tuple[float, float]) -> bool:
     return len(lines) <= MOST_LINES and all(width(line) <= room[1] for line in lines)
 
 
-def _has(text: str, word: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(printable(word))}(?!\w)", text) is not None
-
-
-def _shows(text: str, sign: str) -> bool:
-    """Whether a sign is seen: the σ of σ(z), the ᵀ of aᵀ, and of Σ₁ not the beginning of Σ₁₂."""
-    mark = re.sub(r"\(.*|[a-z]", "", sign)
-    return re.search(rf"{re.escape(mark)}(?![₀-₉])", text) is not None
-
-
-def _line(text: str, color: str = INK, *, bold: bool = False, size: int = 13) -> Line:
-    return Line(printable(text), color, bold, size)
-
-
 def _shape(node: Node, color: str = GREY) -> list[Line]:
-    return [_line(shape_text(node.shape), color)] if node.shape else []
+    return [line_of(shape_text(node.shape), color)] if node.shape else []
 
 
 def _terms(graph: Graph) -> dict[int, int]:

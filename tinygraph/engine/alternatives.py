@@ -1,4 +1,4 @@
-"""What to write instead of a function of NumPy that tensors do not support."""
+"""What to write instead of what arrays have and tensors do not support."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 
 from tinygraph.engine.primitive import NUMPY
 
-__all__ = ["unsupported"]
+__all__ = ["no_attribute", "unsupported"]
 
 INSTEAD = {
     "np.array": "np.stack, or trace the function, in which np.array takes a list of tensors",
@@ -56,6 +56,34 @@ INSTEAD = {
     "scipy.stats.norm.logcdf": "scipy.special.log_ndtr((x - loc) / scale)",
 }
 """What is asked for most often, and how it is written with what there is."""
+
+ATTRIBUTES = {
+    "argpartition": "np.argsort(x)",
+    "base": "np.shares_memory(x.data, y.data), outside of trace",
+    "conj": "np.conj(x)",
+    "conjugate": "np.conj(x)",
+    "flat": "x.reshape(-1)",
+    "imag": "np.imag(x)",
+    "partition": "x[...] = np.sort(x)",
+    "put": "x[i, j] = v",
+    "real": "np.real(x)",
+    "searchsorted": "np.searchsorted(x.data, v), which has no gradient",
+    "sort": "x[...] = np.sort(x)",
+    "view": "x[...], which is a view",
+}
+"""What arrays have, and how it is written where they are recorded."""
+
+
+def no_attribute(name: str) -> str:
+    """Say that a Tensor has not what an array has, and name the way that is recorded.
+
+    Examples
+    --------
+    >>> no_attribute("flat")
+    "a Tensor has no attribute 'flat'; write x.reshape(-1)"
+    """
+    way = f"write {ATTRIBUTES[name]}" if name in ATTRIBUTES else "x.data is its array of numbers"
+    return f"a Tensor has no attribute {name!r}; {way}"
 
 
 def unsupported(name: str) -> str:

@@ -133,6 +133,18 @@ def _binary(op: str) -> tuple[Any, Any]:
     return forward, reflected
 
 
+def _told_of(function: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+    """Give operators that no formula has: of the number alone."""
+
+    def forward(self: Any, other: Any) -> Any:
+        return function(self.told(), other)
+
+    def reflected(self: Any, other: Any) -> Any:
+        return function(other, self.told())
+
+    return forward, reflected
+
+
 def _is_number(x: Any) -> bool:
     return not isinstance(x, Tracer) and isinstance(x, numbers.Number | np.generic)
 
@@ -277,6 +289,13 @@ class Length(Measured):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return np.array(self.told(), dtype)
+
+    __divmod__, __rdivmod__ = _told_of(divmod)
+    __and__, __rand__ = _told_of(operator.and_)
+    __or__, __ror__ = _told_of(operator.or_)
+    __xor__, __rxor__ = _told_of(operator.xor)
+    __lshift__, __rlshift__ = _told_of(operator.lshift)
+    __rshift__, __rrshift__ = _told_of(operator.rshift)
 
 
 def _times(a: Formula, b: Formula) -> Formula:

@@ -12,16 +12,19 @@ by name before (``from numpy import array``) is NumPy's own function, and refuse
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from inspect import unwrap
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine import alternatives
 from tinygraph.engine.functions import is_node
+from tinygraph.engine.lengths import plainly
 from tinygraph.engine.library import special
 from tinygraph.engine.recording import current
 
@@ -92,11 +95,14 @@ def _converted(
 ) -> Any:
     if (asking := special.refused()) in special.IN_PLACE:
         raise TypeError(alternatives.unsupported(asking))
+    order = "C" if name == "ascontiguousarray" else order
     if is_node(x):  # `array` copies and `asarray` does not, which a later write can tell
-        x = x.copy("K") if name in ("array", "copy") and copy in (None, True) else x
+        copies = name in ("array", "copy") and copy in (None, True)
+        in_rows = order in (None, "K", "A") or (order == "C" and x.data.flags.c_contiguous)
+        x = x.copy("K" if in_rows else order) if copies or not in_rows else x
     else:
         x = _stacked(x)
-    x = x if dtype is None else x.astype(dtype)
+    x = x if dtype is None else x.astype(dtype, copy=False)
     missing = ndmin - x.ndim
     return np.reshape(x, (1,) * missing + tuple(x.shape)) if missing > 0 else x
 
@@ -135,6 +141,16 @@ def _wrappers() -> dict[str, Any]:
     return {**taking, **converting, "r_": _Joining(ROWS), "c_": _Joining(COLUMNS)}
 
 
+def _taking_lengths(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a compiled function that asks for an int by its type, and not for an index."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return function(*plainly(args), **kwargs)
+
+    return wrapped
+
+
 _WRAPPED = _wrappers()
 _PLAIN = {name: getattr(np, name) for name in _WRAPPED}
 _changing = threading.Lock()
@@ -149,6 +165,7 @@ def lists_stacked() -> Iterator[None]:
         _tracing += 1
         if _tracing == 1:
             vars(np).update(_WRAPPED)
+            _set_permutation(_taking_lengths)
     try:
         yield
     finally:
@@ -156,3 +173,9 @@ def lists_stacked() -> Iterator[None]:
             _tracing -= 1
             if not _tracing:
                 vars(np).update(_PLAIN)
+                _set_permutation(unwrap)
+
+
+def _set_permutation(change: Callable[[Any], Any]) -> None:
+    if random := sys.modules.get("numpy.random"):  # which NumPy loads when it is asked for
+        random.permutation = change(random.permutation)  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from tinygraph.engine import arrays
+from tinygraph.engine import alternatives, arrays
 from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.autodiff import SCALARS, is_discrete, itself, reachable, sweep
 from tinygraph.engine.functions import describe
@@ -407,7 +407,8 @@ class _OfArray:
 
     def __get__(self, x: Any, owner: type | None = None) -> Any:
         if x is None or not is_discrete(x):
-            raise AttributeError(f"a Tensor has no attribute {self.name!r}", name=self.name, obj=x)
+            message = alternatives.no_attribute(self.name)
+            raise AttributeError(message, name=self.name, obj=x)
         return getattr(x.data, self.name)
 
 

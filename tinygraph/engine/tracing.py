@@ -34,6 +34,7 @@ from tinygraph.engine.autodiff import DISCRETE, is_discrete
 from tinygraph.engine.constants import Called, constants_among
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
+from tinygraph.engine.operators import OVERWRITES
 from tinygraph.engine.recording import changed, current, entered
 from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.stacking import lists_stacked
@@ -310,7 +311,8 @@ def _is_written_into_a_plain_array(error: Exception) -> bool:
     """Whether a number with a gradient met an array that cannot hold it; NumPy says less."""
     text = str(error)
     is_numpys = text.startswith("setting an array element") and error.__cause__ is not None
-    return is_numpys or ("unasked" in text and STAYED_PLAIN not in text)
+    is_ours = "unasked" in text or OVERWRITES in text
+    return is_numpys or (is_ours and STAYED_PLAIN not in text)
 
 
 def _file_of(fn: Any) -> str:
@@ -323,6 +325,7 @@ class _Namer:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.nobodys: dict[int, CodeType] = {}  # the engine's; a code itself is slow to hash
+        self.lengths: dict[int, tuple[CodeType, list[tuple[str, str]]]] = {}  # by id as well
         self.scopes: dict[FrameType, Scope] = {}
         self.calls: dict[Scope, int] = {}
         self.seen: dict[int, tuple[Any, int]] = {}  # long containers, and how far they were read
@@ -390,9 +393,18 @@ class _Namer:
         if not containers:
             self.session.look(frame, variables)
         for name, value in tuple(variables.items()):
-            if name.startswith("."):
+            kind = type(value)
+            if kind is Array:
+                if not value.is_unnamed():
+                    continue
+            elif kind is Tensor:
+                if value.name is not None:
+                    continue
+            elif not containers or kind not in (list, tuple, dict):
                 continue
-            for label, tensor in self._unnamed_tensors(frame, name, value, containers):
+            if name[0] == ".":
+                continue
+            for label, tensor in self._unnamed_tensors(frame, name, value):
                 node = tensor._known if type(tensor) is Array else tensor
                 place = computed_in or frame
                 held = place.f_locals if computed_in else variables
@@ -404,31 +416,33 @@ class _Namer:
                     tensor.relabel(label, origin)
                 if type(node) is Tensor:
                     _give_name(node, label, origin)
-        for name, of in names_of_lengths(frame.f_code).items():
+        for name, of in self._names_of_lengths(frame.f_code):
             x, n = variables.get(of), variables.get(name)
             if isinstance(x, Tensor) and type(n) is int and n in x.extent[:1]:
                 length = variables[name] = shape_of(x)[0]  # which Python's own len cannot give
                 self.sources.notes.take_back(length.formula)
 
+    def _names_of_lengths(self, code: CodeType) -> list[tuple[str, str]]:
+        known = self.lengths.get(id(code))
+        if known is None:
+            known = self.lengths[id(code)] = code, [*names_of_lengths(code).items()]
+        return known[1]
+
     def _unnamed_tensors(
-        self, frame: FrameType, name: str, value: Any, containers: bool
+        self, frame: FrameType, name: str, value: Any
     ) -> Iterator[tuple[str, Tensor]]:
-        if type(value) is Array:
-            if value.is_unnamed():
-                yield name, value
-        elif type(value) is Tensor:
-            if value.name is None:
-                yield name, value
-        elif containers and type(value) in (list, tuple, dict):
-            new = self._unread(frame, value)
-            if type(value) is dict:
-                latest = [*islice(reversed(value.items()), new)]
-                items = [(str(key), one) for key, one in reversed(latest)]
-            else:
-                items = [(f"{name}[{k}]", value[k]) for k in range(len(value) - new, len(value))]
-            for label, one in items:
-                if type(one) in (Tensor, Array) and one.name is None:
-                    yield label, one
+        if type(value) in (Tensor, Array):
+            yield name, value
+            return
+        new = self._unread(frame, value)
+        if type(value) is dict:
+            latest = [*islice(reversed(value.items()), new)]
+            items = [(str(key), one) for key, one in reversed(latest)]
+        else:
+            items = [(f"{name}[{k}]", value[k]) for k in range(len(value) - new, len(value))]
+        for label, one in items:
+            if type(one) in (Tensor, Array) and one.name is None:
+                yield label, one
 
     def _unread(self, frame: FrameType, container: Any) -> int:
         """Count the last entries that are to be read: all, or those added since the last time.

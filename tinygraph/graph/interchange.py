@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine.arrays import locked
-from tinygraph.engine.lengths import Formula
+from tinygraph.engine.lengths import OPERATIONS, READ, Formula
 from tinygraph.engine.primitive import TABLE
 from tinygraph.graph.flattening import flat, parts
 
@@ -150,7 +150,7 @@ def _form(document: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": document["outputs"],
         "all_gradients": document["gradients"],
         "steps": document["steps"],
-        "premises": [[*map(decoded, premise)] for premise in document["premises"]],
+        "premises": [_read_premise(*map(decoded, pair)) for pair in document["premises"]],
         "values": {k: (decoded(value), decoded(g)) for k, value, g in document["values"]},
     }
 
@@ -231,6 +231,22 @@ def _float_text(x: Any) -> str:
     return f"{'-' if np.signbit(x) else ''}{abs(x)!s}"
 
 
+def _read_formula(op: str, *args: Any) -> Formula:
+    """Give a formula that can be computed, of what there is."""
+    if op in READ:
+        if not all(type(k) is int and k >= 0 for k in args) or len(args) != 1 + (op == "length"):
+            raise ValueError(f"a formula reads the {op} of {args}")
+    elif op not in OPERATIONS and op != "name":
+        raise ValueError(f"a formula has the operation {op!r}")
+    return Formula(op, args)
+
+
+def _read_premise(formula: Any, answer: Any) -> list[Any]:
+    if not isinstance(formula, Formula):
+        raise ValueError(f"a premise is about {formula!r}, and no formula")
+    return [formula, answer]
+
+
 def _array_form(a: Any) -> dict[str, Any]:
     """Write an array; its memory order counts, because sums follow it."""
     order = sorted(range(a.ndim), key=lambda k: -a.strides[k])
@@ -291,7 +307,7 @@ FORMS: Mapping[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "formula": (
         Formula,
         lambda f: [f.op, *map(encoded, f.args)],
-        lambda content: Formula(content[0], tuple(map(decoded, content[1:]))),
+        lambda content: _read_formula(*map(decoded, content)),
     ),
     "params": (
         Mapping,

@@ -8,7 +8,7 @@ are written out inside their consumer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -18,18 +18,17 @@ from tinygraph.engine import ops
 from tinygraph.engine.constants import variables_in
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
-from tinygraph.graph.axes import Axes
-from tinygraph.graph.nodes import Gradient, Node, length_of_sum
-from tinygraph.graph.origins import is_count
+from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
+from tinygraph.writing.counts import Counts, is_count_of, origin_of
 from tinygraph.writing.languages import TEXT, Form, Formulary, Printer, Written, form
+from tinygraph.writing.numbers import number_text, root_of, shape_text
 from tinygraph.writing.rewriting import PLAIN_SIGMOID, SIGMOID, Rewriter
 from tinygraph.writing.rules import RULES
 
-__all__ = ["Notation", "number_text", "shape_text"]
+__all__ = ["Notation"]
 
 LONGEST = 400
-BATCH = "N"
 
 PLACES = (ops.assign, ops.assign_add)
 """The primitives that write into an array, whose zeros are written 0."""
@@ -73,9 +72,8 @@ class Notation(Printer):
         self._signs: dict[tuple[Any, ...], tuple[str, str]] = {}
         self._written_out: set[int] = set()
         self._names = _names(graph, language)
-        self._reciprocals = _reciprocals(graph)
-        self._nodes, self._axes = graph.nodes, Axes(graph.nodes)
-        self.batch, self._batch = self._find_batch(graph)
+        self._counts = Counts(graph)
+        self.batch = self._counts.batch
         kinds = {_axes(n) for n in graph.nodes if _reduces(n)}
         self._mixed = len(kinds) > 1 or not kinds <= {None, (0,)}
         self._alias: dict[int, str] = {}
@@ -89,22 +87,6 @@ class Notation(Printer):
                 self._arriving[results[g.of.index]] = g
             if g.kind in ("part", "upstream"):
                 self._parts_of.setdefault(g.of.index, []).append(g.name)
-
-    def _find_batch(self, graph: Graph) -> tuple[int | None, Any]:
-        """Give the length that "N" stands for: the only one that the graph averages over.
-
-        Where it averages over none, the only one that its constants were computed from; and none
-        where the user calls something else "N".
-        """
-        averages = [x for node in graph.nodes for x in _divisors(node, self._reciprocals)]
-        unnamed = (node for node in graph.nodes if node.role == "constant" and not node.name)
-        constants = (_origin_of(node) for node in unnamed)
-        counts = averages or [count for origin in constants for count in _counts(origin)]
-        batches = {self._axes.of_count(count): count.value(self._length) for count in counts}
-        if len(batches) != 1:
-            return None, None
-        ((key, n),) = batches.items()
-        return (n, key) if all(value == n for value in _called_n(graph)) else (None, None)
 
     def name(self, name: str) -> str:
         """Write the name of a node, a constant or a gradient."""
@@ -259,11 +241,11 @@ class Notation(Printer):
         """Recognise 1/n · Σ and Σ / n, which mean the same; give the sum and n."""
         if _is(node, "mul"):
             for factor, total in (node.inputs, node.inputs[::-1]):
-                if factor.index in self._reciprocals and self._is_inner_sum(total):
-                    return total, self._count(self._reciprocals[factor.index])
+                if factor.index in self._counts.reciprocals and self._is_inner_sum(total):
+                    return total, self._count(self._counts.reciprocals[factor.index])
         if _is(node, "div"):
             total, n = node.inputs
-            if self._is_inner_sum(total) and _is_count(n, total):
+            if self._is_inner_sum(total) and is_count_of(n, total):
                 return total, self.language.bracketed(self._constant(n), "power")
         return None
 
@@ -296,8 +278,8 @@ class Notation(Printer):
 
     def _constant(self, node: Node) -> Written:
         value = node.value
-        origin = _origin_of(node)
-        if isinstance(origin, Formula) and self._mentions_batch(origin):
+        origin = origin_of(node)
+        if self._counts.mentions_batch(origin):
             return self._origin(origin)
         if node.written is not None:
             return self._origin(node.written)
@@ -317,21 +299,16 @@ class Notation(Printer):
         negative = number.startswith("-")
         return Written(self.language.number(number), "sum" if negative else "call", negative)
 
-    def _mentions_batch(self, formula: Formula) -> bool:
-        if is_count(formula) and self._axes.of_count(formula) == self._batch:
-            return True
-        return any(self._mentions_batch(x) for x in formula.args if isinstance(x, Formula))
-
     def _origin(self, x: Any) -> Written:
         """Write a number as it was computed from lengths."""
         if not isinstance(x, Formula):
             return self._number(x)
-        if is_count(x) and self._axes.of_count(x) == self._batch:
+        if self._counts.is_batch(x):
             return Written(self.language.batch, "call")
         if x.op == "name":
             return Written(self.name(x.args[0]), "call")
-        if x.op not in SIGNS or not (self._mentions_batch(x) or any(variables_in(x))):
-            return self._number(x.value(self._length))
+        if x.op not in SIGNS or not (self._counts.mentions_batch(x) or any(variables_in(x))):
+            return self._number(x.value(self._counts.length))
         if x.op == "**" and x.args[1] in (0.5, -0.5):
             root = Formula("sqrt", x.args[:1])
             return self._origin(root if x.args[1] > 0 else Formula("/", (1, root)))
@@ -342,9 +319,6 @@ class Notation(Printer):
         how, binds = self.language.written(TABLE[SIGNS[x.op]], None)
         text = how.fill(lambda k, need: self.language.bracketed(operands[k], need), {})
         return Written(text, binds)
-
-    def _length(self, index: int, axis: int) -> int:
-        return self._nodes[index].shape[axis]
 
     def _array(self, array: Any) -> str:
         name, shape = self.language.operator("array"), shape_text(array.shape)[1:-1]
@@ -408,97 +382,8 @@ def _distinct(names: dict[str, str], language: Formulary) -> dict[str, str]:
     }
 
 
-def _called_n(graph: Graph) -> Iterator[Any]:
-    """Give the numbers that the user calls "N", and None for all else of that name."""
-    for node in graph.nodes:
-        if node.role != "constant" or node.shape:
-            yield from [None] * (node.name == BATCH)
-        else:
-            yield from (number for name, number in named_numbers(node) if name == BATCH)
-
-
-def named_numbers(constant: Node) -> Iterable[tuple[str, Any]]:
-    """Give the variables from which the user's code computes a number, with their values."""
-    if constant.written is not None:
-        return variables_in(constant.written)
-    return [(constant.name, constant.value)] if constant.name else []
-
-
-def _reciprocals(graph: Graph) -> dict[int, Formula]:
-    """Find the constants 1/n, where n counts entries; give their n."""
-    origins = {x.index: _origin_of(x) for x in graph.nodes if isinstance(x.origin, Formula)}
-    return {
-        k: f.args[1]
-        for k, f in origins.items()
-        if f.op == "/"
-        and is_count(f.args[1])
-        and not isinstance(f.args[0], Formula)
-        and f.args[0] == 1
-    }
-
-
-def _divisors(node: Node, reciprocals: Mapping[int, Formula]) -> Iterator[Formula]:
-    """Give what a node divides by to average."""
-    if _is(node, "div") and _is_count(node.inputs[1], node.inputs[0]):
-        yield _origin_of(node.inputs[1])
-    yield from (reciprocals[x.index] for x in node.inputs if x.index in reciprocals)
-
-
-def _counts(origin: Any) -> Iterator[Formula]:
-    """Give the products of lengths in a formula."""
-    if is_count(origin):
-        yield origin
-    elif isinstance(origin, Formula):
-        yield from (count for x in origin.args for count in _counts(x))
-
-
-def number_text(value: Any) -> str:
-    """Write a number shortly: 3 for 3.0, 1e-05 for 0.00001."""
-    if isinstance(value, Fraction):
-        is_float = value.numerator.bit_length() <= 1023 or value.denominator > 1
-        value = float(value) if is_float else value.numerator
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
-        return str(int(value))
-    return repr(value)
-
-
-def root_of(value: Any) -> int:
-    """Give n where a number is the float nearest to √n, and no fraction that is shorter; or 0.
-
-    Examples
-    --------
-    >>> root_of(np.sqrt(8)), root_of(2.0), root_of(1.41)
-    (8, 0, 0)
-    """
-    number = float(value) if isinstance(value, float | Fraction) else 0.0
-    if not 1 < number < 1e3:
-        return 0
-    n = round(number * number)
-    return n if float(np.sqrt(n)) == number != int(number) else 0
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """Write a shape as Python does: (64, 100), (100,), ()."""
-    return str(tuple(shape))
-
-
 def _is(node: Node, name: str) -> bool:
     return node.op is not None and node.op.name == name
-
-
-def _is_count(n: Node, total: Node) -> bool:
-    """Whether `n` is the number of values that the sum `total` adds up."""
-    return _is(total, "sum") and is_count(_origin_of(n)) and n.value == length_of_sum(total)
-
-
-def _origin_of(constant: Node) -> Any:
-    """Give how a constant follows from lengths; the N − 0 of a variance is N."""
-    x = constant.origin
-    while isinstance(x, Formula) and x.op == "-" and isinstance(x.args[1], int) and not x.args[1]:
-        x = x.args[0]
-    return x
 
 
 def _is_flip(axes: tuple[int, ...]) -> bool:
@@ -516,6 +401,6 @@ def _reduces(node: Node) -> bool:
 
 
 def _axes(node: Node) -> tuple[int, ...] | None:
-    """Give the axes of a reduction; None if it variables_in a single number."""
+    """Give the axes of a reduction; None if it gives a single number."""
     axes: tuple[int, ...] = node.params["axis"]
     return axes if len(axes) < len(node.inputs[0].shape) else None

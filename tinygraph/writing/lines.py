@@ -12,8 +12,10 @@ from typing import NamedTuple
 from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
-from tinygraph.writing.formulas import Notation, named_numbers, number_text, shape_text
+from tinygraph.writing.counts import named_numbers
+from tinygraph.writing.formulas import Notation
 from tinygraph.writing.languages import Formulary
+from tinygraph.writing.numbers import number_text, shape_text
 from tinygraph.writing.shifts import vanishing
 
 __all__ = ["Line", "Pass", "named_constants", "passes"]

@@ -1,6 +1,7 @@
 """In place inside `trace`: what is seen by whom, what is recorded, and what is refused."""
 
 import copy
+import operator
 import sys
 import threading
 
@@ -369,9 +370,28 @@ def place(x):
     np.place(x, x.data > 0, [1.0])
 
 
+def an_added_row_in_an_attribute(x):
+    box = Box()
+    box.kept = np.zeros(3)
+    box.kept += x[0]
+
+
+def several_outs(x):
+    a, b = np.empty((4, 3)), np.empty((4, 3))
+    np.divmod(x, 0.5, out=(a, b))
+
+
+def parts_of_complex_numbers(x):
+    return np.real(x * 1j)
+
+
 @pytest.mark.parametrize(
     ("f", "message"),
     [
+        (an_added_row_in_an_attribute, "held elsewhere"),
+        (several_outs, "for each"),
+        (parts_of_complex_numbers, "not holomorphic"),
+        (lambda x: x.sort(), r"no attribute 'sort'; write x\[...\] = np.sort"),
         (into_an_attribute, "held elsewhere"),
         (a_number_into_an_attribute, "held elsewhere"),
         (into_integers, "holds integers"),
@@ -387,8 +407,55 @@ def place(x):
     ],
 )
 def test_what_cannot_be_translated_says_so(f, message):
-    with pytest.raises((TypeError, ValueError), match=message):
+    with pytest.raises((TypeError, ValueError, AttributeError), match=message):
         trace(f)(X)
+
+
+def shuffled(x, shuffle):
+    rows = x * 1.0
+    shuffle(rows)
+    return rows
+
+
+def shuffled_numbers(x, shuffle):
+    rows = np.arange(12.0).reshape(4, 3)
+    shuffle(rows)
+    return x * rows
+
+
+SHUFFLES = {
+    "a generator's": lambda: np.random.default_rng(0).shuffle,
+    "the old one": lambda: np.random.RandomState(0).shuffle,
+    "operator": lambda: lambda rows: operator.setitem(rows, 0, rows[1]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:you are shuffling")
+@pytest.mark.parametrize("f", [shuffled, shuffled_numbers])
+@pytest.mark.parametrize("name", SHUFFLES)
+def test_compiled_code_that_moves_rows_is_refused(f, name):
+    with pytest.raises(TypeError, match="permutation"):
+        trace(f)(X, SHUFFLES[name]())
+
+
+@pytest.mark.filterwarnings("ignore:you are shuffling")
+@pytest.mark.parametrize("name", ["a generator's", "the old one"])
+def test_scalars_are_shuffled_as_in_numpy(name):
+    def f(x, fresh):
+        column = x[:, 0] * 1.0
+        fresh()(column)
+        return column
+
+    assert same_bits(trace(f)(X, SHUFFLES[name]).data, f(X, SHUFFLES[name]))
+
+
+def test_several_arrays_are_given_axes_at_once():
+    def f(x, v):
+        a, b = np.atleast_2d(v, x[0, 0])
+        a[0, 1] = 5
+        return a * b, v
+
+    same(f, X, V)
 
 
 def test_arguments_that_share_memory_cannot_be_written_and_the_same_one_can():

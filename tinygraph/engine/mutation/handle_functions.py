@@ -178,6 +178,9 @@ VIEWS = frozenset(
 )
 """Functions that give views of their first argument, or may."""
 
+_PARTS = frozenset({np.imag, np.real, np.real_if_close})
+"""Of complex numbers, a layout of integers cannot tell what these give a view of."""
+
 SOMETIMES = frozenset({np.diff, np.einsum, np.linalg.matrix_power, np.nan_to_num})
 """Functions that give a view, or their argument itself, where a parameter makes them do nothing."""
 
@@ -246,6 +249,8 @@ def _array_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwar
 
 
 def _written(out: Any, result: Any) -> Any:
+    if len(out) > 1:
+        raise TypeError("out= of several arrays is not supported; write y[...] = result for each")
     (place,) = out
     if not np.can_cast(result.dtype, place.dtype, "same_kind"):
         raise TypeError(f"out= holds {place.dtype} and cannot be given {result.dtype}")
@@ -268,10 +273,12 @@ def _array_function(
     self: Array, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
 ) -> Any:
     first = args[0] if args else None
+    if func in _EACH and len(args) > 1:
+        return tuple([func(x) for x in args])
     if type(first) is Array:
         if func in WRITES:
             return WRITES[func](*args, **kwargs)
-        if func in VIEWS:
+        if func in VIEWS and not (func in _PARTS and first.dtype.kind == "c"):
             return _viewed(first, func, args[1:], kwargs)
     if func is EINSUM and len(args) == 2 and type(args[1]) is Array:
         return _viewed(args[1], partial(func, args[0]), (), kwargs)
@@ -300,6 +307,9 @@ def _array_function(
         result = self._unshared(func(*args, **kwargs), *flat)
     return result if out is None else _written((out,), result)
 
+
+_EACH = {np.atleast_1d, np.atleast_2d, np.atleast_3d}
+"""Functions that do with several arrays what they do with each."""
 
 _LIKE = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
 

@@ -7,9 +7,12 @@ Every operation is done on that value and gives a new handle; only views stay wi
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterator
+from dis import opname
 from functools import partial
 from operator import itemgetter
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -390,8 +393,10 @@ class Array(Facade):
         region = self._layout[key]
         if type(region) is COUNTER:
             region = self._layout[opened(key)]
-        if type(value) is Array and value._cell is cell and same_place(value._layout, region):
-            return  # what `x[key] += …` does at its end
+        if type(value) is Array and value._cell is cell:
+            if same_place(value._layout, region):
+                return  # what `x[key] += …` does at its end
+            _check_is_statement(self, sys._getframe(1))
         value = fitted(now(value), region.shape, cell.recorded)
         self._write(ops.assign, key if self._parent is None else None, region, value, computed)
 
@@ -513,6 +518,19 @@ class Array(Facade):
 
 
 _ADDITIONS = (operator.add, operator.sub)
+
+
+def _check_is_statement(place: Array, frame: FrameType) -> None:
+    """Raise where compiled code moves the rows of an array, and no statement ``x[i] = x[j]``.
+
+    To ``rng.shuffle`` a handle is a sequence of any objects, which it swaps; swapped views end up
+    as two of one row, as in ``x[i], x[j] = x[j], x[i]``. An array it would have copied.
+    """
+    if not opname[frame.f_code.co_code[frame.f_lasti]].startswith("STORE_"):
+        raise TypeError(
+            f"{describe(place)}: its rows are moved by compiled code, such as shuffle, which would "
+            "lose some in a traced function; write x[...] = x[rng.permutation(len(x))]"
+        )
 
 
 def _applied(function: Callable[..., Any], args: Any, kwargs: Any, x: Any) -> Any:
