@@ -162,6 +162,15 @@ def test_labels_in_a_list_are_as_many_as_there_are_rows():
     assert str(proof) == "proved for all N and D: dz"
 
 
+def test_a_batch_of_one_is_said_to_be_one():
+    """A mean over one row is the row, and its gradient is right without 1/N, but only there."""
+    one = np.arange(4.0).reshape(1, 4)
+    proof = prove(spread_mean, lambda dout, cache: dout + 0 * cache[0], one)
+    assert proof.verdict == "proved"
+    assert proof.lengths == {"D": "free"}
+    assert proof.assumptions == ("x.shape[0] = 1",)
+
+
 def test_what_an_operation_asks_of_lengths_is_no_assumption():
     def forward(x, w):
         rows = x.reshape(x.shape[0], -1)
