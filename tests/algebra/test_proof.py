@@ -171,6 +171,15 @@ def test_a_batch_of_one_is_said_to_be_one():
     assert proof.assumptions == ("x.shape[0] = 1",)
 
 
+def test_a_mask_that_happens_to_be_ones_is_no_number():
+    def forward(x):
+        mask = np.where(np.arange(x.size).reshape(x.shape) < 100, 1.0, 2.0)
+        return x * mask, mask
+
+    proof = prove(forward, lambda dout, cache: dout * 1.0, np.ones((6, 4)))
+    assert proof.verdict in ("undecided", HERE)
+
+
 def test_what_an_operation_asks_of_lengths_is_no_assumption():
     def forward(x, w):
         rows = x.reshape(x.shape[0], -1)

@@ -74,7 +74,7 @@ class Formulas:
         lengths: tuple[Mapping[int, int], Mapping[int, int]],
     ) -> None:
         self.algebra, self.axes, self.one, self.lengths = algebra, axes, one, lengths
-        self.other = numbers_of(other)
+        self.other, self._again = numbers_of(other), other
         self.found: dict[tuple[Any, Any], Polynomial] = {}
 
     def __call__(self, path: tuple[int, ...], value: Any) -> Polynomial:
@@ -87,6 +87,9 @@ class Formulas:
                     f"{float(value):g} is computed from lengths by more than + − · /"
                 )
             return p
+        again = self._again.nodes[path[0]].value
+        if np.ndim(again) and not np.all(again == again.flat[0]):
+            raise NoFormulaError("an array of one number has several at other lengths")
         second = self.other.get(path, value)
         key = (value, second)
         if key not in self.found:
