@@ -90,6 +90,10 @@ def test_sums_name_their_axes_where_they_are_not_those_of_a_batch():
     assert written["dmu"] == "−Σ₁ dxmu"
     assert written["dg"] == "Σ₀ dgammax · xhat"
     assert notation.signs() == {"Σ₁": "sum along axis 1", "Σ₀": "sum along axis 0"}
+    images = Graph.capture(np.mean(np.sum(tensor("x", 2, 3, 4, 5), axis=(2, 3)), axis=0))
+    notation = Notation(images)
+    notation.formula(images.outputs[0])
+    assert notation.signs()["Σ₂₃"] == "sum along axes 2, 3"
     latex = Notation(graph, LATEX)
     assert latex.formula(graph["var"]) == r"\frac{1}{N} \sum_{1} \mathrm{sq}"
 

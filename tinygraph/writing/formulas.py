@@ -187,7 +187,8 @@ class Notation(Printer):
         say, axes = self.language, self.axes(node) if _is(node, "sum") else ""
         if axes:
             along = node.params["axis"]
-            means = say.sum_along_means.format(", ".join(map(str, along)))
+            counted = "axis" if len(along) == 1 else "axes"
+            means = say.sum_along_means.format(f"{counted} {', '.join(map(str, along))}")
             self._signs["sum", *along] = say.sum_along.format(axes), means
         if node.op is SIGMOID:
             self._signs["sigmoid",] = say.sigmoid, say.sigmoid_means
