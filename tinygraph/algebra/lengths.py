@@ -83,9 +83,7 @@ class Formulas:
         if isinstance(origin, Formula):
             p = formula_in(self.algebra, self.axes, self.one, origin)
             if p is None:
-                raise NoFormulaError(
-                    f"{float(value):g} is computed from lengths by more than + − · /"
-                )
+                raise NoFormulaError(f"{float(value):g} is computed from lengths with rounding")
             return p
         again = self._again.nodes[path[0]].value
         if np.ndim(again) and not np.all(again == again.flat[0]):
