@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph import Tensor, draw, nn, trace
+from tinygraph import Tensor, draw, nn, simplify, trace
 from tinygraph.batchnorm import staged
 from tinygraph.cli.inputs import wine
 from tinygraph.drawing.fitting import PAGE
@@ -26,18 +26,6 @@ def batchnorm() -> Tensor:
     x = wine()
     rng = np.random.default_rng(0)
     return trace(staged)(x, rng.normal(size=13), rng.normal(size=13), eps=EPS)
-
-
-def closed_form(x, gamma, dout, eps):
-    N = x.shape[0]
-    mu = np.sum(x, axis=0) / N
-    var = np.sum((x - mu) ** 2, axis=0) / N
-    ivar = 1 / np.sqrt(var + eps)
-    xhat = (x - mu) * ivar
-    dbeta = np.sum(dout, axis=0)
-    dgamma = np.sum(dout * xhat, axis=0)
-    dx = gamma * ivar * (dout - dbeta / N - xhat * (dgamma / N))
-    return dx, dgamma, dbeta
 
 
 def inference(x, gamma, beta, running_mean, running_var, eps):
@@ -111,12 +99,6 @@ def scalar(a, b):
     f = e**2
     g = f / 2.0 + 10.0 / f
     return g
-
-
-def draw_closed_form() -> Picture:
-    rng = np.random.default_rng(0)
-    outputs = trace(closed_form)(wine(), rng.normal(size=13), rng.normal(size=(178, 13)), eps=EPS)
-    return draw(outputs, view="forward", width=PAGE)
 
 
 def draw_inference() -> Picture:
@@ -224,11 +206,11 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
         for k, text in STEPS.items()
     },
     "closed_form": (
-        draw_closed_form,
+        lambda: draw(simplify(batchnorm()).graph, view="backward", width=PAGE),
         "The closed form",
-        "The same three gradients by the formula of the paper, computed from x, gamma and dout "
-        "alone. Look at step 7: dbeta and dgamma, which are wanted anyway, are all that dx "
-        "needs beside xhat, ivar and dout.",
+        "Nobody wrote this one down: it is what `simplify` makes of the backward pass above. Look "
+        "at what reaches dx: dbeta and dgamma, which are wanted anyway, are all that it needs "
+        "beside dout and what the forward pass has left.",
     ),
     "inference": (
         draw_inference,

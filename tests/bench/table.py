@@ -30,6 +30,7 @@ if __name__ == "__main__":  # NumPy counts its threads when it is loaded
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     os.environ |= dict.fromkeys(threads, "1")
 
+import derivations
 import growth
 import work
 
@@ -195,6 +196,29 @@ def _in_units(value, units):
     return f"{number:.3g} {unit}" if number < 100 else f"{number:.0f} {unit}"
 
 
+# --------------------------------------------------------------------------- algebra
+
+
+def algebra_table(quick):
+    """Give how long the closed form of BatchNorm takes to be derived, and to be proved."""
+    answers = {e: make() for e, make in derivations.ENGINES.items() if derivations.installed(e)}
+    for engine, answer in answers.items():
+        if not answer.prove():
+            raise ValueError(f"{engine} does not prove the closed form")
+    rows = []
+    for job in ("derive", "prove"):
+        took = {engine: [] for engine in answers}
+        for _ in range(1 if quick else 5):
+            for engine, answer in answers.items():
+                gc.collect()
+                took[engine].append(seconds(getattr(answer, job)))
+        ours, theirs = (took.get(engine) for engine in derivations.ENGINES)
+        rows.append([job, in_seconds(median(ours))])
+        ratio = median(ours) / median(theirs) if theirs else 0
+        rows[-1].append(f"{in_seconds(median(theirs))} (**{ratio:.3f}**)" if theirs else "–")
+    return table(["dx of BatchNorm", *derivations.ENGINES], rows)
+
+
 # --------------------------------------------------------------------------- the command
 
 
@@ -203,6 +227,7 @@ TABLES = {
     "memory": memory_table,
     "graphs": graph_table,
     "import": import_table,
+    "algebra": algebra_table,
 }
 
 
@@ -212,7 +237,8 @@ def conditions():
     if sys.platform == "linux":
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.partition(": ")[2] for line in lines if "model name" in line), model)
-    packages = {"numpy", *(package for _, package in work.ENGINES.values())} - {"tinygraph"}
+    packages = {"numpy", "tensorgrad", *(package for _, package in work.ENGINES.values())}
+    packages -= {"tinygraph"}
     versions = ", ".join(f"{name} {version(name)}" for name in sorted(packages) if find_spec(name))
     return (
         f"{datetime.date.today()}, {model} ({os.cpu_count()} cores, one thread), "

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import derivations
 import growth
 import memory
 import pytest
@@ -52,6 +53,16 @@ def test_a_wrong_gradient_is_not_timed():
         piece.check([dx * 1.000001, dgamma, dbeta])
     with pytest.raises(ValueError, match="gradient 1"):
         piece.check([dx, dbeta, dgamma])
+
+
+@pytest.mark.parametrize("engine", derivations.ENGINES)
+def test_the_closed_form_is_derived_and_proved_and_no_other(engine):
+    if not derivations.installed(engine):
+        pytest.skip(f"{engine} is not installed")
+    make = derivations.ENGINES[engine]
+    assert "dout" in str(make().derive())
+    assert make().prove()
+    assert not make(factor=2).prove()
 
 
 @pytest.mark.parametrize("job", growth.JOBS)

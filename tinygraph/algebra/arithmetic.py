@@ -26,7 +26,7 @@ from tinygraph.algebra.atoms import (
     labels_of,
 )
 
-__all__ = ["ONE", "Arithmetic", "UndecidedError", "free_of", "plain"]
+__all__ = ["ONE", "Arithmetic", "UndecidedError", "free_of", "is_nonnegative_length", "plain"]
 
 ONE: Monomial = frozenset()
 LARGEST_FACTORED = 10**12
@@ -123,9 +123,25 @@ class Arithmetic:
         return self.of(self.atom("delta", pair, labels_of(pair)))
 
     def within(self, index: Index, start: Polynomial, stop: Polynomial) -> Polynomial:
-        """Give 1 where an index is at least `start` and less than `stop`."""
-        data = (index, frozenset(start.items()), frozenset(stop.items()))
-        return self.of(self.atom("within", data, labels_of([index])))
+        """Give 1 where an index is at least `start` and less than `stop`, which is no less."""
+        return self.plus(self.below(index, stop), self.below(index, start), -1)
+
+    def below(self, index: Index, stop: Polynomial) -> Polynomial:
+        """Give 1 where an index is less than a number, and 0 elsewhere."""
+        if index[0] == "shift":
+            return self.below(index[2], self.plus(stop, dict(index[1]), -1))
+        first: Polynomial = dict(index[1]) if index[0] == "at" else {}
+        last: Polynomial | None = first if index[0] == "at" else None
+        if isinstance(index[0], int):
+            last = self.plus(self.length(index[0]), self.number(-1))
+        if index[0] != "table" and is_nonnegative_length(self.plus(first, stop, -1)):
+            return {}
+        if last is not None and is_nonnegative_length(
+            self.plus(self.plus(stop, last, -1), self.number(-1))
+        ):
+            return self.number(1)
+        data = (index, frozenset(stop.items()))
+        return self.of(self.atom("below", data, labels_of([index])))
 
     # ------------------------------------------------------------------ arithmetic
 
@@ -196,7 +212,16 @@ class Arithmetic:
                 return 0, ONE
             if atom.kind == "delta" and _replaceable(atom, exponents):
                 return None
+        ranges = [atom for atom in exponents if atom.kind == "below"]
+        for atom in ranges if len(ranges) > 1 else ():
+            if any(self._is_narrower(other, atom) for other in ranges if other in exponents):
+                del exponents[atom]
         return factor, frozenset(exponents.items())
+
+    def _is_narrower(self, one: Atom, other: Atom) -> bool:
+        """Whether the range of another index, or of the same, lies in that of `other`."""
+        more = self.plus(dict(other.data[1]), dict(one.data[1]), -1)
+        return one is not other and one.data[0] == other.data[0] and is_nonnegative_length(more)
 
     def _substituted(self, m: Monomial, n: Monomial) -> Polynomial:
         """Multiply monomials, among whose factors is [c = y]: what stands beside it is at y."""
@@ -363,6 +388,14 @@ def plain(e: Fraction) -> Any:
 
 def _is_even(e: Any) -> bool:
     return bool(e % 2 == 0)
+
+
+def is_nonnegative_length(p: Polynomial) -> bool:
+    """Whether a polynomial in lengths, each of which is 1 or more, is known not to be negative."""
+    return sum(p.values()) >= 0 and all(
+        not m or (c > 0 and all(atom.kind == "length" and e > 0 for atom, e in m))
+        for m, c in p.items()
+    )
 
 
 def _order(monomial: Monomial) -> Any:

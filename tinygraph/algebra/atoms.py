@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Atom", "Index", "Label", "Monomial", "Polynomial", "labels_of", "relabelled"]
+__all__ = ["Atom", "Index", "Label", "Monomial", "Polynomial", "labels_of", "relabelled", "shifted"]
 
 Label = tuple[int, int]
 Index = tuple[Any, ...]
@@ -26,8 +26,8 @@ class Atom:
     kind : str
         ``input``, of a name and indices; ``value``, a named or raised sum of terms; ``sum``, of a
         monomial over labels; ``call``, a function of polynomials; ``delta``, 1 where two indices
-        agree; ``within``, 1 where an index is in a range; ``length``, of an axis; ``root``, the
-        prime whose power is no fraction.
+        agree; ``below``, 1 where an index is less than a number; ``length``, of an axis; ``root``,
+        the prime whose power is no fraction.
     data : tuple
         What it is made of.
     free : frozenset of labels
@@ -42,7 +42,7 @@ class Atom:
 
     def __init__(self, kind: str, data: tuple[Any, ...], free: frozenset[Label], serial: int):
         self.kind, self.data, self.free, self.serial = kind, data, free, serial
-        self.idempotent = kind in ("delta", "within") or (
+        self.idempotent = kind in ("delta", "below") or (
             kind == "call" and data[0] in ("positive", "zero")
         )
 
@@ -81,5 +81,24 @@ def relabelled(index: Index, mapping: Mapping[Any, Index]) -> Index:
     """
     if index and isinstance(index[0], str):
         inner = [relabelled(x, mapping) if isinstance(x, tuple) else x for x in index[2:]]
-        return (*index[:2], *inner)
+        return shifted(dict(index[1]), *inner) if index[0] == "shift" else (*index[:2], *inner)
     return mapping.get(index, index)
+
+
+def shifted(offset: Polynomial, index: Index) -> Index:
+    """Add an offset to an index; offsets of offsets, and of a number, are one.
+
+    Examples
+    --------
+    >>> shifted({frozenset(): 2}, ("at", frozenset({(frozenset(), 1)})))
+    ('at', frozenset({(frozenset(), 3)}))
+    """
+    if index[0] in ("shift", "at"):
+        inner = dict(index[1])
+        for m, c in offset.items():
+            inner[m] = inner.get(m, 0) + c
+        offset = {m: c for m, c in inner.items() if c}
+        if index[0] == "at":
+            return ("at", frozenset(offset.items()))
+        index = index[2]
+    return ("shift", frozenset(offset.items()), index) if offset else index

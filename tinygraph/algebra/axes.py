@@ -10,16 +10,15 @@ two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from tinygraph.algebra.keys import is_arange, keys_of, parts_of_key
 from tinygraph.algebra.polynomials import UndecidedError
 from tinygraph.graph import Graph, Node
 
-__all__ = ["Axes", "is_arange", "key_of", "parts_of_key", "subscripts_of", "writes_of"]
+__all__ = ["Axes", "subscripts_of"]
 
 Part = int
 Axis = list[Part]
@@ -56,6 +55,7 @@ class Axes:
         self.length: dict[Part, int] = {}
         self._bound: dict[Part, Axis] = {}
         self._axes: dict[tuple[int, int], list[Axis]] = {}
+        self._regions: dict[tuple[int, int], list[list[Axis]]] = {}
         inputs: dict[str, list[Axis]] = {}
         for graph in graphs:
             for node in graph.nodes:
@@ -63,6 +63,7 @@ class Axes:
                 if node.role in ("input", "upstream") and node.name in inputs:
                     self._axes[key] = inputs[node.name]
                     continue
+                self._at_work_on = key
                 self._axes[key] = self._of_node(graph, node)
                 if node.role in ("input", "upstream"):
                     inputs[str(node.name)] = self._axes[key]
@@ -72,6 +73,11 @@ class Axes:
     def of(self, graph: Graph, node: Node) -> list[tuple[Part, ...]]:
         """Give the parts of each axis of a node."""
         return [tuple(self._parts(axis)) for axis in self._axes[id(graph), node.index]]
+
+    def regions(self, graph: Graph, node: Node) -> list[list[tuple[Part, ...]]]:
+        """Give the parts of each axis of the places that in-place code writes to, for each key."""
+        regions = self._regions.get((id(graph), node.index), [])
+        return [[tuple(self._parts(axis)) for axis in region] for region in regions]
 
     def live(self) -> list[Part]:
         """Give the parts that were not cut or found to be another."""
@@ -191,21 +197,27 @@ class Axes:
         return out
 
     def _of_index(self, node: Node, x: list[Axis], *keys: list[Axis]) -> list[Axis]:
-        return self._indexed(node, node.inputs[0].shape, x, node.shape, keys)
+        (key,) = keys_of(node)
+        out = self._indexed(key, node.inputs[0].shape, x, self._rows(node, [x, *keys]))
+        self._check_lengths(out, node.shape)
+        return out
 
     _of_pick = _of_index
 
+    def _rows(self, node: Node, operands: Sequence[list[Axis]]) -> dict[int, list[Axis]]:
+        return {x.index: axes for x, axes in zip(node.inputs, operands, strict=True)}
+
     def _indexed(
         self,
-        node: Node,
+        key: Any,
         shape: tuple[int, ...],
         x: list[Axis],
-        result: tuple[int, ...],
-        keys: Sequence[list[Axis]],
+        rows: Mapping[int, list[Axis]],
     ) -> list[Axis]:
+        """Give the axes of what a key takes, where it is known which those of its rows are."""
         out: list[Axis] = []
         tables = 0
-        for part, k in parts_of_key(key_of(node), shape):
+        for part, k in parts_of_key(key, shape):
             if part is None:
                 out.append([])
             elif isinstance(part, slice):
@@ -216,33 +228,34 @@ class Axes:
                 if tables == 1:
                     out.append(self._new(part.shape[0]))
                 if isinstance(part, Node):
-                    self._unify(out[-1], keys[node.inputs.index(part) - 1][0])
+                    self._unify(out[-1], rows[part.index][0])
                 elif is_arange(part, shape[k]):
                     self._unify(out[-1], x[k])
-        if [prod(self.length[p] for p in self._parts(a)) for a in out] != list(result):
-            raise UndecidedError("an index of another kind than slices, numbers and rows of labels")
         return out
+
+    def _check_lengths(self, axes: Sequence[Axis], shape: tuple[int, ...]) -> None:
+        if tuple(prod(self.length[p] for p in self._parts(axis)) for axis in axes) != shape:
+            raise UndecidedError("an index of another kind than slices, numbers and rows of labels")
 
     def _of_scatter(self, node: Node, x: list[Axis], *keys: list[Axis]) -> list[Axis]:
         out = [self._new(n) for n in node.shape]
-        inner = self._indexed(node, node.shape, out, node.inputs[0].shape, keys)
+        (key,) = keys_of(node)
+        inner = self._indexed(key, node.shape, out, self._rows(node, [x, *keys]))
+        self._check_lengths(inner, node.inputs[0].shape)
         self._same(inner, x)
         return out
 
     _of_put = _of_scatter
 
-    def _of_assign_add(self, node: Node, base: list[Axis], *operands: list[Axis]) -> list[Axis]:
-        for k, write in enumerate(writes_of(node)):
-            region = [base[axis] for axis in write.region]
-            self._broadcast([region, operands[k]], len(region))
-            for axis, table in write.tables.items():
-                if isinstance(table, Node):
-                    self._unify(base[write.row], operands[node.inputs.index(table) - 1][0])
-                elif is_arange(table, node.shape[axis]):
-                    self._unify(base[write.row], base[axis])
+    def _of_assign(self, node: Node, base: list[Axis], *operands: list[Axis]) -> list[Axis]:
+        rows = self._rows(node, [base, *operands])
+        regions = [self._indexed(key, node.shape, base, rows) for key in keys_of(node)]
+        for region, value in zip(regions, operands, strict=False):
+            self._broadcast([region, value], len(region))
+        self._regions[self._at_work_on] = regions
         return base
 
-    _of_assign = _of_assign_add
+    _of_assign_add = _of_assign
 
 
 def subscripts_of(node: Node) -> list[str]:
@@ -251,104 +264,3 @@ def subscripts_of(node: Node) -> list[str]:
     if "." in letters:
         raise UndecidedError("an einsum with an ellipsis")
     return letters.replace("->", ",").split(",")
-
-
-def key_of(node: Node) -> Any:
-    """Give the key of an index, in which a node stands where one is computed or an input."""
-    key = node.params["key"]
-    if not isinstance(key, tuple):
-        return key
-    return tuple(node.inputs[int(part)] if isinstance(part, str) else part for part in key)
-
-
-class Write(NamedTuple):
-    """What a node writes in one place of each row: `tables`, by axis, say where.
-
-    The axes of what is written are those of `region`.
-    """
-
-    value: Node
-    row: int
-    tables: Mapping[int, Any]
-    region: list[int]
-
-
-def writes_of(node: Node) -> Iterator[Write]:
-    """Give what is written into an array at ``[np.arange(N), labels]``, one place in each row."""
-    keys = node.params["keys"]
-    if node.params.get("expected"):
-        raise UndecidedError("a write where a mask says")
-    for key, value in zip(keys, node.inputs[1:], strict=False):
-        parts = key if isinstance(key, tuple) else (key,)
-        inner = tuple(node.inputs[len(keys) + int(p)] if isinstance(p, str) else p for p in parts)
-        found = parts_of_key(inner, node.shape)
-        tables = {k: part for part, k in found if isinstance(part, np.ndarray | Node)}
-        slices = {k: part for part, k in found if isinstance(part, slice)}
-        whole = {k for k, part in slices.items() if part == slice(0, node.shape[k], 1)}
-        rows = [
-            k
-            for k, part in tables.items()
-            if isinstance(part, np.ndarray) and is_arange(part, node.shape[k])
-        ]
-        if not rows or len(tables) + len(whole) < len(found) or max(tables) > len(tables) - 1:
-            raise UndecidedError("a write to other places than one of each row")
-        row = rows[0]
-        del tables[row]
-        yield Write(value, row, tables, [row, *sorted(whole)])
-
-
-def is_arange(part: Any, length: int) -> bool:
-    """Whether a key takes every entry in order."""
-    return len(part) == length and bool(np.array_equal(part, np.arange(length)))
-
-
-def parts_of_key(key: Any, shape: Sequence[int]) -> list[tuple[Any, int]]:
-    """Give the parts of an index, one for each axis: None, an int, a slice from 0, or a table.
-
-    Raises
-    ------
-    UndecidedError
-        If one is anything else.
-
-    Examples
-    --------
-    >>> parts_of_key((Ellipsis, -1), (4, 3))
-    [(slice(0, 4, 1), 0), (2, 1)]
-    """
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if any(part is Ellipsis for part in keys):
-        place = next(k for k, part in enumerate(keys) if part is Ellipsis)
-        missing = len(shape) - sum(part is not None for part in keys) + 1
-        keys[place : place + 1] = [slice(None)] * missing
-    keys += [slice(None)] * (len(shape) - sum(part is not None for part in keys))
-    out: list[tuple[Any, int]] = []
-    k = 0
-    for part in keys:
-        if part is None:
-            out.append((None, -1))
-            continue
-        if isinstance(part, slice):
-            start, stop, step = part.indices(shape[k])
-            if step != 1:
-                raise UndecidedError("a slice with a step")
-            out.append((slice(start, max(start, stop), 1), k))
-        elif isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype.kind in "iu":
-            out.append((np.where(part < 0, part + shape[k], part), k))
-        elif isinstance(part, Node) and len(part.shape) == 1 and part.op is None:
-            out.append((part, k))
-        elif isinstance(part, int | np.integer) and not isinstance(part, bool):
-            out.append((int(part) % shape[k], k))
-        else:
-            raise UndecidedError("an index of another kind than slices, numbers and rows of labels")
-        k += 1
-    _check_tables([part for part, _ in out])
-    return out
-
-
-def _check_tables(parts: Sequence[Any]) -> None:
-    """Refuse tables apart from each other, whose axis NumPy puts first, and unequal ones."""
-    tables = [k for k, part in enumerate(parts) if isinstance(part, np.ndarray | Node)]
-    picked = [k for k, part in enumerate(parts) if isinstance(part, np.ndarray | Node | int)]
-    apart = tables and picked != list(range(picked[0], picked[-1] + 1))
-    if apart or len({parts[k].shape for k in tables}) > 1:
-        raise UndecidedError("an index by rows of labels that are apart or of unequal lengths")

@@ -51,24 +51,11 @@ def _compared(positive: int, zero: int, negative: int) -> Any:
     """Give a function of a − b that has one value where it is positive, zero or negative."""
 
     def read(algebra: Algebra, a: Polynomial, b: Polynomial | None = None) -> Polynomial:
-        d = a if b is None else algebra.plus(a, b, -1)
-        sign, greater, equal = signs(algebra, d)
-        up, down = (positive, negative) if sign > 0 else (negative, positive)
-        out = algebra.plus(algebra.number(down), greater, up - down)
-        return algebra.plus(out, equal, zero - down)
+        greater, equal = algebra.signs(a if b is None else algebra.plus(a, b, -1))
+        out = algebra.plus(algebra.number(negative), greater, positive - negative)
+        return algebra.plus(out, equal, zero - negative)
 
     return read
-
-
-def signs(algebra: Algebra, d: Polynomial) -> tuple[int, Polynomial, Polynomial]:
-    """Give [d > 0] and [d = 0], of d or −d: of one of both, always the same."""
-    if not d or set(d) == {frozenset()}:
-        value = d.get(frozenset(), 0)
-        return 1, algebra.number(int(value > 0)), algebra.number(int(value == 0))
-    lead = min(d, key=lambda m: sorted((atom.serial, e) for atom, e in m))
-    sign, c = (1 if d[lead] > 0 else -1), abs(d[lead])
-    d = {m: Fraction(v) / c * sign for m, v in d.items()}
-    return sign, algebra.call("positive", d), algebra.call("zero", d)
 
 
 def _where(algebra: Algebra, c: Polynomial, a: Polynomial, b: Polynomial) -> Polynomial:

@@ -101,13 +101,8 @@ class Evaluator:
             return FUNCTIONS[data[0]](self._terms(dict(data[1][0]), labels))
         if kind == "delta":
             return (self._index(data[0], labels) == self._index(data[1], labels)) * 1.0
-        if kind == "within":
-            index, start, stop = data
-            at, *ends = (
-                self._index(index, labels),
-                *(self._terms(dict(p), ()) for p in (start, stop)),
-            )
-            return ((at >= ends[0]) & (at < ends[1])) * 1.0
+        if kind == "below":
+            return (self._index(data[0], labels) < self._terms(dict(data[1]), ())) * 1.0
         raise UndecidedError(f"{kind} {data[0]} is not evaluated")
 
     def _sign(self, p: Polynomial, labels: Sequence[Label], name: str) -> Any:

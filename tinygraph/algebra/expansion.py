@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 from tinygraph.algebra.atoms import Atom, Label, Monomial, Polynomial
+from tinygraph.algebra.cutting import MOST_ENTRIES, entry, names_entries, pieces
 from tinygraph.algebra.polynomials import Algebra
 
 __all__ = ["Expansion", "ZeroTest"]
@@ -30,6 +32,8 @@ class Expansion:
         Forms of values that are kept, as `Algebra.form` gives them.
     with_exponentials : bool
         Whether tanh is taken apart as well.
+    with_entries : bool
+        Whether sums along axes of few entries are taken apart as well.
 
     Examples
     --------
@@ -46,8 +50,10 @@ class Expansion:
         *,
         known: Collection[Any] = (),
         with_exponentials: bool = False,
+        with_entries: bool = False,
     ) -> None:
-        self.algebra, self.known, self.with_exponentials = algebra, known, with_exponentials
+        self.algebra, self.known = algebra, known
+        self.with_exponentials, self.with_entries = with_exponentials, with_entries
         self._found: dict[Atom, Polynomial] = {}
 
     def __call__(self, p: Polynomial) -> Polynomial:
@@ -72,9 +78,7 @@ class Expansion:
             keeps = self.known and algebra.form(atom) in self.known
             return algebra.of(atom) if keeps else self(dict(data[0]))
         if kind == "sum":
-            mapping = algebra.fresh(data[0])
-            inner = self(algebra.rename({data[1]: 1}, mapping))
-            return algebra.summed(inner, mapping.values(), lemmas=bool(self.known))
+            return self._expand_sum(*data)
         if kind == "call":
             name, operands, bound = data
             mapping = algebra.fresh(bound)
@@ -85,6 +89,20 @@ class Expansion:
                 return algebra.plus(algebra.number(1), inverse, -2)
             return algebra.function(name, *inside, bound=tuple(mapping.values()))
         return algebra.of(atom)
+
+    def _expand_sum(self, bound: tuple[Label, ...], monomial: Monomial) -> Polynomial:
+        algebra, out = self.algebra, Polynomial()
+        few = [
+            x for x in bound if self.with_entries and algebra.fixed.get(x[0], 99) <= MOST_ENTRIES
+        ]
+        mapping = algebra.fresh(x for x in bound if x not in few)
+        for ks in product(*[range(algebra.fixed[x[0]]) for x in few]):
+            entries = {x: entry(algebra.number(k)) for x, k in zip(few, ks, strict=True)}
+            inner = self(algebra.rename({monomial: 1}, {**mapping, **entries}))
+            out = algebra.plus(
+                out, algebra.summed(inner, mapping.values(), lemmas=bool(self.known))
+            )
+        return out
 
 
 class ZeroTest:
@@ -114,6 +132,7 @@ class ZeroTest:
             Expansion(algebra),
             Expansion(algebra, with_exponentials=True),
         ]
+        self.by_entries = Expansion(algebra, with_entries=True)
 
     def __call__(self, p: Polynomial) -> bool:
         """Whether a polynomial is known to be 0.
@@ -129,7 +148,17 @@ class ZeroTest:
             if full != before and self._vanishes(full, expansion):
                 return True
             before = full
-        return not p
+        return not p or self._vanishes_by_entries(self.expansions[-2](p))
+
+    def _vanishes_by_entries(self, p: Polynomial) -> bool:
+        """Whether it is 0 on all pieces of an axis; or entry by entry, where it names some."""
+        parts = pieces(self.algebra, p)
+        if parts:
+            return all(self(part) for part in parts)
+        if not names_entries(p):
+            return False
+        full = self.by_entries(p)
+        return full != p and self._vanishes(full, self.by_entries)
 
     def _vanishes(self, p: Polynomial, expansion: Expansion) -> bool:
         if not p:

@@ -19,8 +19,8 @@ import numpy as np
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.axes import Axes
 from tinygraph.algebra.elementwise import literal
+from tinygraph.algebra.keys import numbers_of
 from tinygraph.algebra.polynomials import ONE, Algebra, UndecidedError
-from tinygraph.algebra.reading import numbers_of
 from tinygraph.engine.lengths import Formula
 from tinygraph.graph import Graph
 

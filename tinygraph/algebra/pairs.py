@@ -92,7 +92,8 @@ class Pair:
 
 
 def _structure(node: Node) -> Any:
-    params = {k: node.params[k] for k in ("axis", "axes", "keepdims", "n") if k in node.params}
+    named = ("axis", "axes", "keepdims", "n", "disjoint")
+    params = {k: node.params[k] for k in named if k in node.params}
     return str(node.op), node.role, tuple(x.index for x in node.inputs), params, len(node.shape)
 
 

@@ -94,10 +94,11 @@ class Algebra(Arithmetic):
             return self.input(data[0], [relabelled(index, mapping) for index in data[1]])
         if kind == "delta":
             return self.delta(*(relabelled(index, mapping) for index in data))
-        if kind == "within":
-            return self.within(relabelled(data[0], mapping), dict(data[1]), dict(data[2]))
+        if kind == "below":
+            return self.below(relabelled(data[0], mapping), dict(data[1]))
         if kind == "value":
-            return self.value(self.rename(dict(data[0]), mapping))
+            p = self.rename(dict(data[0]), mapping)
+            return self.value(p) if set(p) - {ONE} else p
         bound = data[2] if kind == "call" else data[0]
         if kind == "sum" and _keeps_standard(atom, mapping):
             return self._moved_sum(atom, mapping)
@@ -106,6 +107,8 @@ class Algebra(Arithmetic):
             inner = self.rename({data[1]: 1}, {**mapping, **moved})
             return self.summed(inner, moved.values(), lemmas=False)
         operands = [self.rename(dict(p), {**mapping, **moved}) for p in data[1]]
+        if data[0] in ("positive", "zero") and not _has_signs(operands[0]):
+            return self.call(data[0], *operands)  # and not of −d: what is one atom stays one
         return self.function(data[0], *operands, bound=tuple(moved.values()))
 
     def bare(self, atom: Atom) -> Atom:
@@ -154,10 +157,40 @@ class Algebra(Arithmetic):
         """Apply a function, whose bound labels get standard names."""
         if name == "exp":
             return self.exponential(operands[0])
+        if name in ("positive", "zero"):
+            return self.signs(operands[0])[name == "zero"]
         names = self._standard_names(bound, operands)
         return self.call(
             name, *[self.rename(p, names) for p in operands], bound=tuple(names.values())
         )
+
+    def signs(self, d: Polynomial) -> tuple[Polynomial, Polynomial]:
+        """Give [d > 0] and [d = 0]: of d or −d, always the same one, once for both."""
+        if not set(d) - {ONE}:
+            c = d.get(ONE, 0)
+            return self.number(int(c > 0)), self.number(int(c == 0))
+        if _has_signs(d):
+            factors = {atom for m in d for atom, _ in m if atom.idempotent}
+            return self._signs_by(min(factors, key=lambda atom: atom.serial), d)
+        lead = min(d, key=lambda m: sorted((atom.serial, e) for atom, e in m))
+        c = d[lead]
+        p = {m: Fraction(v) / c for m, v in d.items()}
+        positive, zero = self.call("positive", p), self.call("zero", p)
+        if c < 0:
+            positive = self.plus(self.plus(self.number(1), positive, -1), zero, -1)
+        return positive, zero
+
+    def _signs_by(self, by: Atom, d: Polynomial) -> tuple[Polynomial, Polynomial]:
+        """Give them where a factor is 1, and where it is 0: [x · [x > 0] > 0] = [x > 0]."""
+        there = {m: c for m, c in self.times(d, self.of(by)).items() if c}
+        there = {frozenset(pair for pair in m if pair[0] is not by): c for m, c in there.items()}
+        elsewhere = {m: c for m, c in d.items() if by not in dict(m)}
+        one, other = self.signs(there), self.signs(elsewhere)
+        both = [
+            self.plus(b, self.times(self.of(by), self.plus(a, b, -1)))
+            for a, b in zip(one, other, strict=True)
+        ]
+        return both[0], both[1]
 
     def exponential(self, p: Polynomial) -> Polynomial:
         """Give exp of a sum: a product, whose exponents are the coefficients."""
@@ -292,6 +325,11 @@ class Algebra(Arithmetic):
         if by is not None:
             self.lemmas[total] = by
         return by is not None
+
+
+def _has_signs(d: Polynomial) -> bool:
+    """Whether the sign of a sum is known, or is where one of its factors is 0 or 1."""
+    return not set(d) - {ONE} or any(atom.idempotent for m in d for atom, _ in m)
 
 
 def _may_vanish(value: Atom, bound: Iterable[Label]) -> bool:

@@ -8,19 +8,20 @@ closed form appear: dx of BatchNorm has three terms in xmu and var + eps, and ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygraph.algebra.atoms import Index, Label, Polynomial
-from tinygraph.algebra.axes import Axes, is_arange, key_of, parts_of_key, subscripts_of, writes_of
+from tinygraph.algebra.atoms import Index, Label, Polynomial, shifted
+from tinygraph.algebra.axes import Axes, subscripts_of
 from tinygraph.algebra.elementwise import ELEMENTWISE, literal, negative
+from tinygraph.algebra.keys import is_arange, keys_of, names_once, parts_of_key
 from tinygraph.algebra.polynomials import Algebra, UndecidedError
 from tinygraph.graph import Graph, Node
 from tinygraph.graph.nodes import NOTHING
 
-__all__ = ["Reader", "numbers_of"]
+__all__ = ["Reader"]
 
 Places = list[list[Label]]
 Constant = Callable[[Any], Polynomial]
@@ -36,7 +37,7 @@ class Reader:
         Of the graph.
     graph : Graph
     constant : callable
-        Reads a number of the graph: given the path to it, as in `numbers_of`, and its value.
+        Reads a number of the graph: given the path to it, as in `keys.numbers_of`, and its value.
     upstream : collection of str
         The names of upstream gradients: what depends on one is the backward pass.
     labels : mapping
@@ -110,9 +111,12 @@ class Reader:
 
     def _places(self, node: Node) -> Places:
         """Give the labels of each axis; an axis that is there again gets another copy."""
+        return self._labelled(self.axes.of(self.graph, node))
+
+    def _labelled(self, axes: Iterable[tuple[int, ...]]) -> Places:
         met: dict[int, int] = {}
         out: Places = []
-        for parts in self.axes.of(self.graph, node):
+        for parts in axes:
             labels = []
             for part in parts:
                 labels.append((part, met.get(part, 0)))
@@ -257,11 +261,11 @@ class Reader:
 
     # ------------------------------------------------------------------ indices
 
-    def _indices(self, node: Node, whole: Node, entry: Node) -> Iterator[Any]:
+    def _indices(self, node: Node, key: int, whole: Node, entries: Places) -> Iterator[Any]:
         """Give, for each axis of `whole`, its labels and the indices that a key takes."""
-        own, result = self.places[whole.index], iter(self.places[entry.index])
+        own, result = self.places[whole.index], iter(entries)
         row: list[Label] | None = None
-        for part, k in parts_of_key(key_of(node), whole.shape):
+        for part, k in parts_of_key(keys_of(node)[key], whole.shape):
             if part is None:
                 next(result)
                 continue
@@ -270,7 +274,7 @@ class Reader:
                 there: list[Any] = list(next(result))
                 if part != slice(0, whole.shape[k], 1) and labels:
                     ends = [
-                        self.read_number((node.index, k, end), n)
+                        self.read_number((node.index, key, k, end), n)
                         for end, n in enumerate((part.start, part.stop))
                     ]
                     yield labels, there, ends
@@ -279,7 +283,7 @@ class Reader:
                 row = list(next(result)) if row is None else row
                 there = [self._row(part, whole.shape[k], row[0])] if row else []
             else:
-                at = self.read_number((node.index, k, 0), part)
+                at = self.read_number((node.index, key, k, 0), part)
                 there = [("at", frozenset(at.items()))]
             if len(there) != len(labels):
                 raise UndecidedError("an index into an axis that is cut into groups")
@@ -287,22 +291,25 @@ class Reader:
 
     def _index(self, node: Node, x: Node, *keys: Node) -> Polynomial:
         mapping: dict[Label, Index] = {}
-        for labels, there, ends in self._indices(node, x, node):
+        for labels, there, ends in self._indices(node, 0, x, self.places[node.index]):
             if ends is None:
                 mapping |= dict(zip(labels, there, strict=True))
             else:
-                mapping[_only(labels)] = _shifted(ends[0], _only(there))
+                mapping[_only(labels)] = shifted(ends[0], _only(there))
         return self.algebra.rename(self.of[x.index], mapping)
 
     def _scatter(self, node: Node, x: Node, *keys: Node) -> Polynomial:
+        return self._put_back(node, 0, self.of[x.index], self.places[x.index])
+
+    def _put_back(self, node: Node, key: int, p: Polynomial, entries: Places) -> Polynomial:
         """Write x[…] back: an entry is the sum of what the key sends there."""
-        algebra, p, sums = self.algebra, self.of[x.index], []
-        fresh = algebra.fresh([label for place in self.places[x.index] for label in place])
+        algebra, sums = self.algebra, []
+        fresh = algebra.fresh([label for place in entries for label in place])
         p = algebra.rename(p, fresh)
-        for labels, there, ends in self._indices(node, node, x):
+        for labels, there, ends in self._indices(node, key, node, entries):
             if ends is not None:
                 label, inner = _only(labels), fresh[_only(there)]
-                p = algebra.rename(p, {inner: _shifted(negative(ends[0]), label)})
+                p = algebra.rename(p, {inner: shifted(negative(ends[0]), label)})
                 p = algebra.times(p, algebra.within(label, *ends))
                 continue
             for label, index in zip(labels, there, strict=True):
@@ -317,22 +324,29 @@ class Reader:
 
     _pick, _put = _index, _scatter
 
-    def _assign_add(self, node: Node, base: Node, *operands: Node) -> Polynomial:
-        """Write to one place in each row: what is written, times [c = y]."""
-        algebra, places = self.algebra, self.places[node.index]
-        out = self._at(base, places)
-        for write in writes_of(node):
-            p = self._at(write.value, [places[k] for k in write.region])
-            there = algebra.number(1)
-            for k, table in write.tables.items():
-                row = self._row(table, node.shape[k], _only(places[write.row]))
-                there = algebra.times(there, algebra.delta(_only(places[k]), row))
-            if str(node.op) == "assign":
-                p = algebra.plus(p, out, -1)
-            out = algebra.plus(out, algebra.times(p, there))
+    def _writes(self, node: Node, values: Sequence[Node]) -> Iterator[tuple[Polynomial, int]]:
+        """Give what in-place code writes, at its places and 0 elsewhere, for each key."""
+        for key, region in enumerate(self.axes.regions(self.graph, node)):
+            entries = self._labelled(region)
+            yield self._put_back(node, key, self._at(values[key], entries), entries), key
+
+    def _assign_add(self, node: Node, base: Node, *values: Node) -> Polynomial:
+        out = self._at(base, self.places[node.index])
+        for written, _ in self._writes(node, values):
+            out = self.algebra.plus(out, written)
         return out
 
-    _assign = _assign_add
+    def _assign(self, node: Node, base: Node, *values: Node) -> Polynomial:
+        """Write over what is there: nothing is left of it where a key sends 1."""
+        algebra, keys = self.algebra, keys_of(node)
+        out = self._at(base, self.places[node.index])
+        regions = self.axes.regions(self.graph, node)
+        for written, key in self._writes(node, values):
+            if not names_once(keys[key], node.shape):
+                raise UndecidedError("rows of labels that are assigned to, of which two may be one")
+            ones = self._put_back(node, key, algebra.number(1), self._labelled(regions[key]))
+            out = algebra.plus(algebra.plus(out, algebra.times(out, ones), -1), written)
+        return out
 
     def _concatenate(self, node: Node, *parts: Node) -> Polynomial:
         algebra, along = self.algebra, node.params["axis"]
@@ -342,7 +356,7 @@ class Reader:
             stop = algebra.plus(start, self._length(x, along))
             places = [list(place) for place in self.places[node.index]]
             if self.places[x.index][along]:
-                places[along] = [_shifted(negative(start), label)]
+                places[along] = [shifted(negative(start), label)]
             else:
                 places[along] = []
             term = self._at(x, places)
@@ -357,44 +371,10 @@ class Reader:
         return out
 
 
-def numbers_of(graph: Graph) -> dict[tuple[int, ...], Any]:
-    """Give the numbers that stand in a graph, by the index of the node, and the axis of an index.
-
-    Examples
-    --------
-    >>> from tinygraph import Tensor
-    >>> numbers_of(Graph.capture(Tensor([1.0, 2.0, 4.0])[1:] * 3))
-    {(1, 0, 0): 1, (1, 0, 1): 3, (2,): Fraction(3, 1)}
-    """
-    found: dict[tuple[int, ...], Any] = {}
-    for node in graph.nodes:
-        if node.role == "constant":
-            value = node.value
-            found[node.index,] = value.flat[0] if isinstance(value, np.ndarray) else value
-        elif str(node.op) in ("index", "scatter", "pick", "put"):
-            shape = node.shape if str(node.op) in ("scatter", "put") else node.inputs[0].shape
-            for part, k in parts_of_key(key_of(node), shape):
-                if isinstance(part, slice):
-                    found[node.index, k, 0], found[node.index, k, 1] = part.start, part.stop
-                elif isinstance(part, int):
-                    found[node.index, k, 0] = part
-    return found
-
-
 def _only(labels: list[Any]) -> Any:
     if len(labels) != 1:
         raise UndecidedError("a slice of an axis that is cut into groups")
     return labels[0]
-
-
-def _shifted(offset: Polynomial, index: Index) -> Index:
-    """Add an offset to an index; offsets of offsets are one."""
-    if index[0] == "shift":
-        inner = dict(index[1])
-        for m, c in offset.items():
-            inner[m] = inner.get(m, 0) + c
-        offset, index = {m: c for m, c in inner.items() if c}, index[2]
-    return ("shift", frozenset(offset.items()), index) if offset else index
 
 
 def _digest(array: Any) -> str:

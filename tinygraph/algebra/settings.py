@@ -102,11 +102,17 @@ class Settings:
         self.parts = list(dict.fromkeys(p for place in places for axis in place for p in axis))
         self.tied: dict[int, tuple[int, int]] = {}
         self.why = ""
+        self._least: Fixed | None = None
         self._read: dict[Fixed, Setting | None] = {}
         self._pairs: dict[Fixed, tuple[Pair, Pair] | None] = {}
 
     def freest(self) -> Fixed:
         """Give the lengths that have to stay as they are, because the code runs at no others."""
+        if self._least is None:
+            self._least = self._find_least()
+        return self._least
+
+    def _find_least(self) -> Fixed:
         everything = frozenset(self.parts)
         if self._captured(Fixed()):
             return Fixed()
@@ -244,7 +250,7 @@ class Settings:
 def _alike(one: Pair, first: Axes, other: Pair, second: Axes) -> bool:
     """Whether the axes of two pairs have the same parts."""
     return all(
-        first.of(a, n) == second.of(b, m)
+        first.of(a, n) == second.of(b, m) and first.regions(a, n) == second.regions(b, m)
         for a, b in ((one.joint, other.joint), (one.own, other.own))
         for n, m in zip(a.nodes, b.nodes, strict=True)
     )

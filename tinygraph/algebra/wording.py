@@ -142,7 +142,7 @@ class Wording:
             return Expression("total", (x,), labels=free, bound=(bound, tuple(along)))
         if kind == "delta":
             return named("onehot", free)
-        if kind == "within":
+        if kind == "below":
             return named("part", free)
         name, operands, _ = data
         inner = tuple(self.polynomial(dict(p)) for p in operands)
