@@ -156,6 +156,59 @@ def test_labels_are_any_labels(key, verdict):
     assert proof.verdict == verdict
 
 
+def test_labels_in_a_list_are_as_many_as_there_are_rows():
+    x = np.arange(24.0).reshape(6, 4) ** 2
+    proof = prove(passes.labels_forward, passes.labels_in_place, x, [0, 3, 1, 1, 2, 0])
+    assert str(proof) == "proved for all N and D: dz"
+
+
+def test_a_batch_of_one_is_said_to_be_one():
+    """A mean over one row is the row, and its gradient is right without 1/N, but only there."""
+    one = np.arange(4.0).reshape(1, 4)
+    proof = prove(spread_mean, lambda dout, cache: dout + 0 * cache[0], one)
+    assert proof.verdict == "proved"
+    assert proof.lengths == {"D": "free"}
+    assert proof.assumptions == ("x.shape[0] = 1",)
+
+
+def test_a_mask_that_happens_to_be_ones_is_no_number():
+    def forward(x):
+        mask = np.where(np.arange(x.size).reshape(x.shape) < 100, 1.0, 2.0)
+        return x * mask, mask
+
+    proof = prove(forward, lambda dout, cache: dout * 1.0, np.ones((6, 4)))
+    assert proof.verdict in ("undecided", HERE)
+
+
+def test_what_an_operation_asks_of_lengths_is_no_assumption():
+    def forward(x, w):
+        rows = x.reshape(x.shape[0], -1)
+        return rows @ w, (x, rows, w)
+
+    def backward(dout, cache):
+        x, rows, w = cache
+        return (dout @ w.T).reshape(x.shape), rows.T @ dout
+
+    proof = prove(forward, backward, np.ones((3, 2, 5)), np.ones((10, 4)))
+    assert (proof.verdict, proof.assumptions) == ("proved", ())
+
+
+def test_a_sum_that_is_not_complete_yet_is_not_wrong():
+    def forward(x):
+        centered = x - np.mean(x, axis=0)
+        return centered * np.tanh(centered), centered
+
+    def backward(dout, centered):
+        t = np.tanh(centered)
+        dcentered = dout * t
+        dcentered = dcentered + dout * centered * (1 - t**2)
+        dmean = -dcentered.mean(axis=0)
+        return dcentered + dmean / len(dout)
+
+    wrong = prove(forward, backward, np.arange(24.0).reshape(6, 4) ** 1.5).first_wrong
+    assert wrong.name != "dcentered"
+
+
 def spread_mean(x):
     return np.mean(x, axis=0), (x,)
 

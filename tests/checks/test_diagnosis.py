@@ -51,7 +51,8 @@ def test_a_lost_path_through_a_variance_is_told_by_where_the_value_is():
 )
 def test_a_factor_that_is_a_length_is_told_so(factor, text):
     cause = diagnosis.likely_cause("w", factor * RIGHT, RIGHT, lengths={64})
-    assert cause == f"factor: every entry is {text} times what it should be, where N = 64"
+    said = f"factor: every entry is {text} times what it should be"
+    assert cause == f"{said}, where N = 64, the length of an axis"
 
 
 @pytest.mark.parametrize(

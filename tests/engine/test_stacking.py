@@ -54,6 +54,14 @@ CONVERSIONS = {
     "turned in rows": lambda x: np.ascontiguousarray(x.T),
     "in rows": lambda x: np.ascontiguousarray(x),
     "any": lambda x: np.asanyarray(x.T),
+    "of a copy": lambda x: np.copy(x.T, "C"),
+    "method": lambda x: x.astype(float, copy=False),
+    "method turned": lambda x: x.T.astype(float, copy=False),
+    "method in rows": lambda x: x.T.astype(float, copy=False, order="C"),
+    "method as it lies": lambda x: x.T.astype(float, copy=False, order="A"),
+    "method of a part": lambda x: (
+        x[:, :2].astype(float, copy=False, order="A").repeat(3, 1)[:, ::2]
+    ),
     "copied": lambda x: np.array(x, float),
     "not copied": lambda x: np.array(x, copy=False),
 }

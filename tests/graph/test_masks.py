@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import same_bits
+from helpers import examples, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import ANALYTIC, KINKED, execute, joined, programs
@@ -164,7 +164,7 @@ MASKS = {
 OPERATIONS = ANALYTIC | KINKED | MASKS
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(programs(OPERATIONS), st.booleans())
 def test_random_programs_at_other_inputs(program, emitted):
     shapes, _, seed = program

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import same_bits
+from helpers import examples, same_bits
 from hypothesis import given, settings
 from programs import ANALYTIC, KINKED, execute, programs
 
@@ -411,13 +411,13 @@ SAFE = {name: f for name, f in OPERATIONS.items() if name not in PICKING}
 THEN, NOW = {1: 1, 2: 11, 3: 13}, {1: 1, 2: 4, 3: 7}  # no literal of the operations is among them
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(programs(SAFE))
 def test_random_programs_run_at_other_lengths(program):
     run_elsewhere(program, SAFE)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(programs(OPERATIONS))
 def test_random_programs_run_at_other_lengths_or_say_why_not(program):
     try:

@@ -74,7 +74,7 @@ class Formulas:
         lengths: tuple[Mapping[int, int], Mapping[int, int]],
     ) -> None:
         self.algebra, self.axes, self.one, self.lengths = algebra, axes, one, lengths
-        self.other = numbers_of(other)
+        self.other, self._again = numbers_of(other), other
         self.found: dict[tuple[Any, Any], Polynomial] = {}
 
     def __call__(self, path: tuple[int, ...], value: Any) -> Polynomial:
@@ -83,10 +83,11 @@ class Formulas:
         if isinstance(origin, Formula):
             p = formula_in(self.algebra, self.axes, self.one, origin)
             if p is None:
-                raise NoFormulaError(
-                    f"{float(value):g} is computed from lengths by more than + − · /"
-                )
+                raise NoFormulaError(f"{float(value):g} is computed from lengths with rounding")
             return p
+        again = self._again.nodes[path[0]].value
+        if np.ndim(again) and not np.all(again == again.flat[0]):
+            raise NoFormulaError("an array of one number has several at other lengths")
         second = self.other.get(path, value)
         key = (value, second)
         if key not in self.found:
@@ -236,11 +237,14 @@ def _power_of(algebra: Algebra, a: Polynomial, b: Polynomial) -> Polynomial | No
 
 def _floor_of(algebra: Algebra, a: Polynomial, b: Polynomial) -> Polynomial | None:
     """Divide where nothing is rounded: 4·H // 4."""
-    if set(b) != {ONE}:
-        return None
-    quotient = {m: Fraction(c) / b[ONE] for m, c in a.items()}
-    counts = all(e > 0 and e == int(e) and x.kind == "length" for m in a for x, e in m)
-    return quotient if counts and all(c.denominator == 1 for c in quotient.values()) else None
+    quotient = algebra.times(a, algebra.power(b, -1)) if len(b) == 1 else {}
+    counts = all(e > 0 and e == int(e) and x.kind == "length" for m in quotient for x, e in m)
+    whole = all(Fraction(c).denominator == 1 for c in quotient.values())
+    return quotient if quotient and counts and whole else None
+
+
+def _rest_of(algebra: Algebra, a: Polynomial, b: Polynomial) -> Polynomial | None:
+    return None if _floor_of(algebra, a, b) is None else {}
 
 
 OPERATIONS: Mapping[str, Callable[..., Polynomial | None]] = {
@@ -252,6 +256,7 @@ OPERATIONS: Mapping[str, Callable[..., Polynomial | None]] = {
     "sqrt": lambda algebra, a: algebra.power(a, Fraction(1, 2)),
     "**": _power_of,
     "//": _floor_of,
+    "%": _rest_of,
 }
 
 # --------------------------------------------------------------------------- names

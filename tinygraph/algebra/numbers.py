@@ -85,7 +85,8 @@ class Values:
         """Find the first line of the backward pass whose value is no gradient of that name."""
         gradients = self.pair.joint.all_gradients
         variables = [str(g.of.name) for g in gradients if g.of.name]
-        for line in self.pair.lines:
+        last = {line.name: line for line in self.pair.lines}  # before, a sum may lack a term
+        for line in last.values():
             of = gradient_of(line.name, variables)
             part = None if of else part_of(line.name, variables)
             if (

@@ -209,6 +209,8 @@ def _filled(name: str, value: Any, fill: Callable[[str | None, Any], Any]) -> An
         value = value.data
     if isinstance(value, np.ndarray) and value.ndim:
         return fill(name, value)
+    if isinstance(value, list) and value and all(type(x) is int for x in value):
+        return fill(name, np.array(value)).tolist()
     if isinstance(value, dict):
         return {key: _filled(str(key), x, fill) for key, x in value.items()}
     if isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):

@@ -293,6 +293,7 @@ class Algebra(Arithmetic):
         ]
         best: tuple[Any, Monomial] | None = None
         for chosen in product(*orders):
+            self.check(0)
             order = [k for places in chosen for k in places]
             places = [k for group in by_axis.values() for k in group]
             mapping = {labels[a]: names[b] for a, b in zip(places, order, strict=True)}

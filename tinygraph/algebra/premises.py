@@ -15,7 +15,7 @@ import numpy as np
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.lengths import formula_in
 from tinygraph.algebra.pairs import Pair
-from tinygraph.algebra.polynomials import ONE, UndecidedError
+from tinygraph.algebra.polynomials import UndecidedError
 from tinygraph.algebra.settings import Setting
 from tinygraph.engine.lengths import Formula
 from tinygraph.graph import Graph
@@ -78,21 +78,28 @@ def _values(formula: Formula) -> Iterator[int]:
 
 
 def _asked_for_one(setting: Setting, graph: Graph, asked: Formula) -> int | None:
-    """Give the length of which code asks whether it is 1."""
-    length, other = asked.args
-    if asked.op in ("==", "!=") and isinstance(length, Formula) and length.op == "length":
-        parts: list[int] = setting.axes.of(graph, graph.nodes[length.args[0]])[length.args[1]]
-        if len(parts) == 1 and formula_in(setting.algebra, setting.axes, graph, other) == {ONE: 1}:
-            return parts[0]
-    return None
+    """Give the length of which code asks whether it is 1: D of N · D = N, too."""
+    a, b = _both(setting, graph, asked)
+    difference = setting.algebra.plus(a, b, -1) if a is not None and b is not None else {}
+    if asked.op not in ("==", "!=") or len(difference) != 2 or sum(difference.values()):
+        return None
+    one, other = ({m: 1} for m in difference)
+    (quotient,) = setting.algebra.times(one, setting.algebra.power(other, -1))
+    parts = [atom.data[0] for atom, e in quotient if atom.kind == "length" and abs(e) == 1]
+    return parts[0] if len(parts) == len(quotient) == 1 else None
+
+
+def _both(setting: Setting, graph: Graph, asked: Formula) -> tuple[Any, Any]:
+    try:
+        a, b = (formula_in(setting.algebra, setting.axes, graph, x) for x in asked.args)
+    except UndecidedError:
+        return None, None
+    return a, b
 
 
 def _is_settled(setting: Setting, graph: Graph, asked: Formula) -> bool:
     """Whether the answer is the same at all lengths: what is compared differs by a fixed sign."""
-    try:
-        a, b = (formula_in(setting.algebra, setting.axes, graph, x) for x in asked.args)
-    except UndecidedError:
-        return False
+    a, b = _both(setting, graph, asked)
     if a is None or b is None:  # what is counted or rounded down is never negative
         return any(not isinstance(x, Formula) and x < 0 for x in asked.args)
     return _is_fixed(setting.algebra.plus(a, b, -1), asked.op)

@@ -27,7 +27,7 @@ from tinygraph.algebra.premises import branches, values_read
 from tinygraph.algebra.settings import Fixed, Setting, Settings
 from tinygraph.algebra.verdicts import HERE, PROVED, REFUTED, UNDECIDED, Counterexample, Proof
 from tinygraph.algebra.wording import Wording
-from tinygraph.graph import Node
+from tinygraph.graph import Graph, Node
 from tinygraph.writing.formulas import Notation
 
 __all__ = ["prove"]
@@ -327,7 +327,13 @@ class _Prover:
                     if x.role != "constant" and not safe:
                         text = notation.reference(x) if x.name else notation.formula(x)
                         texts[f"{text} {sign} 0"] = None
-        return [*texts, *branches(setting, names, self._holds_at_one)]
+        return [*texts, *branches(setting, names, self._holds_at_one), *_alone(self.pair.joint)]
+
+
+def _alone(graph: Graph) -> list[str]:
+    """Give the axes of length 1, along which nothing is told from a sum, a mean and a copy."""
+    leaves = [node for node in graph.inputs if node.role == "input"]
+    return [f"{x.name}.shape[{k}] = 1" for x in leaves for k, n in enumerate(x.shape) if n == 1]
 
 
 def _conditions(node: Node) -> list[tuple[Node, str]]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from tinygraph.algebra.atoms import Polynomial
 from tinygraph.algebra.axes import Axes
@@ -23,7 +24,7 @@ from tinygraph.graph import Node
 __all__ = ["Fixed", "Setting", "Settings"]
 
 Fixed = frozenset[int]
-FAR, MOST_ENTRIES = 1009, 10**6  # a prime
+FAR, MOST_WORK = (1009, 211), 10**8  # primes
 
 
 @dataclass
@@ -219,9 +220,19 @@ class Settings:
     def _enlarge(self, lengths: dict[int, int]) -> None:
         """Take one length that is far from all others, where code may do something else."""
         first = next((part for part in lengths if part not in self.tied), None)
-        rest = prod({**self.axes.length, **lengths}[part] for part in self.parts if part != first)
-        if first is not None and rest * FAR <= MOST_ENTRIES:
-            lengths[first] = FAR
+        far = (n for n in FAR if self._work({**self.axes.length, **lengths, first: n}) <= MOST_WORK)
+        if first is not None and (n := next(far, None)):
+            lengths[first] = n
+
+    def _work(self, lengths: Mapping[Any, int]) -> int:
+        """Count the entries that are computed, those of products of matrices times their terms."""
+        graph, work = self.pair.joint, 0
+        for node in graph.nodes:
+            parts = [part for axis in self.axes.of(graph, node) for part in axis]
+            if str(node.op) == "matmul":
+                parts += self.axes.of(graph, node.inputs[0])[-1]
+            work += prod(lengths[part] for part in parts)
+        return work
 
     def _resized(self, lengths: Mapping[int, int], variant: int) -> Pair | None:
         try:

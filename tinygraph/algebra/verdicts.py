@@ -154,6 +154,6 @@ class Proof:
         text = "\\\\\n".join(line.strip() for line in self._lines())
         for sign in "_%#&$":
             text = text.replace(sign, rf"\{sign}")
-        for sign, command in {**signs, ">": "$>$"}.items():
+        for sign, command in {**signs, ">": "$>$", "<": "$<$"}.items():
             text = text.replace(sign, command)
         return text

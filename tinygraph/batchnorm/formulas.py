@@ -24,7 +24,7 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.autodiff import unbroadcast
 from tinygraph.engine.functions import is_node, normalize_axes
-from tinygraph.engine.lengths import Formula, Length, carrying, computed, count, extent
+from tinygraph.engine.lengths import Formula, Length, carrying, extent
 from tinygraph.engine.tensor import Tensor
 
 __all__ = ["closed_form", "jacobian", "staged"]
@@ -266,21 +266,29 @@ def layout(x: Any, gamma: Any, beta: Any, eps: Any, axis: Axis) -> Layout:
         raise TypeError(f"batchnorm: eps is {eps!r}, but must be a number, such as 1e-5")
     if not 0 <= eps < math.inf:
         raise ValueError(f"batchnorm: eps is {eps}, but must be finite and not negative")
-    axes = normalize_axes(x.shape, axis, of="batchnorm")
-    upright = _check(extent(x), extent(gamma), extent(beta), axes)
-    keepdims = axes != tuple(range(len(axes)))
+    lengths = extent(x)
+    axes = normalize_axes(lengths, axis, of="batchnorm")
+    upright, keepdims, n, one, per_n = _checked(lengths, extent(gamma), extent(beta), axes, x.dtype)
+    if is_node(x):
+        per_n = carrying(per_n, Formula("/", (one, Length(n, (x.settled(), axes)))))
     # gamma stands in x's own lengths, which may be symbols and are not what a cache may hold
     shape = tuple(1 if k in axes else n for k, n in enumerate(x.shape)) if upright else gamma.shape
-    return Layout(axes, keepdims, shape, _reciprocal(count(x, axes), x.dtype))
+    return Layout(axes, keepdims, shape, per_n)
 
 
 @lru_cache(maxsize=256)
-def _check(
-    x: tuple[int, ...], gamma: tuple[int, ...], beta: tuple[int, ...], axes: tuple[int, ...]
-) -> bool:
+def _checked(
+    x: tuple[int, ...],
+    gamma: tuple[int, ...],
+    beta: tuple[int, ...],
+    axes: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> tuple[bool, bool, int, Any, Any]:
     """Check the shapes, which a training loop repeats at every step.
 
-    Returns whether gamma, which has one value per feature, must be given axes of length 1.
+    Returns whether gamma, which has one value per feature, must be given axes of length 1; whether
+    sums keep their axes; and N, 1 and 1/N, which is exact among fractions, else rounded once, in
+    the longest type that it will meet.
     """
     n = math.prod(x[k] for k in axes)
     axis = axes[0] if len(axes) == 1 else axes
@@ -306,16 +314,8 @@ def _check(
             )
     if shapes[0] != shapes[1]:
         raise ValueError(f"batchnorm: gamma and beta have shapes {gamma} and {beta}")
-    return shapes[0] != gamma
-
-
-def _reciprocal(n: Any, dtype: np.dtype[Any]) -> Any:
-    """Give 1/n: exact among fractions, else rounded once, in the longest type that it will meet."""
-    if dtype.hasobject:
-        return computed("/", Fraction(1), n)
-    if dtype.itemsize > 8:
-        return computed("/", dtype.type(1), n)
-    return 1 / n if type(n) is not Length else carrying(1 / n.number, Formula("/", (1, n)))
+    one = Fraction(1) if dtype.hasobject else dtype.type(1) if dtype.itemsize > 8 else 1
+    return shapes[0] != gamma, keepdims, n, one, one / n
 
 
 def _one_along(axes: tuple[int, ...], shape: tuple[int, ...], ndim: int) -> bool:

@@ -191,7 +191,8 @@ def _factor(analytic: Any, numeric: Any, lengths: Collection[int] = ()) -> str:
     for n in sorted(set(lengths) - {0, 1}):
         for text, value in _ratios(n).items():
             if abs(factor - value) < 1e-6 * abs(value):
-                return f"factor: every entry is {text} times what it should be, where N = {n}"
+                told = f"where N = {n}, the length of an axis"
+                return f"factor: every entry is {text} times what it should be, {told}"
     exact = Fraction(factor).limit_denominator(100)
     near = abs(exact - factor) < 1e-3 * abs(exact - 1)
     ratio = exact if near else f"{1 + float(f'{factor - 1:.4g}'):.12g}"

@@ -259,6 +259,8 @@ def _proof(
     for name, verdict in proof.gradients.items():
         said.setdefault(f"{verdict} {proof.extents.get(name, '')}".strip(), []).append(name)
     text = "; ".join(f"{', '.join(names)}: {verdict}" for verdict, names in said.items())
+    if fixed := [f"{k} = {why}" for k, why in proof.lengths.items() if why != "free"]:
+        text += f"; {', '.join(fixed)}"
     assumed = f"; assuming {', '.join(proof.assumptions)}" if proof.assumptions else ""
     return text + assumed + (f" ({proof.reason})" if proof.reason else "")
 

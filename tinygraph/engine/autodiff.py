@@ -185,7 +185,7 @@ def sweep(
         for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
             if rule is None or not isinstance(x, Operand):
                 continue
-            if type(operand) not in SCALARS and is_discrete(operand):
+            if type(operand) not in SCALARS and operand.dtype.kind in DISCRETE:
                 continue
             if visited is not None and x._index not in visited:
                 continue
@@ -258,7 +258,8 @@ def unbroadcast(g: Any, x: Any) -> Any:
     if type(g) is type(x) and type(g) in SCALARS:
         return g
     g = _shaped(g)
-    if extent(g) != extent(x):
+    plain_arrays = type(g) is type(x) is np.ndarray  # whose shapes no trace can want to know of
+    if g.shape != x.shape if plain_arrays else extent(g) != extent(x):
         g = _summed(g, x.shape, extent(x))
     dtype = g.dtype
     if dtype != x.dtype and dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):

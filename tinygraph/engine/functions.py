@@ -256,9 +256,13 @@ def clip(
 
 def discrete(args: Sequence[Any]) -> list[Any] | None:
     """Give the arrays of masks and indices, or None where one of `args` has a gradient to lose."""
-    if any(is_node(x) and (x.dtype.kind not in "biu" or not hasattr(x, "data")) for x in args):
-        return None
-    return [x.data if is_node(x) else x for x in args]
+    found: list[Any] = []
+    for x in args:
+        inner = discrete(x) if type(x) in (list, tuple) else []
+        if inner is None or (is_node(x) and (x.dtype.kind not in "biu" or not hasattr(x, "data"))):
+            return None
+        found.append(x.data if is_node(x) else type(x)(inner) if inner else x)
+    return found
 
 
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:

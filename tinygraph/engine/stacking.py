@@ -38,7 +38,7 @@ FIRST_IS_AN_ARRAY = (
     "swapaxes", "take", "tile", "transpose", "var",
 )
 # fmt: on
-CONVERSIONS = ("array", "asarray", "asanyarray", "ascontiguousarray", "copy")
+CONVERSIONS = ("array", "asarray", "asanyarray", "ascontiguousarray")
 
 
 def _holds_tensor(x: Any) -> bool:
@@ -95,16 +95,27 @@ def _converted(
 ) -> Any:
     if (asking := special.refused()) in special.IN_PLACE:
         raise TypeError(alternatives.unsupported(asking))
-    order = "C" if name == "ascontiguousarray" else order
     if is_node(x):  # `array` copies and `asarray` does not, which a later write can tell
-        copies = name in ("array", "copy") and copy in (None, True)
-        in_rows = order in (None, "K", "A") or (order == "C" and x.data.flags.c_contiguous)
-        x = x.copy("K" if in_rows else order) if copies or not in_rows else x
+        order = "C" if name == "ascontiguousarray" else order or "K"
+        x = x.copy(order) if name == "array" and copy in (None, True) else x
+        x = x.astype(x.dtype if dtype is None else dtype, order, copy=False)
     else:
         x = _stacked(x)
-    x = x if dtype is None else x.astype(dtype, copy=False)
+        x = x if dtype is None else x.astype(dtype)
     missing = ndmin - x.ndim
     return np.reshape(x, (1,) * missing + tuple(x.shape)) if missing > 0 else x
+
+
+def _copying(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``np.copy``, which takes no dtype."""
+
+    @wraps(function)
+    def wrapped(a: Any, order: Any = "K", subok: bool = False) -> Any:
+        if current().tracing and (is_node(a) or _holds_tensor(a)):
+            return _converted("array", a, order=order)
+        return function(a, order, subok)
+
+    return wrapped
 
 
 ROWS, COLUMNS = np.r_, np.c_
@@ -138,7 +149,8 @@ class _Joining:
 def _wrappers() -> dict[str, Any]:
     taking = {name: _taking_lists(getattr(np, name)) for name in FIRST_IS_AN_ARRAY}
     converting = {name: _converting(getattr(np, name)) for name in CONVERSIONS}
-    return {**taking, **converting, "r_": _Joining(ROWS), "c_": _Joining(COLUMNS)}
+    joining = {"r_": _Joining(ROWS), "c_": _Joining(COLUMNS)}
+    return {**taking, **converting, **joining, "copy": _copying(np.copy)}
 
 
 def _taking_lengths(function: Callable[..., Any]) -> Callable[..., Any]:

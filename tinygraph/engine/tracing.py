@@ -145,8 +145,8 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
             try:
                 result = fn(*given[: len(args)], **named)
             except (TypeError, ValueError) as error:
-                if outer is None and _is_written_into_a_plain_array(error):
-                    message = f"{error.__cause__ or error}; {STAYED_PLAIN}"
+                if outer is None and (way := _way_to_write(error)):
+                    message = f"{error.__cause__ or error}; {way}"
                     raise TypeError(message).with_traceback(error.__traceback__) from None
                 raise
             finally:
@@ -307,12 +307,23 @@ def _running() -> _Namer | None:
     return namer if isinstance(namer, _Namer) else None
 
 
-def _is_written_into_a_plain_array(error: Exception) -> bool:
-    """Whether a number with a gradient met an array that cannot hold it; NumPy says less."""
+IN_MEMORY = {
+    "WRITEBACKIFCOPY": "for i in np.ndindex(*x.shape): x[i] = v",
+    "Supplied output array": "x[...] = rng.random(x.shape)",
+    "bytes-like object": "x[...] = values",
+}
+"""What compiled code says that wants to write into memory, and how that is recorded."""
+
+
+def _way_to_write(error: Exception) -> str | None:
+    """Say how an array is written into, where the error is that it cannot be; NumPy says less."""
     text = str(error)
+    for said, way in IN_MEMORY.items():
+        if said in text:
+            return f"arrays of a traced function have no memory to write into: write {way}"
     is_numpys = text.startswith("setting an array element") and error.__cause__ is not None
     is_ours = "unasked" in text or OVERWRITES in text
-    return is_numpys or (is_ours and STAYED_PLAIN not in text)
+    return STAYED_PLAIN if is_numpys or (is_ours and STAYED_PLAIN not in text) else None
 
 
 def _file_of(fn: Any) -> str:

@@ -381,6 +381,11 @@ def several_outs(x):
     np.divmod(x, 0.5, out=(a, b))
 
 
+def through_an_iterator(x):
+    for entry in np.nditer(x, op_flags=["readwrite"]):
+        entry[...] = 1.0
+
+
 def parts_of_complex_numbers(x):
     return np.real(x * 1j)
 
@@ -390,6 +395,9 @@ def parts_of_complex_numbers(x):
     [
         (an_added_row_in_an_attribute, "held elsewhere"),
         (several_outs, "for each"),
+        (through_an_iterator, r"write for i in np\.ndindex\(\*x\.shape\)"),
+        (lambda x: np.random.default_rng(0).random(out=x), r"write x\[\.\.\.\] = rng"),
+        (lambda x: memoryview(x), r"write x\[\.\.\.\] = values"),
         (parts_of_complex_numbers, "not holomorphic"),
         (lambda x: x.sort(), r"no attribute 'sort'; write x\[...\] = np.sort"),
         (into_an_attribute, "held elsewhere"),
@@ -447,6 +455,17 @@ def test_scalars_are_shuffled_as_in_numpy(name):
         return column
 
     assert same_bits(trace(f)(X, SHUFFLES[name]).data, f(X, SHUFFLES[name]))
+
+
+def test_entries_are_written_one_by_one():
+    def f(x):
+        out = np.zeros_like(x)
+        for i in np.ndindex(*x.shape):
+            out[i] = x[i] ** 2
+            x[i] += out[i]
+        return out * x
+
+    same(f, X)
 
 
 def test_several_arrays_are_given_axes_at_once():

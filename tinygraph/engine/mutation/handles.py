@@ -364,10 +364,17 @@ class Array(Facade):
         copy: bool = True,
     ) -> Any:
         """Convert to another dtype; the gradient comes back in this one."""
-        if np.dtype(dtype) == self.dtype and not copy:
+        if np.dtype(dtype) == self.dtype and not copy and self._lies(order):
             return self
         value = self._now() if order == "K" else in_rows(self._now(), order)
         return fresh(value.astype(dtype, casting=casting), self._run)
+
+    def _lies(self, order: str) -> bool:
+        """Whether the entries lie in memory as NumPy's `order` asks for."""
+        self._place()
+        flags = self._layout.flags
+        rows, columns = flags.c_contiguous, flags.f_contiguous
+        return {"K": True, "C": rows, "A": rows or columns}.get(order, False)
 
     # ------------------------------------------------------------------ writes
 
