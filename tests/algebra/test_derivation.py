@@ -382,6 +382,11 @@ def test_thousands_of_random_graphs(program):
     simplified_has_its_values(program)
 
 
+def test_a_table_is_not_asked_for_entries_beyond_its_axis():
+    names = [("index", 89, 87, 53, False), ("concatenate", 52, 17, 19, False)]
+    assert mismatches(([(2, 1, 3)], [*names, ("relu", 4, 94, 70, True)], 7)) == []
+
+
 def planted(monkeypatch, owner, name, make):
     monkeypatch.setattr(owner, name, make(getattr(owner, name)))
 
