@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from passes import BATCH, EPS, RIGHT, arguments
 from programs import ANALYTIC, KINKED, execute, programs
-from readings import differs
+from readings import misread_nodes
 
 import tinygraph
 from tinygraph import Graph, Tensor, derive, draw, simplify, trace
@@ -312,6 +312,7 @@ def test_a_proof_and_a_derivation_of_batchnorm_are_quick():
 # --------------------------------------------------------------------------- random graphs
 
 OPERATIONS = ANALYTIC | KINKED
+MOST_OPERATIONS = 5
 del OPERATIONS["cast"]  # to float32, which rounds: of real numbers it is the identity
 
 
@@ -341,7 +342,7 @@ def mismatches(program):
         axes = Axes(graph)
         algebra.fixed = dict(axes.length)
         reader = Reader(algebra, axes, graph).read()
-        return [n for n in graph.nodes if n.op and differs(reader, axes, n, inputs)]
+        return misread_nodes(reader, axes, inputs)
     except UndecidedError:
         return None
 
@@ -374,6 +375,9 @@ def simplified_has_its_values(program):
 @given(programs(OPERATIONS))
 @settings(max_examples=3000, phases=[Phase.generate])
 def test_thousands_of_random_graphs(program):
+    """Of few operations each: larger ones take most of the time, and are among those above."""
+    shapes, instructions, seed = program
+    program = shapes, instructions[:MOST_OPERATIONS], seed
     assert not mismatches(program)
     simplified_has_its_values(program)
 
@@ -443,4 +447,4 @@ def test_axes_of_one_length_are_not_mixed_up(seed):
     algebra = Algebra()
     algebra.fixed = dict(axes.length)
     reader = Reader(algebra, axes, graph).read()
-    assert not [n for n in graph.nodes if n.op and differs(reader, axes, n, inputs)]
+    assert not misread_nodes(reader, axes, inputs)

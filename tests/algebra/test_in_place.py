@@ -5,7 +5,7 @@ import pytest
 from helpers import examples
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from readings import differs
+from readings import misread_nodes
 
 from tinygraph import Graph, prove, trace
 from tinygraph.algebra.axes import Axes
@@ -249,7 +249,7 @@ def misread(writes):
     axes, algebra = Axes(graph), Algebra(limit_s=5)
     algebra.fixed = dict(axes.length)
     reader = Reader(algebra, axes, graph).read()
-    return [n for n in graph.nodes if n.op and differs(reader, axes, n, inputs)]
+    return misread_nodes(reader, axes, inputs)
 
 
 @given(WRITES.filter(lambda writes: len(writes) <= 3))

@@ -122,7 +122,8 @@ class Evaluator:
 
     def _index(self, index: Index, labels: Sequence[Label]) -> Any:
         if index[0] == "table" and isinstance(self.inputs.get(index[1]), np.ndarray):
-            return self.inputs[index[1]][self._index(index[2], labels)]
+            table = self.inputs[index[1]]
+            return table[self._index(index[2], labels) % len(table)]  # beyond it, times 0
         if index[0] in ("at", "shift"):
             offset = int(self._terms(dict(index[1]), ()))
             return offset + (self._index(index[2], labels) if index[0] == "shift" else 0)
