@@ -178,7 +178,7 @@ def sweep(
         # The rules are its last readers, unless it is asked for.
         g = gradients[index] if wanted is None or index in wanted else gradients.pop(index)
         out = read(node)
-        operands = [
+        operands: list[Any] = [
             read(x) if isinstance(x, Operand) else x if type(x) is float else take(x)
             for x in inputs
         ]

@@ -374,7 +374,7 @@ class Array(Facade):
         self._place()
         flags = self._layout.flags
         rows, columns = flags.c_contiguous, flags.f_contiguous
-        return {"K": True, "C": rows, "A": rows or columns}.get(order, False)
+        return bool({"K": True, "C": rows, "A": rows or columns}.get(order, False))
 
     # ------------------------------------------------------------------ writes
 
