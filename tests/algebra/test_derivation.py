@@ -114,6 +114,21 @@ def test_batchnorm_however_it_is_written(function):
     close_to(Graph.joint(out), derivation.graph, inputs_of(Graph.joint(out)))
 
 
+def test_cross_entropy_by_labels_of_a_softmax_that_has_a_name():
+    def loss(z, y):
+        e = np.exp(z - np.max(z, axis=1, keepdims=True))
+        p = e / np.sum(e, axis=1, keepdims=True)
+        loss = -np.mean(np.log(p)[np.arange(len(y)), y])
+        return loss
+
+    labels = np.array([0, 3, 1, 1, 2, 0])
+    out = trace(loss)(*arguments([(6, 4)], [labels]))
+    derivation = simplify(out)
+    assert derivation.gradients == {"dz": "dloss/N · (p − onehot)"}
+    assert derivation.after == (0, 2, 1)
+    close_to(Graph.joint(out), derivation.graph, inputs_of(Graph.joint(out), [labels]))
+
+
 def test_the_one_pass_variance_is_another_function_of_the_same_value():
     derivation = simplify(traced("one pass"))
     graph = Graph.joint(traced("one pass"))
