@@ -50,6 +50,7 @@ def test_every_function_is_called():
     assert sorted(f.__name__ for f in ours - called - outer) == []
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("call", CONSTANT)
 def test_what_is_discrete_is_that_of_numpy(call):
     arrays = arrays_of(call)
