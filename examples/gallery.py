@@ -85,7 +85,8 @@ def attention(X, Wq, Wk, Wv):
     Q = X @ Wq
     K = X @ Wk
     V = X @ Wv
-    S = Q @ K.T / 4
+    d_k = Wq.shape[1]
+    S = Q @ K.T / np.sqrt(d_k)
     E = np.exp(S - np.max(S, axis=1, keepdims=True))
     P = E / np.sum(E, axis=1, keepdims=True)
     out = P @ V
