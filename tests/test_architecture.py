@@ -35,6 +35,7 @@ WINGS = {
     "writing": {"graph", "engine"},
     "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
+    "execution": {"graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
     "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},
