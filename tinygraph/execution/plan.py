@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import NamedTuple
 
 from tinygraph.execution.labels import Labels, is_labelled, place_of
+from tinygraph.execution.linear import rewritten
 from tinygraph.execution.notation import Notation
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Region
-from tinygraph.execution.sweeps import region_of
+from tinygraph.execution.sweeps import loops, region_of
 from tinygraph.graph.nodes import Node
 
 __all__ = ["Foreign", "Plan"]
@@ -56,7 +56,11 @@ class Plan(NamedTuple):
         notation = Notation(
             program.nodes, program.arguments, program.results, labels, program.names
         )
-        region = region_of(notation.arguments, notation.results, notation.labels)
+        results = notation.results
+        if fast:
+            rows, *_ = loops(results, notation.labels)
+            results = rewritten(results, notation.values, rows)
+        region = region_of(notation.arguments, results, notation.labels)
         return cls(program.arguments, program.results, (region,), fast)
 
     def __str__(self) -> str:
