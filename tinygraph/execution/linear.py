@@ -2,7 +2,7 @@
 
 A sum is linear, so what does not depend on where one is in it may stand before it:
 
-    Σ(v · F) = v · ΣF,    Σ(F / v) = ΣF / v,    Σ(−F) = −ΣF,    Σ v = n · v    for v without the axis.
+    Σ(v · F) = v · ΣF,    Σ(F / v) = ΣF / v,    Σ(−F) = −ΣF,    Σ v = n · v    for v without the axis
 
 For BatchNorm, dgamma = Σ dout·xhat and divar = Σ dxhat·xmu are then the same Σ dout·xmu, which is
 known one sweep earlier, and dmu = −Σ(dxmu1 + dxmu2) can be made of it.
@@ -15,7 +15,7 @@ A quotient by what is the same for many entries is a product by its inverse, tak
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -26,6 +26,8 @@ from tinygraph.execution.sweeps import Levels, needed
 from tinygraph.execution.values import Label, Value, Values
 
 __all__ = ["rewritten"]
+
+TERMS = {"add": ops.add, "sub": ops.sub}
 
 Factor = tuple[Value, bool]
 """Of a product, and whether it is divided by."""
@@ -51,58 +53,73 @@ def rewritten(
     tuple of Results
         Of the same nodes.
     """
+    made = _Rewriting(values, rows, ()).of(results)
     splits: frozenset[Split] = frozenset()
-    best = _Rewriting(values, rows, splits).of(results)
-    count = Levels(best, rows).count
-    while (found := _sooner(results, values, rows, splits, count - 1)) is not None:
-        splits, best = found
-        count = Levels(best, rows).count
-    return best
+    levels = Levels(made, rows)
+    while levels.count > _least(levels, made):
+        found = _sooner(results, values, levels, made, splits)
+        if found is None:
+            break
+        splits, made = found
+        levels = Levels(made, rows)
+    return made
 
 
 def _sooner(
     results: Sequence[Result],
     values: Values,
-    rows: Collection[Label],
+    levels: Levels,
+    made: tuple[Result, ...],
     splits: frozenset[Split],
-    count: int,
 ) -> tuple[frozenset[Split], tuple[Result, ...]] | None:
-    """Split as few sums as will do to get by with `count` sweeps, if that can be."""
-    made = _Rewriting(values, rows, splits).of(results)
-    while (at := Levels(made, rows)).count > count:
-        late = frozenset(_late(at, made, count)) - splits
+    """Split as few more sums as will do to save a sweep, if that can be."""
+    rows, count, before = levels.rows, levels.count - 1, splits
+    while levels.count > count:
+        late = frozenset(_late(levels, made, count)) - splits
         if not late:
             return None
         splits |= late
         made = _Rewriting(values, rows, splits).of(results)
-    for split in sorted(splits):
+        levels = Levels(made, rows)
+    for split in sorted(splits - before) if len(splits - before) > 1 else ():
         fewer = _Rewriting(values, rows, splits - {split}).of(results)
         if Levels(fewer, rows).count <= count:
             splits, made = splits - {split}, fewer
     return splits, made
 
 
-def _late(levels: Levels, results: Iterable[Result], count: int) -> Iterable[Split]:
+def _least(levels: Levels, results: Iterable[Result]) -> int:
+    """Give how many sweeps there are at least, even if every sum of terms were known at once."""
+    level: dict[int, int] = {}
+    for x in levels.values:
+        before = max((level[y.index] for y in x.operands), default=0)
+        level[x.index] = 0 if _has_terms(x, levels) else before + levels.ends_sweep(x)
+    return max((level[x.value.index] + levels.has_rows(x) for x in results), default=0)
+
+
+def _late(levels: Levels, results: Iterable[Result], count: int) -> Iterator[Split]:
     """Give the sums of several terms that are known too late for `count` sweeps."""
     until = dict.fromkeys((x.index for x in levels.values), count)
-    for x in results:
-        until[x.value.index] = min(until[x.value.index], count - levels.has_rows(x))
+    for result in results:
+        index = result.value.index
+        until[index] = min(until[index], count - levels.has_rows(result))
     for x in reversed(levels.values):
         end = until[x.index] - levels.ends_sweep(x)
         for y in x.operands:
             until[y.index] = min(until[y.index], end)
     for x in levels.values:
-        if x.op == "sum" and x.operands[0].op in ("add", "sub") and levels.ends_sweep(x):
-            if levels.of(x) > until[x.index]:
-                yield x.operands[0].index, x.over
+        if _has_terms(x, levels) and levels.of(x) > until[x.index]:
+            yield x.operands[0].index, x.over
+
+
+def _has_terms(x: Value, levels: Levels) -> bool:
+    return x.op == "sum" and x.operands[0].op in TERMS and levels.ends_sweep(x)
 
 
 class _Rewriting:
     """One rewriting of some results, in which some sums are split."""
 
-    def __init__(
-        self, values: Values, rows: Collection[Label], splits: Collection[Split]
-    ) -> None:
+    def __init__(self, values: Values, rows: Collection[Label], splits: Collection[Split]) -> None:
         self.values, self.rows, self.splits = values, frozenset(rows), splits
 
     def of(self, results: Sequence[Result]) -> tuple[Result, ...]:
@@ -141,8 +158,7 @@ class _Rewriting:
         along = tuple(label for label in over if label in x.labels)
         if (x.index, along) not in self.splits:
             return self.values.apply(ops.sum, [x], x.dtype, over=along)
-        assert x.primitive
-        return self._apply(x.primitive, x.dtype, *[self._sum(y, along) for y in x.operands])
+        return self._apply(TERMS[x.op], x.dtype, *[self._sum(y, along) for y in x.operands])
 
     def _quotient(self, dtype: Any, factors: Iterable[Factor]) -> Value | None:
         """Multiply factors in one order, whatever order they had, and divide once."""
@@ -155,13 +171,10 @@ class _Rewriting:
 
     def _chain(self, dtype: Any, factors: Iterable[Factor]) -> Value:
         """Multiply and divide one after the other."""
-        product: Value | None = None
-        for x, is_below in factors:
-            if product is None:
-                product = self._inverse(dtype, x) if is_below else x
-            else:
-                product = self._apply(ops.div if is_below else ops.mul, dtype, product, x)
-        assert product
+        (x, is_below), *rest = factors
+        product = self._inverse(dtype, x) if is_below else x
+        for x, is_below in rest:
+            product = self._apply(ops.div if is_below else ops.mul, dtype, product, x)
         return product
 
     def _inverse(self, dtype: Any, x: Value) -> Value:

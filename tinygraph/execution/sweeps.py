@@ -274,7 +274,8 @@ def region_of(
 def loops(results: Sequence[Result], labels: Sequence[Label]) -> list[tuple[Label, ...]]:
     """Give the labels of rows, and those of each loop along a row."""
     values = needed(x.value for x in results)
-    together = [x.labels for x in (*values, *results)] + [x.over for x in values]
+    together = [x.labels for x in results]
+    together += [labels for x in values for labels in (x.labels, x.over)]
     return [*groups(labels, together)] or [()]
 
 
