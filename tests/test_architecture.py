@@ -37,7 +37,17 @@ WINGS = {
     "algebra": {"writing", "graph", "engine"},
     "execution": {"graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
-    "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
+    "cli": {
+        "algebra",
+        "batchnorm",
+        "checks",
+        "drawing",
+        "engine",
+        "execution",
+        "files",
+        "graph",
+        "writing",
+    },
     "__main__": {"cli"},
     "__init__": {
         "engine",
@@ -56,6 +66,7 @@ WINGS = {
 # What of others may be imported where; the standard library and NumPy are everywhere.
 OTHERS = {"drawing.layout": {"pygraphviz"}, "drawing.rendering": {"graphviz"}}
 OTHERS |= {"engine.library.special": {"scipy"}}
+OTHERS |= {"execution.stores": {"dask", "zarr"}, "execution.clusters": {"dask", "distributed"}}
 
 
 def wing_of(name):

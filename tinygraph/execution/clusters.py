@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from tinygraph.execution.panels import Sums, Tree, merged
+from tinygraph.execution.stores import needed
 
-__all__ = ["Cluster", "Here", "Progress", "Runner", "Work", "is_lazy"]
+__all__ = ["Cluster", "Here", "Progress", "Runner", "Work"]
 
 Bounds = Sequence[tuple[int, int]]
 
@@ -23,7 +24,9 @@ Bounds = Sequence[tuple[int, int]]
 class Work(Protocol):
     """What a sweep does with each block."""
 
-    reductions: tuple[str, ...]
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """What is added up over the rows: ``sum``, ``max``, ``all``, ``any``."""
 
     def run(self, start: int, stop: int, *blocks: Any) -> Sums:
         """Sweep over the rows of one block, of which some arrays may be given."""
@@ -34,12 +37,14 @@ class Runner(Protocol):
 
     threads: int
 
-    def sweep(self, work: Work, bounds: Bounds, lazy: Sequence[Any], done: Callable[[], None]) -> Sums:
-        """Run over all blocks, and call `done` after each one."""
+    def sweep(
+        self, work: Work, bounds: Bounds, lazy: Sequence[Any], done: Callable[[], None]
+    ) -> Sums:
+        """Run over all blocks, with those of lazy arrays, and call `done` after each one."""
 
 
 class Here:
-    """This process, with NumPy alone."""
+    """Sweeps in this process, with NumPy alone."""
 
     threads = 1
 
@@ -54,11 +59,6 @@ class Here:
         return tree.total()
 
 
-def is_lazy(x: Any) -> bool:
-    """Whether this is an array of dask's."""
-    return "dask.array" in sys.modules and isinstance(x, sys.modules["dask.array"].Array)
-
-
 class Cluster:
     """Wherever dask computes: a cluster of which there is a client, or threads of this process.
 
@@ -71,7 +71,7 @@ class Cluster:
     """
 
     def __init__(self) -> None:
-        import dask
+        dask = needed("dask", "an array in chunks")
         from dask.base import get_scheduler
 
         client = getattr(get_scheduler(), "__self__", None)
@@ -89,12 +89,11 @@ class Cluster:
         """Run over all blocks as one computation of dask's."""
         from dask import delayed
 
-        columns = [array.to_delayed().ravel().tolist() for array in lazy]
         name = f"block-{secrets.token_hex(8)}"
         everywhere = delayed(work, traverse=False, pure=False)
         run = delayed(_run, pure=False)
         blocks = [
-            run(everywhere, *pair, *[column[k] for column in columns], dask_key_name=(name, k))
+            run(everywhere, *pair, *[blocks[k] for blocks in lazy], dask_key_name=(name, k))
             for k, pair in enumerate(bounds)
         ]
         join = delayed(partial(merged, work.reductions), pure=False)
@@ -191,6 +190,6 @@ class Progress:
         self._drawn = time.monotonic()
         filled = self.WIDTH * self._done // self._blocks
         bar = "#" * filled + "." * (self.WIDTH - filled)
-        passed = f"{self._drawn - self._begun:.0f} s"
-        text = f"\rsweep {self._sweep} of {self._sweeps} [{bar}] {self._done}/{self._blocks} {passed}"
+        done = f"{self._done}/{self._blocks} blocks, {self._drawn - self._begun:.0f} s"
+        text = f"\rsweep {self._sweep} of {self._sweeps} [{bar}] {done}"
         print(text, end="", file=sys.stderr, flush=True)

@@ -141,10 +141,14 @@ def elsewhere(graph: Graph, program: Program, shapes: Mapping[str, tuple[int, ..
     read = [one for one in graph.premises if not one.formula.is_of_lengths]
     if read:
         raise Unsupported("the traced code read values of its arguments, which no block knows")
-    asked: list[int] = []
+    asked = [node.index for node in program.nodes]
     for formula, _ in graph.premises:
         formula.map(asked.append)
-    nodes = reachable([*program.nodes, *(graph.nodes[k] for k in asked)])
+    arguments = {node.index for node in program.arguments}
+    upstream = (g for g in graph.all_gradients if g.kind == "upstream")
+    outputs = {g.node.index: g.of for g in upstream if g.node.index in arguments}
+    asked += [node.index for node in outputs.values()]
+    nodes = reachable(graph.nodes[k] for k in asked)
     values: dict[int, Any] = {}
     for node in (x for x in graph.inputs if x in nodes):
         shape = shapes.get(str(node.name), node.shape)
@@ -154,17 +158,15 @@ def elsewhere(graph: Graph, program: Program, shapes: Mapping[str, tuple[int, ..
                 "capture it again for another number of axes"
             )
         values[node.index] = Shaped(shape, np.dtype(node.dtype))
-    outputs = {g.node.index: g.of for g in graph.all_gradients if g.kind == "upstream"}
-    outputs = {k: node for k, node in outputs.items() if k in values}
     evaluate_at(nodes, values, outputs)
     check_premises(graph.premises, graph.nodes, values)
     made: dict[int, Node] = {}
     for node in program.nodes:
         made[node.index] = _replaced(node, values[node.index], made)
-    arguments, results = (
+    given, results = (
         tuple(made[node.index] for node in some) for some in (program.arguments, program.results)
     )
-    return Program(tuple(made.values()), arguments, results, program.names)
+    return Program(tuple(made.values()), given, results, program.names)
 
 
 def _replaced(node: Node, value: Any, made: Mapping[int, Node]) -> Node:

@@ -88,8 +88,8 @@ def merged(reductions: Sequence[str], *parts: Sums) -> Sums:
 
     Examples
     --------
-    >>> merged(["sum", "max"], (np.array([1.0]), np.array([5.0])), (np.array([2.0]), np.array([3.0])))
-    (array([3.]), array([5.]))
+    >>> merged(["sum", "max"], (1.0, 5.0), (2.0, 3.0))
+    (np.float64(3.0), np.float64(5.0))
     """
     total = parts[0]
     for part in parts[1:]:
@@ -144,7 +144,7 @@ def standing(has: Sequence[Label], labels: Sequence[Label], rows: int = -1) -> t
 
     Examples
     --------
-    >>> N, C, W = (Label(k, length, name) for k, (length, name) in enumerate([(9, "N"), (3, "C"), (4, "W")]))
+    >>> N, C, W = Label(0, 9, "N"), Label(1, 3, "C"), Label(2, 4, "W")
     >>> standing([C], [N, C, W]), standing([N, W], [N, C, W], rows=5)
     ((1, 3, 1), (5, 1, 4))
     """
@@ -188,7 +188,9 @@ class Kernel(NamedTuple):
         """What each of the sums is."""
         return tuple(step.primitive.name for step in self.sums)
 
-    def run(self, vectors: Mapping[int, Any], blocks: Sequence[Any], out: Sequence[Any]) -> Sums:
+    def run(
+        self, vectors: Mapping[int, Any], blocks: Sequence[Any], out: Sequence[Any], count: int
+    ) -> Sums:
         """Sweep over one block of rows.
 
         Parameters
@@ -199,6 +201,8 @@ class Kernel(NamedTuple):
             The rows of this block, of each of `reads`.
         out : sequence of ndarrays
             Where the rows of this block are put, of each of `writes`.
+        count : int
+            How many rows there are.
 
         Returns
         -------
@@ -206,7 +210,7 @@ class Kernel(NamedTuple):
             What this block comes to, for each of `sums`.
         """
         tree = Tree(self.reductions)
-        for start in range(0, len((*blocks, *out)[0]), self.panel):
+        for start in range(0, count, self.panel):
             rows = slice(start, start + self.panel)
             known = {**self.numbers, **vectors}
             known.update(zip(self.reads, (block[rows] for block in blocks), strict=True))

@@ -8,9 +8,11 @@ them back. What is written stands beside its place, under another name, until it
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -18,9 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["MISSING", "Source", "Target", "opened", "rows_axis", "target"]
-
-MISSING = 'needs the package {}; pip install "tinygraph[blocks]"'
+__all__ = ["LazySource", "NpyFile", "Source", "Target", "is_lazy", "needed", "opened", "target_of"]
 
 
 def rows_axis(shape: tuple[int, ...]) -> int:
@@ -41,52 +41,113 @@ class Source(Protocol):
     ----------
     shape, dtype
     together : int
-        How many rows lie in one piece, which is read as a whole or not at all.
+        How many rows lie in one piece, which is read as a whole.
+    travels : bool
+        Whether another process can read it, being sent no more than where it is.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     together: int
+    travels: bool
 
     def read(self, start: int, stop: int) -> Any:
         """Give rows, as an array of NumPy's."""
 
+    def whole(self) -> Any:
+        """Give all of it."""
 
-class ArraySource:
-    """An array in memory, memory-mapped, or anything that gives NumPy's arrays for slices."""
+
+class SlicedSource:
+    """An array in memory, memory-mapped, or whatever gives NumPy's arrays for slices."""
 
     def __init__(self, array: Any) -> None:
-        self.array, self.shape, self.dtype = array, tuple(array.shape), array.dtype
+        self.array, self.shape, self.dtype = array, tuple(array.shape), np.dtype(array.dtype)
         self._axis = rows_axis(self.shape)
         chunks = getattr(array, "chunks", None)
         self.together = chunks[self._axis] if chunks else 1
+        self.travels = not isinstance(array, np.ndarray)
 
     def read(self, start: int, stop: int) -> Any:
         """Give rows."""
-        rows = (slice(None),) * self._axis + (slice(start, stop),)
-        return np.ascontiguousarray(self.array[rows])
+        return np.asarray(self.array[(slice(None),) * self._axis + (slice(start, stop),)])
+
+    def whole(self) -> Any:
+        """Give all of it."""
+        return np.asarray(self.array[()])
 
 
 class NpyFile:
     """A ``.npy`` file, in C order."""
 
-    together = 1
+    together, travels = 1, True
 
     def __init__(self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any], begin: int) -> None:
         self.path, self.shape, self.dtype, self._begin = path, shape, dtype, begin
         self._axis = rows_axis(shape)
-        self._row = prod(shape[self._axis + 1 :])
 
     def read(self, start: int, stop: int) -> Any:
         """Give rows."""
-        offset = self._begin + start * self._row * self.dtype.itemsize
-        count = (stop - start) * self._row
+        shape = list(self.shape)
+        shape[self._axis : self._axis + 1] = [stop - start]
+        row = prod(self.shape[self._axis + 1 :])
+        count, offset = (stop - start) * row, self._begin + start * row * self.dtype.itemsize
         entries = np.fromfile(self.path, self.dtype, count, offset=offset)
         if len(entries) < count:
-            raise ValueError(f"{self.path}: ends before its row {stop}; it was cut meanwhile")
-        shape = list(self.shape)
-        shape[self._axis] = stop - start
+            raise ValueError(f"{self.path}: ends before row {stop}; it was cut meanwhile")
         return entries.reshape(shape)
+
+    def whole(self) -> Any:
+        """Give all of it."""
+        return np.load(self.path, allow_pickle=False)
+
+
+class LazySource:
+    """An array of dask's, of which the blocks are computed by dask.
+
+    Attributes
+    ----------
+    rows : tuple of int
+        How many there are in each of its chunks.
+    """
+
+    together, travels = 1, True
+
+    def __init__(self, array: Any, name: str) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        if any(n != n for n in self.shape):  # nan, where it is not known yet
+            raise ValueError(
+                f"{name} has shape {self.shape}, and all lengths must be known; "
+                "compute_chunk_sizes() finds them"
+            )
+        axis = rows_axis(self.shape)
+        along = [k for k, chunks in enumerate(array.chunks) if k != axis and len(chunks) > 1]
+        if along:
+            raise ValueError(
+                f"{name} is chunked along axis {along[0]}, and a block is of whole rows; take "
+                f"{name}.rechunk({{{along[0]}: -1}})"
+            )
+        self.rows = array.chunks[axis] if self.shape else ()
+
+    def read(self, start: int, stop: int) -> Any:
+        """Refuse: dask hands the blocks over."""
+        raise TypeError("the blocks of a dask array are computed by dask")
+
+    def whole(self) -> Any:
+        """Compute all of it."""
+        return self.array.compute()
+
+    def blocks(self, rows: tuple[int, ...]) -> list[Any]:
+        """Give the blocks, which have these rows, as what dask has yet to compute."""
+        array = self.array
+        if rows != self.rows:
+            array = array.rechunk({rows_axis(self.shape): rows})
+        return list(array.to_delayed().ravel())
+
+
+def is_lazy(x: Any) -> bool:
+    """Whether this is an array of dask's."""
+    return "dask.array" in sys.modules and isinstance(x, sys.modules["dask.array"].Array)
 
 
 def opened(given: Any, name: str) -> Source:
@@ -95,61 +156,80 @@ def opened(given: Any, name: str) -> Source:
     Parameters
     ----------
     given : path, array or array_like
-        A path ends in ``.npy`` or ``.zarr``, or is a folder that is a zarr array.
+        A path ends in ``.npy`` or ``.zarr``.
     name : str
         Of the argument.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If the file is none, or no array of numbers.
+        If it is no array of numbers, or chunked otherwise than by rows.
     ModuleNotFoundError
         If zarr is needed and not there.
     """
+    source: Source
     if isinstance(given, str | os.PathLike):
-        path = os.path.abspath(given)
-        if not os.path.exists(path):
-            raise FileNotFoundError(2, f"{name} is to be read from it: no such file", str(given))
-        source = _npy(path) if _suffix(path) == ".npy" else ArraySource(_zarr(path))
+        source = _of_path(os.path.realpath(given))
+    elif is_lazy(given):
+        source = LazySource(given, name)
     else:
         fits = hasattr(given, "shape") and hasattr(given, "dtype")
-        source = ArraySource(given if fits else np.asarray(given))
+        source = SlicedSource(given if fits else np.asarray(given))
     if source.dtype.kind not in "biufc":
-        raise ValueError(f"{name}: holds {source.dtype}, and not numbers")
+        raise ValueError(f"{name} holds {source.dtype}, and not numbers")
     return source
 
 
-def _suffix(path: str) -> str:
+def _of_path(path: str) -> Source:
+    if not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     suffix = Path(path).suffix.lower()
-    return ".zarr" if os.path.isdir(path) else suffix
+    if suffix == ".npy":
+        return _npy(path)
+    if suffix == ".zarr":
+        return _zarr(path)
+    raise ValueError(f"{path}: .npy files and .zarr folders are read block by block, by suffix")
 
 
 def _npy(path: str) -> Source:
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:  # also of a header that is junk
-        raise ValueError(f"{path}: is no .npy file of numbers, or a damaged one ({error})") from None
-    if mapped.flags.c_contiguous:
-        return NpyFile(path, mapped.shape, mapped.dtype, mapped.offset)
-    return ArraySource(mapped)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:  # also of objects, and of a header that is junk
+        raise ValueError(f"{path}: is no .npy file of numbers, or a damaged one") from error
+    if array.flags.c_contiguous and isinstance(array, np.memmap):
+        return NpyFile(path, array.shape, array.dtype, array.offset)
+    return SlicedSource(array)
 
 
-def _zarr(path: str) -> Any:
+def _zarr(path: str) -> Source:
+    zarr = needed("zarr", path)
     try:
-        import zarr
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(f"{path}: " + MISSING.format("zarr")) from None
-    try:
-        return zarr.open_array(path, mode="r")
+        return SlicedSource(zarr.open_array(path, mode="r"))
     except Exception as error:  # of many kinds, zarr's own among them
-        raise ValueError(f"{path}: is no zarr array ({error}); name a .npy or .zarr") from None
+        raise ValueError(f"{path}: is no zarr array; a group has arrays in it: name one") from error
+
+
+def needed(package: str, what: str) -> Any:
+    """Import what the extra brings; say so where it is not there."""
+    try:
+        if package == "zarr":
+            import zarr as found
+        else:
+            import dask as found
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f'{what} needs the package {package}; pip install "tinygraph[blocks]"'
+        ) from None
+    return found
 
 
 # --------------------------------------------------------------------------- targets
 
 
 class Target:
-    """A new array, written a few rows at a time, which stands in its place when it is whole.
+    """A new array, written a few rows at a time, that takes its place when it is whole.
 
     Parameters
     ----------
@@ -157,32 +237,42 @@ class Target:
     shape : tuple of int
     dtype : dtype
     together : int
-        Rows that are written as a whole, but for the last ones.
+        How many rows are written at once, but for the last ones; or a part of that.
     """
 
     def __init__(
         self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any], together: int
     ) -> None:
         self.path, self.shape, self.dtype, self.together = path, shape, dtype, together
-        folder, name = os.path.split(os.path.abspath(path))
-        self._new = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
-        self._axis = rows_axis(shape)
+        folder, name = os.path.split(path)
+        self.new = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
+        self.axis = rows_axis(shape)
 
     def create(self) -> None:
-        """Make an array of zeros beside the place."""
+        """Make an empty array beside the place."""
         raise NotImplementedError
 
     def write(self, start: int, rows: Any) -> None:
-        """Write rows; several processes may do so at once."""
+        """Write rows, as several processes may at once."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Put the array in its place; what is there already is replaced."""
-        raise NotImplementedError
+        """Put the array in its place, of which what was there is gone then."""
+        old = f"{self.new}.old"
+        aside = os.path.isdir(self.path)  # which nothing can be renamed to
+        if aside:
+            os.rename(self.path, old)
+        try:
+            os.replace(self.new, self.path)
+        except OSError:
+            if aside:
+                os.rename(old, self.path)
+            raise
+        remove(old)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
-        raise NotImplementedError
+        """Leave nothing of what has not taken its place."""
+        remove(self.new)
 
 
 class NpyTarget(Target):
@@ -190,83 +280,61 @@ class NpyTarget(Target):
 
     def create(self) -> None:
         """Write the header, and make room."""
-        os.makedirs(os.path.dirname(self._new), exist_ok=True)
-        header = {"descr": np.lib.format.dtype_to_descr(self.dtype)}
+        header: dict[str, Any] = {"descr": np.lib.format.dtype_to_descr(self.dtype)}
         header |= {"fortran_order": False, "shape": self.shape}
-        with open(self._new, "xb") as file:
-            np.lib.format.write_array_header_2_0(file, header)
+        with open(self.new, "xb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
             self._begin = file.tell()
             file.truncate(self._begin + prod(self.shape) * self.dtype.itemsize)
 
     def write(self, start: int, rows: Any) -> None:
         """Write rows."""
-        row = prod(self.shape[self._axis + 1 :]) * self.dtype.itemsize
-        with open(self._new, "r+b") as file:
+        row = prod(self.shape[self.axis + 1 :]) * self.dtype.itemsize
+        with open(self.new, "r+b") as file:
             file.seek(self._begin + start * row)
-            file.write(np.ascontiguousarray(rows, self.dtype).data)
-
-    def finish(self) -> None:
-        """Rename."""
-        os.replace(self._new, self.path)
-
-    def discard(self) -> None:
-        """Remove."""
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self._new)
+            file.write(np.ascontiguousarray(rows).data)
 
 
 class ZarrTarget(Target):
     """A folder that is a zarr array, in chunks of whole rows."""
 
     def create(self) -> None:
-        """Write the description, in which there is no chunk yet."""
-        import zarr
-
+        """Describe the array, of which no chunk is there yet."""
         chunks = list(self.shape)
-        chunks[self._axis] = min(self.together, self.shape[self._axis])
-        zarr.create_array(self._new, shape=self.shape, dtype=self.dtype, chunks=tuple(chunks))
+        chunks[self.axis : self.axis + 1] = [self.together] * bool(self.shape)
+        zarr = needed("zarr", self.path)
+        zarr.create_array(self.new, shape=self.shape, dtype=self.dtype, chunks=tuple(chunks))
 
     def write(self, start: int, rows: Any) -> None:
-        """Write chunks, if the folder is still there."""
-        import zarr
-
-        array = zarr.open_array(self._new, mode="r+")
-        stop = start + rows.shape[self._axis]
-        array[(slice(None),) * self._axis + (slice(start, stop),)] = rows
-
-    def finish(self) -> None:
-        """Rename; what was there stands aside until then."""
-        old = f"{self._new}.old"
-        there = os.path.lexists(self.path)
-        if there:
-            os.rename(self.path, old)
-        try:
-            os.rename(self._new, self.path)
-        except OSError:
-            if there:
-                os.rename(old, self.path)
-            raise
-        if there:
-            remove(old)
-
-    def discard(self) -> None:
-        """Remove the folder."""
-        remove(self._new)
+        """Write chunks; leave none where the array has been given up meanwhile."""
+        array = needed("zarr", self.path).open_array(self.new, mode="r+")
+        shape = list(self.shape)
+        shape[self.axis : self.axis + 1] = [-1] * bool(shape)
+        rows = np.reshape(rows, shape)
+        key = (slice(None),) * self.axis + (slice(start, start + rows.shape[self.axis]),)
+        array[key if shape else ()] = rows
+        if not is_zarr(self.new):
+            self.discard()
 
 
 def remove(path: str) -> None:
     """Remove a file or a folder, if it is there."""
-    if os.path.isdir(path) and not os.path.islink(path):
+    if os.path.isdir(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
 
 
+def is_zarr(path: str) -> bool:
+    """Whether a folder is a zarr array."""
+    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zarray"))
+
+
 KINDS: Mapping[str, type[Target]] = {".npy": NpyTarget, ".zarr": ZarrTarget}
 
 
-def target(
+def target_of(
     path: str, shape: tuple[int, ...], dtype: np.dtype[Any], together: int, *, force: bool
 ) -> Target:
     """Say where an array is to be written; nothing is touched yet.
@@ -276,7 +344,9 @@ def target(
     ValueError
         If the suffix is neither ``.npy`` nor ``.zarr``.
     FileExistsError
-        If something is there, and not `force`.
+        If something is there, and not `force`; or something that is no array.
+    FileNotFoundError
+        If there is no such folder.
     ModuleNotFoundError
         If zarr is needed and not there.
     """
@@ -284,19 +354,13 @@ def target(
     if suffix not in KINDS:
         raise ValueError(f"{path}: arrays are written as .npy or .zarr, by suffix")
     if suffix == ".zarr":
-        try:
-            import zarr  # noqa: F401
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError(f"{path}: " + MISSING.format("zarr")) from None
+        needed("zarr", path)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", folder)
     if os.path.lexists(path):
         if not force:
-            raise FileExistsError(17, "exists; choose another place, or overwrite it by force", path)
-        is_zarr = os.path.isdir(path) and _is_zarr(path)
-        if not (os.path.isfile(path) or is_zarr):
-            raise FileExistsError(17, "is there and is no array, and is not overwritten", path)
+            raise FileExistsError(errno.EEXIST, "exists already, and force is not given", path)
+        if not (os.path.isfile(path) or is_zarr(path)):
+            raise FileExistsError(errno.EEXIST, "is no array, and is not replaced by one", path)
     return KINDS[suffix](path, shape, dtype, together)
-
-
-def _is_zarr(path: str) -> bool:
-    """Whether a folder is a zarr array; another one is nobody's to remove."""
-    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zarray"))
