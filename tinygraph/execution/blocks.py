@@ -120,8 +120,8 @@ class Blocks:
         memory: float = MEMORY,
         force: bool = False,
     ) -> None:
-        paths = {name: os.path.realpath(path) for name, path in (outputs or {}).items()}
-        if len(set(paths.values())) < len(paths):
+        paths = {name: os.fspath(path) for name, path in (outputs or {}).items()}
+        if len(set(map(os.path.realpath, paths.values()))) < len(paths):
             raise ValueError("two outputs are to be written to one place")
         self._named, program = _asked(graph, paths)
         self._sources = _sources(graph, program, inputs)
@@ -138,9 +138,10 @@ class Blocks:
     def __str__(self) -> str:
         rows = max((stop - start for start, stop in self.bounds), default=0)
         threads = self._runner.threads
+        n = len(self.bounds)
         at_a_time = "one at a time" if threads == 1 else f"{threads} at a time in one process"
         return (
-            f"{self.plan}\n{len(self.bounds)} blocks of up to {rows} rows, {at_a_time}: "
+            f"{self.plan}\n{n} block{'s' * (n != 1)} of up to {rows} rows, {at_a_time}: "
             f"{threads * self._nbytes / 1e6:.4g} MB of memory"
         )
 
@@ -273,11 +274,12 @@ class Blocks:
         together = min(count, math.lcm(*[x.together for x in sources]))
         fit = int(memory / self._runner.threads / row) // together * together
         if not fit:
-            what = "a row takes" if together == 1 else f"chunks of {together} rows take"
-            needed = row * together * self._runner.threads / 1e6
+            threads, what = self._runner.threads, "a row" if together == 1 else "a chunk"
+            needed = row * together * threads / 1e6
             raise ValueError(
-                f"{what} more than {memory / 1e6:.4g} MB with {self._runner.threads} blocks at a "
-                f"time; allow for {needed:.4g} MB of memory, or store the arrays in smaller chunks"
+                f"{together} rows of each array, with {threads} such blocks at a time, take "
+                f"{needed:.4g} MB of memory, and {memory / 1e6:.4g} MB are allowed; allow for "
+                "more, or store the arrays in smaller chunks"
             )
         rows = min(fit, count)
         bounds = [(k, min(k + rows, count)) for k in range(0, count, rows)]

@@ -8,15 +8,16 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
 from tinygraph.execution.panels import Sums, Tree, merged
-from tinygraph.execution.stores import needed
+from tinygraph.execution.stores import extra
 
-__all__ = ["Cluster", "Here", "Progress", "Runner", "Work"]
+__all__ = ["Cluster", "Here", "Progress", "Runner", "Work", "connected"]
 
 Bounds = Sequence[tuple[int, int]]
 
@@ -71,7 +72,8 @@ class Cluster:
     """
 
     def __init__(self) -> None:
-        dask = needed("dask", "an array in chunks")
+        with extra("an array in chunks"):
+            import dask
         from dask.base import get_scheduler
 
         client = getattr(get_scheduler(), "__self__", None)
@@ -141,6 +143,23 @@ class Cluster:
         except BaseException:
             client.cancel([last, *waiting.futures], force=True)
             raise
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Let dask compute on a cluster meanwhile.
+
+    Raises
+    ------
+    OSError
+        If there is no scheduler at this address.
+    ModuleNotFoundError
+        If distributed is not there.
+    """
+    with extra(f"the cluster at {address}"):
+        from distributed import Client
+    with Client(address, timeout=10):
+        yield
 
 
 def _run(work: Work, start: int, stop: int, *blocks: Any) -> Sums:

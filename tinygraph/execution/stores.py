@@ -13,14 +13,14 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["LazySource", "NpyFile", "Source", "Target", "is_lazy", "needed", "opened", "target_of"]
+__all__ = ["LazySource", "NpyFile", "Source", "Target", "is_lazy", "extra", "opened", "target_of"]
 
 
 def rows_axis(shape: tuple[int, ...]) -> int:
@@ -171,7 +171,7 @@ def opened(given: Any, name: str) -> Source:
     """
     source: Source
     if isinstance(given, str | os.PathLike):
-        source = _of_path(os.path.realpath(given))
+        source = _of_path(os.fspath(given))
     elif is_lazy(given):
         source = LazySource(given, name)
     else:
@@ -199,30 +199,28 @@ def _npy(path: str) -> Source:
     except (ValueError, EOFError) as error:  # also of objects, and of a header that is junk
         raise ValueError(f"{path}: is no .npy file of numbers, or a damaged one") from error
     if array.flags.c_contiguous and isinstance(array, np.memmap):
-        return NpyFile(path, array.shape, array.dtype, array.offset)
+        return NpyFile(os.path.abspath(path), array.shape, array.dtype, array.offset)
     return SlicedSource(array)
 
 
 def _zarr(path: str) -> Source:
-    zarr = needed("zarr", path)
+    with extra(path):
+        import zarr
     try:
-        return SlicedSource(zarr.open_array(path, mode="r"))
+        return SlicedSource(zarr.open_array(os.path.abspath(path), mode="r"))
     except Exception as error:  # of many kinds, zarr's own among them
         raise ValueError(f"{path}: is no zarr array; a group has arrays in it: name one") from error
 
 
-def needed(package: str, what: str) -> Any:
-    """Import what the extra brings; say so where it is not there."""
+@contextlib.contextmanager
+def extra(what: str) -> Iterator[None]:
+    """Say what is to be installed where an import fails."""
     try:
-        if package == "zarr":
-            import zarr as found
-        else:
-            import dask as found
-    except ModuleNotFoundError:
+        yield
+    except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'{what} needs the package {package}; pip install "tinygraph[blocks]"'
+            f'{what} needs the package {error.name}; pip install "tinygraph[blocks]"'
         ) from None
-    return found
 
 
 # --------------------------------------------------------------------------- targets
@@ -302,12 +300,15 @@ class ZarrTarget(Target):
         """Describe the array, of which no chunk is there yet."""
         chunks = list(self.shape)
         chunks[self.axis : self.axis + 1] = [self.together] * bool(self.shape)
-        zarr = needed("zarr", self.path)
+        import zarr
+
         zarr.create_array(self.new, shape=self.shape, dtype=self.dtype, chunks=tuple(chunks))
 
     def write(self, start: int, rows: Any) -> None:
         """Write chunks; leave none where the array has been given up meanwhile."""
-        array = needed("zarr", self.path).open_array(self.new, mode="r+")
+        import zarr
+
+        array = zarr.open_array(self.new, mode="r+")
         shape = list(self.shape)
         shape[self.axis : self.axis + 1] = [-1] * bool(shape)
         rows = np.reshape(rows, shape)
@@ -354,13 +355,14 @@ def target_of(
     if suffix not in KINDS:
         raise ValueError(f"{path}: arrays are written as .npy or .zarr, by suffix")
     if suffix == ".zarr":
-        needed("zarr", path)
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", folder)
-    if os.path.lexists(path):
+        with extra(path):
+            import zarr  # noqa: F401
+    place = os.path.realpath(path)
+    if not os.path.isdir(os.path.dirname(place)):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", path)
+    if os.path.lexists(place):
         if not force:
-            raise FileExistsError(errno.EEXIST, "exists already, and force is not given", path)
-        if not (os.path.isfile(path) or is_zarr(path)):
+            raise FileExistsError(errno.EEXIST, "exists already", path)
+        if not (os.path.isfile(place) or is_zarr(place)):
             raise FileExistsError(errno.EEXIST, "is no array, and is not replaced by one", path)
-    return KINDS[suffix](path, shape, dtype, together)
+    return KINDS[suffix](place, shape, dtype, together)
