@@ -7,6 +7,7 @@ from math import prod
 
 from tinygraph.engine import ops
 from tinygraph.engine.lengths import Formula
+from tinygraph.engine.primitive import Primitive
 from tinygraph.execution.labels import REDUCTIONS, Labels, in_memory, named, rows_first
 from tinygraph.execution.regions import Result
 from tinygraph.execution.values import Label, Value, Values
@@ -86,16 +87,20 @@ class Notation:
             return self.values.constant(number(node), node.dtype, origin)
         operands = [self._of[x.index] for x in node.inputs]
         if op.name in REDUCTIONS:
-            over = self._named(self._parts.over(node))
-            if over or node.dtype != operands[0].dtype:
-                return self.values.apply(op, operands, node.dtype, over=over)
-            return self._alone(operands[0]) if op is ops.sum else operands[0]
+            return self._reduction(op, node, operands[0])
         if not op.elementwise or op.name == "stop":  # which moves entries, and changes none
             return operands[0]
         if op.name == "cast" and node.dtype == operands[0].dtype:
             return operands[0]
         return self.values.apply(op, operands, node.dtype, params=node.params)
 
-    def _alone(self, x: Value) -> Value:
-        """Give the sum of one number, which NumPy adds to 0: of −0 it is 0."""
-        return self.values.apply(ops.add, [x, self.values.constant(0, None)], x.dtype)
+    def _reduction(self, op: Primitive, node: Node, x: Value) -> Value:
+        over = self._named(self._parts.over(node))
+        if over or node.dtype != x.dtype:
+            all_labels = self._named(self._parts.flat(node.inputs[0]))
+            inside = [y for y in all_labels if y > max(over, default=y) and y not in x.labels]
+            spread = inside if op is ops.sum else ()
+            return self.values.apply(op, [x], node.dtype, over=over, spread=spread)
+        if op is ops.sum:  # of one number, which NumPy adds to 0: −0 becomes 0
+            return self.values.apply(ops.add, [x, self.values.constant(0, None)], x.dtype)
+        return x
