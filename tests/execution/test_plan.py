@@ -339,6 +339,14 @@ def attention(x, A, B, C):
     return (e / np.sum(e, axis=-1, keepdims=True)) @ v
 
 
+def heads(x, A, B):
+    q, v = (np.transpose(np.reshape(x @ one, (6, 2, 2)), (1, 0, 2)) for one in (A, B))
+    scores = q @ np.swapaxes(np.tanh(v), -1, -2)
+    e = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    out = (e / np.sum(e, axis=-1, keepdims=True)) @ v
+    return np.reshape(np.transpose(out, (1, 0, 2)), (6, 4)) * x
+
+
 def picked(x, labels):
     z = x - np.max(x, axis=1, keepdims=True)
     logp = z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
@@ -350,6 +358,8 @@ NETS = {
     "attention": (attention, [(6, 5), (5, 4), (5, 4), (5, 4)]),
     "apart": (lambda x, y: (x * np.sum(x), y * np.sum(y, axis=0)), [(4, 3), (5, 2)]),
     "moved": (lambda x, y: ((x @ y).T, np.reshape(x @ y, -1), x), [(4, 3), (3, 2)]),
+    "turned": (lambda x, y: np.tanh(x @ y.T) * np.sum(np.tanh(y).T @ y), [(4, 3), (5, 3)]),
+    "heads": (heads, [(6, 4), (4, 4), (4, 4)]),
     "stacked": (lambda x, y: np.concatenate([x, 2 * x]) * y, [(4, 3), (8, 3)]),
 }
 

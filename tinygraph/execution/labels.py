@@ -8,7 +8,7 @@ batch, stay two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -53,8 +53,8 @@ class Labels:
     ----------
     nodes : iterable of Nodes
         In order, operands before their readers.
-    is_foreign : callable
-        Says of a node that nothing is known of its axes; they are then parts of their own.
+    foreign : collection of int
+        The indices of nodes of whose axes nothing is known; they are then parts of their own.
 
     Attributes
     ----------
@@ -77,15 +77,13 @@ class Labels:
     [((0,), (1,)), ((0,), ()), ((0,), (1,))]
     """
 
-    def __init__(
-        self, nodes: Iterable[Node], is_foreign: Callable[[Node], bool] = lambda node: False
-    ) -> None:
+    def __init__(self, nodes: Iterable[Node], foreign: Collection[int] = ()) -> None:
         self.lengths: dict[Part, int] = {}
         self._bound: dict[Part, Axis] = {}
         self._axes: dict[int, list[Axis]] = {}
         nodes = tuple(nodes)
         for node in nodes:
-            new = node.op is None or is_foreign(node)
+            new = node.op is None or node.index in foreign
             try:
                 self._axes[node.index] = self._new_axes(node) if new else self._carried(node)
             except _UnmatchedError as error:
