@@ -8,7 +8,7 @@ batch, stay two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -53,8 +53,8 @@ class Labels:
     ----------
     nodes : iterable of Nodes
         In order, operands before their readers.
-    is_foreign : callable
-        Says of a node that nothing is known of its axes; they are then parts of their own.
+    foreign : collection of int
+        The indices of nodes of whose axes nothing is known; they are then parts of their own.
 
     Attributes
     ----------
@@ -77,15 +77,13 @@ class Labels:
     [((0,), (1,)), ((0,), ()), ((0,), (1,))]
     """
 
-    def __init__(
-        self, nodes: Iterable[Node], is_foreign: Callable[[Node], bool] = lambda node: False
-    ) -> None:
+    def __init__(self, nodes: Iterable[Node], foreign: Collection[int] = ()) -> None:
         self.lengths: dict[Part, int] = {}
         self._bound: dict[Part, Axis] = {}
         self._axes: dict[int, list[Axis]] = {}
         nodes = tuple(nodes)
         for node in nodes:
-            new = node.op is None or is_foreign(node)
+            new = node.op is None or node.index in foreign
             try:
                 self._axes[node.index] = self._new_axes(node) if new else self._carried(node)
             except _UnmatchedError as error:
@@ -284,6 +282,26 @@ def rows_first(order: Sequence[Part], weights: Iterable[tuple[Sequence[Part], in
     outer = [part for part in order if part not in inner]
     first = max(outer, key=carried.__getitem__)
     return [first, *(part for part in order if part != first)]
+
+
+def also_rows(
+    order: Sequence[Part],
+    arrays: Iterable[Sequence[Part]],
+    inner: Iterable[Sequence[Part]],
+    lengths: Mapping[Part, int],
+) -> list[Part]:
+    """Give what can be gone through with the rows, the first part: as long, and nowhere met by it.
+
+    So Σ x² and Σ y² are sums of one sweep, although no row of x has to do with one of y.
+    """
+    rows = [order[0]]
+    within = {part for parts in arrays for part in parts[1:]}
+    together = [set(parts) for parts in inner]
+    for part in order[1:]:
+        is_met = any(part in parts and not parts.isdisjoint(rows) for parts in together)
+        if lengths[part] == lengths[order[0]] and part not in within and not is_met:
+            rows.append(part)
+    return rows[1:]
 
 
 def groups(

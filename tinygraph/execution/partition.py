@@ -12,14 +12,14 @@ to read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from tinygraph.execution.labels import REDUCTIONS
 from tinygraph.execution.program import Program
 from tinygraph.graph.nodes import Node
 
-__all__ = ["Block", "partition"]
+__all__ = ["Block", "foreign_of", "partition"]
 
 VIEWS = frozenset({"reshape", "transpose"})
 """What NumPy does with an array that is there without computing anything."""
@@ -41,28 +41,46 @@ class Block(NamedTuple):
     results: tuple[Node, ...]
 
 
-def partition(program: Program, is_foreign: Callable[[Node], bool]) -> list[Block | Node]:
+def foreign_of(nodes: Iterable[Node], is_inside: Callable[[Node], bool]) -> frozenset[int]:
+    """Give the indices of what NumPy computes: what is not done in sweeps, and its transposes.
+
+    Of the product of matrices that a transpose was given to, the gradient comes transposed as well,
+    and is laid out anew before it meets other arrays.
+    """
+    foreign: set[int] = set()
+    moved: set[int] = set()
+    for node in nodes:
+        if node.op is not None:
+            is_moved = _is_view(node) and node.inputs[0].index in moved
+            if not is_inside(node) or (is_moved and node.op.name == "transpose"):
+                foreign.add(node.index)
+            if is_moved or node.index in foreign:
+                moved.add(node.index)
+    return frozenset(foreign)
+
+
+def partition(program: Program, foreign: Collection[int]) -> list[Block | Node]:
     """Divide a program into regions and foreign operations, in the order of their computation.
 
     Parameters
     ----------
     program : Program
-    is_foreign : callable
-        Says of what is computed whether it is not done in sweeps.
+    foreign : collection of int
+        The indices of what is not computed in sweeps.
 
     Returns
     -------
     list of Blocks and Nodes
     """
-    return _Partition(program, is_foreign).parts()
+    return _Partition(program, foreign).parts()
 
 
 class _Partition:
-    def __init__(self, program: Program, is_foreign: Callable[[Node], bool]) -> None:
+    def __init__(self, program: Program, foreign: Collection[int]) -> None:
         self.program = program
         given = {x.index for x in program.arguments}
         self.computed = [x for x in program.nodes if x.op is not None and x.index not in given]
-        self.foreign = {x.index for x in self.computed if is_foreign(x)}
+        self.foreign = {x.index for x in self.computed if x.index in foreign}
         self.views = self._views()
         self.rank = self._ranks()
         by_numpy = [x for x in self.computed if x.index in self.foreign | self.views]

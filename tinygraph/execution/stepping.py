@@ -137,7 +137,7 @@ class Stepper:
         self, values: Iterable[Value], known: dict[int, Any], lengths: Mapping[Label, int]
     ) -> None:
         for x in values:
-            if x.over:
+            if x.op in JOINS:
                 known[x.index] = self._reduced(x, known, lengths)
             elif x.primitive is not None:
                 operands = [known[y.index] for y in x.operands]
@@ -146,7 +146,7 @@ class Stepper:
     def _reduced(self, x: Value, known: Mapping[int, Any], lengths: Mapping[Label, int]) -> Any:
         """Reduce what is spread along all labels that it is to be reduced over."""
         (operand,) = x.operands
-        shape = self._shape({*operand.labels, *x.over}, lengths)
+        shape = self._shape({*operand.labels, *x.labels, *x.over}, lengths)
         axis = tuple(k for k, label in enumerate(self.region.labels) if label in x.over)
         entries = np.broadcast_to(known[operand.index], shape)
         return x.primitive.forward(entries, axis=axis, keepdims=True)  # type: ignore[union-attr]
