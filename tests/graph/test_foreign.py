@@ -199,3 +199,9 @@ def test_dask_arrays_stay_lazy():
     assert all(map(is_dask_collection, (out, dx, dgamma, dbeta)))
     with pytest.raises(TypeError, match=r"dask\.array\.core\.Array.*would be pulled into memory"):
         batchnorm.staged(lazy["x"], GAMMA, BETA)
+
+
+def test_inserted_axes_are_no_places():
+    graph = Graph.joint(Tensor(X, name="x")[:, None, ..., None] * Tensor(GAMMA[:, None], name="g"))
+    arrays = {n.name: RNG.normal(size=n.shape) for n in graph.inputs}
+    agree(graph.run(**ducks(arrays)), graph.run(**arrays))

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygraph.engine.primitive import Tracer
 
-__all__ = ["check_native", "is_foreign", "native"]
+__all__ = ["check_native", "is_foreign", "native", "scattered"]
 
 
 def is_foreign(x: Any) -> bool:
@@ -63,3 +63,15 @@ def check_native(kinds: Iterable[type], what: str = "an operand") -> None:
             "memory; take np.asarray of it if it fits there, or capture a graph of a small batch "
             "of NumPy's and give this one to graph.run(x=…)"
         )
+
+
+def scattered(x: Any, key: Any, shape: tuple[int, ...]) -> Any:
+    """Put the entries of a foreign array where a key picks them, if that is everywhere.
+
+    So it is with the gradient of ``x[:, None]``, which only moves axes.
+    """
+    parts = key if isinstance(key, tuple) else (key,)
+    picking = [part for part in parts if part is not None and part is not ...]
+    if all(type(part) is slice and part == slice(None) for part in picking):
+        return np.reshape(x, shape)
+    return native(x)

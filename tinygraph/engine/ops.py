@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.foreign import is_foreign, native
+from tinygraph.engine.foreign import is_foreign, native, scattered
 from tinygraph.engine.primitive import TABLE, Primitive, VariadicRules
 
 __all__ = ["TABLE", "Primitive", "rational_root"]
@@ -387,7 +387,9 @@ def _inverse_permutation(axes: Axes) -> Axes:
 
 
 def _scatter(x: Any, key: Any, shape: Shape) -> Any:
-    out = np.zeros(shape, dtype=native(x).dtype)
+    if is_foreign(x):
+        return scattered(x, key, shape)
+    out = np.zeros(shape, dtype=x.dtype)
     np.add.at(out, key, x)  # not out[key] += x, which forgets all but one of a repeated index
     return out
 

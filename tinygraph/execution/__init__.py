@@ -8,7 +8,7 @@ and `plan`; and `stepping` (a plan's sweeps in NumPy, on blocks of rows).
 
 Then batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over
 one block of rows), `stores` (where blocks are read from and written to), `clusters` (who sweeps
-over them), `blocks`.
+over them), `schedule` (the sweeps over blocks), `blocks`.
 """
 
 from tinygraph.execution.blocks import Blocks

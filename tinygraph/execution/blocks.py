@@ -29,23 +29,21 @@ its own mean and variance are good enough.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from tinygraph.engine.autodiff import reachable
-from tinygraph.execution.clusters import Cluster, Here, Progress, Runner
+from tinygraph.execution.clusters import Progress
 from tinygraph.execution.elsewhere import elsewhere
-from tinygraph.execution.panels import Kernel, Sums, computed, kernel_of, standing, step_of
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
-from tinygraph.execution.regions import Region, Result, Sweep
-from tinygraph.execution.stores import LazySource, NpyFile, Source, Target, opened, target_of
+from tinygraph.execution.regions import Region, text_of
+from tinygraph.execution.schedule import Schedule
+from tinygraph.execution.stores import Source, Target, opened, target_of
 from tinygraph.execution.values import Value
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
@@ -79,8 +77,8 @@ class Blocks:
     Attributes
     ----------
     plan : Plan
-    bounds : list of (int, int)
-        The first row of each block, and the first one behind it.
+    schedules : list of Schedules
+        One for each region of the plan: what has nothing to do with each other is two.
 
     Raises
     ------
@@ -127,23 +125,16 @@ class Blocks:
         self._sources = _sources(graph, program, inputs)
         shapes = {name: source.shape for name, source in self._sources.items()}
         self.plan = Plan.of(elsewhere(graph, program, shapes), fast=True)
-        self._region = _only_region(self.plan)
-        travels = [self._source(x) for x in self._region.arguments if self._has_rows(x)]
-        self._runner = _runner(travels)
-        self.bounds, self._together, self._nbytes = self._divided(travels, memory)
-        self._targets = {
-            name: self._target(name, path, force=force) for name, path in paths.items()
-        }
+        self.schedules = [Schedule(x, self._source, memory) for x in _regions(self.plan)]
+        made = {x.node.index: (x, one) for one in self.schedules for x in one.region.results}
+        self._targets = {}
+        for name, path in paths.items():
+            result, schedule = made[self._named[name]]
+            shape, dtype = result.node.shape, np.dtype(result.node.dtype)
+            self._targets[name] = target_of(path, shape, dtype, schedule.together, force=force)
 
     def __str__(self) -> str:
-        rows = max((stop - start for start, stop in self.bounds), default=0)
-        threads = self._runner.threads
-        n = len(self.bounds)
-        at_a_time = "one at a time" if threads == 1 else f"{threads} at a time in one process"
-        return (
-            f"{self.plan}\n{n} block{'s' * (n != 1)} of up to {rows} rows, {at_a_time}: "
-            f"{threads * self._nbytes / 1e6:.4g} MB of memory"
-        )
+        return "\n".join(f"{text_of(one.region)}\n{one}" for one in self.schedules)
 
     def run(self, *, progress: bool | None = None) -> dict[str, Any]:
         """Compute and write.
@@ -162,140 +153,33 @@ class Blocks:
             The results without rows, by name.
         """
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        bar = Progress(
-            is_terminal if progress is None else progress,
-            len(self._region.sweeps),
-            len(self.bounds),
-        )
+        sweeps = sum(len(one.region.sweeps) for one in self.schedules)
+        bar = Progress(is_terminal if progress is None else progress, sweeps)
+        targets: dict[int, list[Target]] = {index: [] for index in self._named.values()}
+        for name, new in self._targets.items():
+            targets[self._named[name]].append(new)
+        vectors: dict[int, Any] = {}
         try:
             for new in self._targets.values():
                 new.create()
-            results = self._swept(bar)
-            for name in self._targets.keys() & results.keys():
-                self._targets[name].write(0, results[name])
+            for one in self.schedules:
+                vectors |= one.run(targets, bar)
+            for index in vectors:
+                for new in targets[index]:
+                    new.write(0, vectors[index])
             for new in self._targets.values():
                 new.finish()
         finally:
             bar.end()
             for new in self._targets.values():
                 new.discard()
-        return results
-
-    # ------------------------------------------------------------------ sweeps
-
-    def _swept(self, bar: Progress) -> dict[str, Any]:
-        """Do all sweeps; give the results without rows."""
-        region = self._region
-        known: dict[int, Any] = {x.index: x.params["value"] for x in region.constants}
-        for x in region.arguments:
-            if not self._has_rows(x):
-                known[x.index] = self._vector(x)
-        for sweep in region.sweeps:
-            self._compute(sweep.before, known)
-            bar.begin()
-            sums = self._runner.sweep(
-                self._work(sweep, known), self.bounds, self._lazy(sweep), bar.step
-            )
-            for x, total in zip(sweep.sums, sums, strict=True):
-                known[x.index] = np.asarray(total, x.dtype)
-        self._compute(region.after, known)
-        small = {x.node.index: x for x in region.results if not self._has_rows(x)}
-        named = {name: k for name, k in self._named.items() if k in small}
-        return {name: self._array(small[k], known) for name, k in named.items()}
-
-    def _compute(self, values: Iterable[Value], known: dict[int, Any]) -> None:
-        for x in values:
-            known[x.index] = computed(step_of(x, self._region.labels), known)
-
-    def _work(self, sweep: Sweep, known: Mapping[int, Any]) -> _Work:
-        labels = self._region.labels
-        reads = [
-            _Read(self._source(x), np.dtype(x.dtype), standing(x.labels, labels))
-            for x in sweep.reads
-        ]
-        writes = [
-            _Write(self._targets_of(x), np.dtype(x.node.dtype), standing(x.labels, labels))
-            for x in sweep.writes
-        ]
-        vectors = {x.index: known[x.index] for x in sweep.vectors}
-        return _Work(kernel_of(self._region, sweep), vectors, tuple(reads), tuple(writes))
-
-    def _lazy(self, sweep: Sweep) -> list[Any]:
-        """Give the blocks of those arrays of dask's that a sweep reads."""
-        rows = tuple(stop - start for start, stop in self.bounds)
-        lazy = [x for x in map(self._source, sweep.reads) if isinstance(x, LazySource)]
-        return [x.blocks(rows) for x in lazy]
-
-    def _targets_of(self, x: Result) -> tuple[Target, ...]:
-        names = [name for name, k in self._named.items() if k == x.node.index]
-        return tuple(self._targets[name] for name in names if name in self._targets)
-
-    # ------------------------------------------------------------------ arrays
-
-    def _has_rows(self, x: Value | Result) -> bool:
-        return not set(self._region.rows).isdisjoint(x.labels)
+        return {name: vectors[index] for name, index in self._named.items() if index in vectors}
 
     def _source(self, x: Value) -> Source:
         node: Any = x.node
         if node.role == "constant":
-            return opened(node.value, "a constant of the graph")
+            return opened(node.value, "an array in the graph")
         return self._sources[node.name]
-
-    def _vector(self, x: Value) -> Any:
-        """Read an argument without rows."""
-        array = np.asarray(self._source(x).whole(), x.dtype)
-        return array.reshape(standing(x.labels, self._region.labels))
-
-    def _array(self, x: Result, known: Mapping[int, Any]) -> Any:
-        """Give a result without rows, in its own shape."""
-        array = np.asarray(known[x.value.index], x.node.dtype)
-        shape = standing(x.labels, self._region.labels)
-        return np.broadcast_to(array, shape).reshape(x.node.shape).copy()
-
-    def _target(self, name: str, path: str, *, force: bool) -> Target:
-        (x,) = (x for x in self._region.results if x.node.index == self._named[name])
-        return target_of(path, x.node.shape, np.dtype(x.node.dtype), self._together, force=force)
-
-    def _divided(self, sources: Sequence[Source], memory: float) -> tuple[list[Any], int, float]:
-        """Give the bounds of the blocks, how many rows are stored together, and bytes of a block.
-
-        These are of the widest sweep.
-        """
-        if not self._region.sweeps:
-            return [], 1, 0.0
-        count = self._region.rows[0].length
-        if not math.prod(x.length for x in self._region.labels):
-            raise ValueError("the batch is empty, and there is nothing to sweep over")
-        row = max(self._row_nbytes(sweep) for sweep in self._region.sweeps)
-        lazy = [x for x in sources if isinstance(x, LazySource)]
-        if lazy:
-            rows = lazy[0].rows
-            return list(pairwise(accumulate(rows, initial=0))), max(rows), row * max(rows)
-        together = min(count, math.lcm(*[x.together for x in sources]))
-        fit = int(memory / self._runner.threads / row) // together * together
-        if not fit:
-            threads, what = self._runner.threads, "a row" if together == 1 else "a chunk"
-            needed = row * together * threads / 1e6
-            raise ValueError(
-                f"{together} rows of each array, with {threads} such blocks at a time, take "
-                f"{needed:.4g} MB of memory, and {memory / 1e6:.4g} MB are allowed; allow for "
-                "more, or store the arrays in smaller chunks"
-            )
-        rows = min(fit, count)
-        bounds = [(k, min(k + rows, count)) for k in range(0, count, rows)]
-        return bounds, together if together > 1 else rows, row * rows
-
-    def _row_nbytes(self, sweep: Sweep) -> int:
-        """Count the bytes of a row of all that a sweep reads, converts and writes."""
-        dtypes = [(x.labels, np.dtype(x.node.dtype)) for x in sweep.writes]
-        for x in sweep.reads:
-            stored = self._source(x).dtype
-            dtypes += [(x.labels, dtype) for dtype in {stored, np.dtype(x.dtype)}]
-        first = self._region.rows[0]
-        return sum(
-            dtype.itemsize * math.prod(label.length for label in labels if label != first)
-            for labels, dtype in dtypes
-        )
 
 
 def run(
@@ -352,57 +236,6 @@ def run(
     return Blocks(graph, inputs, outputs, memory=memory, force=force).run(progress=progress)
 
 
-# --------------------------------------------------------------------------- what one block needs
-
-
-class _Read(NamedTuple):
-    """Where rows come from, and how they stand in a region."""
-
-    source: Source
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-
-class _Write(NamedTuple):
-    """Where rows go to; to several places, where a result has several names."""
-
-    targets: tuple[Target, ...]
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-
-class _Work(NamedTuple):
-    """What a sweep does with each block, wherever that is done."""
-
-    kernel: Kernel
-    vectors: Mapping[int, Any]
-    reads: tuple[_Read, ...]
-    writes: tuple[_Write, ...]
-
-    @property
-    def reductions(self) -> tuple[str, ...]:
-        """What is added up."""
-        return self.kernel.reductions
-
-    def run(self, start: int, stop: int, *given: Any) -> Sums:
-        """Read rows, sweep over them, and write rows; lazy arrays are given."""
-        rest, blocks = iter(given), []
-        for source, dtype, shape in self.reads:
-            is_given = isinstance(source, LazySource)
-            rows = next(rest) if is_given else source.read(start, stop)
-            blocks.append(np.ascontiguousarray(rows, dtype).reshape(shape))
-        count = stop - start
-        new = [
-            np.empty([count if n == -1 else n for n in shape], dtype)
-            for _, dtype, shape in self.writes
-        ]
-        sums = self.kernel.run(self.vectors, blocks, new, count)
-        for write, array in zip(self.writes, new, strict=True):
-            for one in write.targets:
-                one.write(start, array)
-        return sums
-
-
 # --------------------------------------------------------------------------- what is asked for
 
 
@@ -416,9 +249,8 @@ def _asked(graph: Graph, outputs: Iterable[str]) -> tuple[dict[str, int], Progra
             named[final[node.index].name] = final[node.index].node
     if unknown := [name for name in outputs if name not in named]:
         raise ValueError(f"there is no result {unknown[0]!r}; the results are {', '.join(named)}")
-    region = _only_region(Plan.of(_computing(whole, named.values()), fast=True))
-    rows = set(region.rows)
-    small = {x.node.index for x in region.results if rows.isdisjoint(x.labels)}
+    regions = _regions(Plan.of(_computing(whole, named.values()), fast=True))
+    small = {x.node.index for one in regions for x in one.results if not {*one.rows} & {*x.labels}}
     wanted = {name: x for name, x in named.items() if name in outputs or x.index in small}
     if not wanted:
         raise ValueError(
@@ -436,8 +268,9 @@ def _computing(program: Program, results: Iterable[Node]) -> Program:
     return Program(nodes, arguments, results, program.names)
 
 
-def _only_region(plan: Plan) -> Region:
-    """Give the region that is all of a plan."""
+def _regions(plan: Plan) -> list[Region]:
+    """Give the regions of a plan in which there is nothing else."""
+    regions = []
     for part in plan.parts:
         if not isinstance(part, Region):
             node = part.node
@@ -446,8 +279,8 @@ def _only_region(plan: Plan) -> Region:
                 f"{node.op} of step {node.step}{called} is no sweep over rows, and cannot be run "
                 "block by block"
             )
-    (region,) = (part for part in plan.parts if isinstance(part, Region))
-    return region
+        regions.append(part)
+    return regions
 
 
 def _sources(graph: Graph, program: Program, inputs: Mapping[str, Any]) -> dict[str, Source]:
@@ -466,22 +299,3 @@ def _sources(graph: Graph, program: Program, inputs: Mapping[str, Any]) -> dict[
         if not (number or (label and np.can_cast(source.dtype, dtype, "same_kind"))):
             raise TypeError(f"{name} is of {dtype} in the graph, but was given {source.dtype}")
     return sources
-
-
-def _runner(sources: Sequence[Source]) -> Runner:
-    """Choose who sweeps over these."""
-    lazy = [x for x in sources if isinstance(x, LazySource)]
-    if not lazy and not all(x.travels for x in sources):
-        return Here()
-    try:
-        cluster = Cluster()
-    except ModuleNotFoundError:  # then no array is dask's
-        return Here()
-    if cluster.client is None:
-        return Here() if all(isinstance(x, NpyFile) for x in sources) else cluster
-    if not all(x.travels for x in sources):
-        raise TypeError(
-            "an array is in the memory of this process, where the workers of the cluster cannot "
-            "read it; give its path, or an array of dask's"
-        )
-    return cluster

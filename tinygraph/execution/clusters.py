@@ -175,21 +175,21 @@ class Progress:
     Parameters
     ----------
     shown : bool
-    sweeps, blocks : int
-        How many there are, of each sweep.
+    sweeps : int
+        How many there will be.
     """
 
     WIDTH, PAUSE_S = 30, 0.1
 
-    def __init__(self, shown: bool, sweeps: int, blocks: int) -> None:
-        self._shown, self._sweeps, self._blocks = shown, sweeps, blocks
-        self._sweep = self._done = 0
+    def __init__(self, shown: bool, sweeps: int) -> None:
+        self._shown, self._sweeps = shown, sweeps
+        self._sweep = self._blocks = self._done = 0
         self._begun = time.monotonic()
         self._drawn = 0.0
 
-    def begin(self) -> None:
-        """Begin the next sweep."""
-        self._sweep, self._done = self._sweep + 1, 0
+    def begin(self, blocks: int) -> None:
+        """Begin the next sweep, of so many blocks."""
+        self._sweep, self._blocks, self._done = self._sweep + 1, blocks, 0
         self._draw()
 
     def step(self) -> None:

@@ -26,6 +26,9 @@ ENTRIES = 2**16
 
 Sums = tuple[Any, ...]
 
+MERGED = {"sum": np.add, "max": np.maximum, "all": np.logical_and, "any": np.logical_or}
+"""How two parts of a reduction over rows become one."""
+
 
 class Step(NamedTuple):
     """One operation: what is applied to what stands in which places, and where the result stands.
@@ -48,7 +51,7 @@ def step_of(x: Value, labels: Sequence[Label]) -> Step:
     axes, times = None, 1
     if x.primitive is None:
         raise ValueError(f"{x!r} is given, and not computed")
-    if x.over:
+    if x.op in MERGED:
         (operand,) = x.operands
         axes = tuple(k for k, label in enumerate(labels) if label in {*x.over} & {*operand.labels})
         if x.op == "sum":
@@ -78,9 +81,6 @@ def added_up(step: Step, known: Mapping[int, Any]) -> Any:
 
 def _wide(dtype: Any) -> Any:
     return np.result_type(dtype, np.float64) if dtype.kind == "f" else dtype
-
-
-MERGED = {"sum": np.add, "max": np.maximum, "all": np.logical_and, "any": np.logical_or}
 
 
 def merged(reductions: Sequence[str], *parts: Sums) -> Sums:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["LazySource", "NpyFile", "Source", "Target", "is_lazy", "extra", "opened", "target_of"]
+__all__ = ["LazySource", "NpyFile", "Source", "Target", "extra", "is_lazy", "opened", "target_of"]
 
 
 def rows_axis(shape: tuple[int, ...]) -> int:
