@@ -128,6 +128,11 @@ class LazySource:
                 f"{name}.rechunk({{{along[0]}: -1}})"
             )
         self.rows = array.chunks[axis] if self.shape else ()
+        if len(set(self.rows[:-1])) > 1 or (self.rows and self.rows[-1] > self.rows[0]):
+            raise ValueError(
+                f"{name} has chunks of {', '.join(map(str, self.rows))} rows; all but the last are "
+                f"to be of one length: take {name}.rechunk({{{axis}: {max(self.rows)}}})"
+            )
 
     def read(self, start: int, stop: int) -> Any:
         """Refuse: dask hands the blocks over."""
