@@ -1,8 +1,11 @@
 """Running a graph without the engine.
 
-In the order in which to read it: `program` (what is to be computed).
+In the order in which to read it: `program` (what is to be computed), `calls` (which function of
+NumPy computes a node into memory that is there), `memory` (whose memory may serve whom), `replay`
+(a program as NumPy calls).
 """
 
 from tinygraph.execution.program import Program, Unsupported
+from tinygraph.execution.replay import Replay
 
-__all__ = ["Program", "Unsupported"]
+__all__ = ["Program", "Replay", "Unsupported"]
