@@ -1,18 +1,14 @@
 """Replay gives the engine's bits, in memory of its own, whatever is computed and whoever calls."""
 
-import threading
-from fractions import Fraction
 
 import numpy as np
-import pytest
 from helpers import examples, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import ANALYTIC, KINKED, execute, programs
 
-from tinygraph import Graph, Tensor, batchnorm, grad, trace
+from tinygraph import Graph, Tensor, grad
 from tinygraph.engine.autodiff import is_discrete, leaves
-from tinygraph.engine.primitive import TABLE, Primitive
 from tinygraph.execution import Program, Replay
 
 OPERATIONS = ANALYTIC | KINKED

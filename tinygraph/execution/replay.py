@@ -328,7 +328,7 @@ class _Writer:
         if is_node and x.role != "constant":
             return self._variable(x)
         value = number(x) if is_node else x
-        name = str(is_node and x.name or "c")
+        name = str((is_node and x.name) or "c")
         if type(value) not in (int, float) or not math.isfinite(value):
             return self._aside(id(value), name, value, None)
         if dtype is None or not _is_of(value, dtype):
