@@ -35,6 +35,7 @@ class Fetch(NamedTuple):
 
     leaf: Tensor
     read: Callable[[], Any]
+    is_recalled: bool
 
 
 class Act(NamedTuple):
@@ -54,6 +55,8 @@ class Effects:
     acts, checks : list of Act
     recalled : set of pairs
         Whose attribute is read anew at each call: the id of the owner, and the name.
+    written : list of Tensors
+        What was written out as text.
     """
 
     def __init__(self) -> None:
@@ -61,13 +64,14 @@ class Effects:
         self.acts: list[Act] = []
         self.checks: list[Act] = []
         self.recalled: set[tuple[int, str]] = set()
+        self.written: list[Tensor] = []
         self._copies: dict[int, tuple[Any, Any]] = {}
 
-    def fetch(self, value: Any, read: Callable[[], Any]) -> Tensor:
+    def fetch(self, value: Any, read: Callable[[], Any], *, is_recalled: bool) -> Tensor:
         """Give a leaf for what is read anew at each call."""
         array = np.array(value)
         leaf = made(Tensor, held(array if array.ndim else array[()]), LEAF)
-        self.fetches.append(Fetch(leaf, read))
+        self.fetches.append(Fetch(leaf, read, is_recalled))
         return leaf
 
     def copy_of(self, rng: Any) -> Any:
@@ -104,7 +108,7 @@ def drawn(rng: Any, draw: Callable[[Any], Any]) -> Any:
     """
     effects = _here()
     if effects is not None:
-        return effects.fetch(draw(effects.copy_of(rng)), lambda: draw(rng))
+        return effects.fetch(draw(effects.copy_of(rng)), lambda: draw(rng), is_recalled=False)
     value = draw(rng)
     if entered.get() and current().tracing:
         return made(Tensor, held(np.array(value)), LEAF)
@@ -140,7 +144,7 @@ def recalled(owner: Any, name: str, change: Callable[[Any], Any] | None = None) 
     if effects is None:
         return read()
     effects.recalled.add((id(owner), name))
-    return effects.fetch(read(), read)
+    return effects.fetch(read(), read, is_recalled=True)
 
 
 def aside(x: Any) -> Any:
