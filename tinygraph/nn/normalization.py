@@ -262,9 +262,10 @@ class BatchNorm(Module):
     ) -> None:
         """Replace the running statistics by what a batch of some shape has moved them to."""
         dtype = self.running_mean.dtype
-        with np.errstate(over="ignore"):  # what overflows is refused
-            running_mean, running_var = running_mean.astype(dtype), running_var.astype(dtype)
-            bad = ~np.isfinite((running_mean + running_var).astype(float))
+        if running_mean.dtype != dtype:
+            with np.errstate(over="ignore"):  # what overflows is refused
+                running_mean, running_var = running_mean.astype(dtype), running_var.astype(dtype)
+        bad = ~(np.isfinite(running_mean) & np.isfinite(running_var))
         if bad.any():
             k = int(np.argmax(bad))
             raise ValueError(
