@@ -340,15 +340,18 @@ class Tensor(Operand):
         return operator.index(self.data)
 
     def __format__(self, spec: str) -> str:
+        _noted_as_written(self)
         return format(self._only_entry(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
+        _noted_as_written(self)
         name = f"{self.name}, " if self.name else ""
         value = f"{self._data}, " if self.shape == () else ""
         op = f", op={self.op}" if self.op else ""
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
 
     def __str__(self) -> str:
+        _noted_as_written(self)
         return arrays.printed(self._data, self.name)  # a message has room for `__repr__` only
 
     # ------------------------------------------------------------------ differentiation
@@ -521,6 +524,11 @@ def _obey(mode: Mode, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None
         out._recorded = UNRECORDED
     if mode.hook is not None:
         mode.hook.computed(out, op, inputs)
+
+
+def _noted_as_written(x: Tensor) -> None:
+    if entered.get() and (effects := current().effects) is not None:
+        effects.written.append(x)
 
 
 def _checked(name: Any) -> Any:

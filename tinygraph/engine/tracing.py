@@ -40,7 +40,7 @@ from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.stacking import lists_stacked
 from tinygraph.engine.tensor import LEAF, Tensor, made
 
-__all__ = ["Origin", "discrete", "drawn", "framed", "is_engine", "trace"]
+__all__ = ["Origin", "discrete", "framed", "is_engine", "trace"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -222,11 +222,6 @@ def discrete(array: Any, name: str | None = None) -> Tensor:
     Tensor(labels, shape=(3,), dtype=int64)
     """
     return made(Tensor, held(np.array(array)), LEAF, name)
-
-
-def drawn(array: Any) -> Any:
-    """Let what was drawn at random be an input of a traced graph, named after its variable."""
-    return discrete(array) if entered.get() and current().tracing else array
 
 
 def _as_tensor(x: Any) -> Any:
