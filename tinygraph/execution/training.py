@@ -25,7 +25,7 @@ from tinygraph.execution.cutting import cut
 from tinygraph.execution.environment import Environment
 from tinygraph.execution.program import Program
 from tinygraph.execution.recordings import Recording, difference, folded, is_traced, unfolded
-from tinygraph.execution.runs import Backward, Make, Place, Run, operation
+from tinygraph.execution.runs import Backward, Forward, Make, Place, Run, operation
 from tinygraph.graph.evaluation import formula_text
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
@@ -58,6 +58,8 @@ class _Plan:
         itself, `constants`, and of `operands`.
     before, after : list of _Doing
         What can be done before it runs, as a check of labels should, and the rest.
+    lent : set of int
+        Which results others get to see.
     gives : list of callables
         Each part of the result, ``give(run, arrays, operands)``.
     """
@@ -79,7 +81,7 @@ class _Plan:
         self._plain = {id(x): k for k, x in enumerate(plain, len(leaves))}
         self._nodes = {x.index: n for x, n in zip(recording.nodes, _live(graph), strict=True)}
         self._results: dict[int, int] = {}  # positions by the index of the tensor
-        self._kept: set[int] = set()
+        self.lent: set[int] = set()
         self._tensors = recording.results()
         self.gives = [self._giver(x) for x in unfolded(recording.result)]
         checks, acts = ([*map(self._doing, some)] for some in (effects.checks, effects.acts))
@@ -88,7 +90,14 @@ class _Plan:
         self._write(graph)
 
     def _doing(self, act: Act) -> _Doing:
-        return _Doing(act.call, [*map(self._place, act.values)])
+        return _Doing(act.call, [*map(self._shown, act.values)])
+
+    def _shown(self, x: Any) -> Place:
+        """Say where a value is that others get to see."""
+        is_result, k = self._place(x)
+        if is_result:
+            self.lent.add(k)
+        return is_result, k
 
     def _place(self, x: Any) -> Place:
         """Say where a value is; what is computed becomes a result."""
@@ -117,7 +126,7 @@ class _Plan:
         """Say how one part of the result is had: as the function itself would return it."""
         if not isinstance(x, Tensor):
             return lambda run, arrays, operands: x.copy() if isinstance(x, np.ndarray) else x
-        is_result, k = self._place(x)
+        is_result, k = self._shown(x)
         if not is_result and k < len(self._recording.arrays):
             return lambda run, arrays, operands: arrays[k]
         if not is_result and k >= self._own:
@@ -209,7 +218,7 @@ class Step:
     Attributes
     ----------
     environment : Environment
-    forward : executor
+    forward : Forward
 
     Raises
     ------
@@ -238,9 +247,10 @@ class Step:
         self._layouts = [(p, p._data.dtype, p._data.strides) for p in self._parameters]
         self._recalled = [(k, f) for k, f in enumerate(effects.fetches) if f.is_recalled]
         self._drawn = [(k, f) for k, f in enumerate(effects.fetches) if not f.is_recalled]
-        self._constants, self._taken = plan.constants, plan.taken
+        self._constants = plan.constants
         self._before, self._after = plan.before, plan.after
-        self.forward = make(plan.program, [plan.held[k] for k in plan.taken])
+        executor = make(plan.program, [plan.held[k] for k in plan.taken])
+        self.forward = Forward(executor, plan.taken, plan.lent)
 
     def is_current(self) -> bool:
         """Whether all that the function was seen to read is still there."""
@@ -260,7 +270,7 @@ class Step:
         """
         values = [*map(_own, arrays), *self._brought(), *self._constants]
         operands = (*self._parameters, *tensors)
-        run = Run(self.forward, self._taken, values)
+        run = Run(self.forward, values)
         for call, places in self._before:
             call(*run.at(places))
         results = [give(run, arrays, operands) for give in self._gives]
