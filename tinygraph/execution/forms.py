@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.arrays import numbers
+from tinygraph.engine.arrays import exactly, numbers
 from tinygraph.engine.autodiff import is_discrete
 from tinygraph.execution.layouts import place_of
 from tinygraph.execution.program import Program
@@ -64,7 +64,9 @@ class Form:
         self._wrt = dict(wrt or {})
         named = {name: inputs[k] for name, k in self._wrt.items()}
         reached = {name: x for name, x in named.items() if x is not None and x.index in arriving}
-        self.program = Program.of(graph, [str(x.name) for x in reached.values()], backward=bool(reached))
+        self.program = Program.of(
+            graph, [str(x.name) for x in reached.values()], backward=bool(reached)
+        )
         self.executor: Any = None
         self._used = [k for k, x in enumerate(inputs) if x is not None]
         self._reached = list(reached)
@@ -85,7 +87,9 @@ class Form:
         if out is None:
             return self._returned(executor(*given))
         targets = self._flat(out, "out")
-        return self._returned(computed_into(executor, given, list(map(target, targets, self._outputs)), arrays))
+        return self._returned(
+            computed_into(executor, given, list(map(target, targets, self._outputs)), arrays)
+        )
 
     def vjp(self, arrays: Sequence[Any], dout: Any, out: Any) -> Any:
         """Compute both passes; see `Compiled.vjp`."""
@@ -100,7 +104,9 @@ class Form:
         gradients = dict(zip(self._reached, results[len(self._outputs) :], strict=True))
         if len(gradients) < len(self._wrt):
             zeros = self._zeros(arrays, out)
-            gradients = {name: gradients[name] if name in gradients else zeros[name] for name in self._wrt}
+            gradients = {
+                name: gradients[name] if name in gradients else zeros[name] for name in self._wrt
+            }
         return self._returned(results), gradients
 
     # ------------------------------------------------------------------ parts of a call
@@ -165,7 +171,12 @@ def _copied(part: Any) -> Any:
 
 def _seed(dout: Any, out: Node) -> Any:
     """Check an upstream gradient, which is never silently ones."""
-    if type(dout) is np.ndarray and dout.dtype is out.dtype and dout.shape == out.shape and out.shape:
+    if (
+        type(dout) is np.ndarray
+        and dout.dtype is out.dtype
+        and dout.shape == out.shape
+        and out.shape
+    ):
         return dout
     if dout is None:
         if out.shape:
@@ -183,5 +194,7 @@ def _seed(dout: Any, out: Node) -> Any:
     if array.dtype != out.dtype and not (array.dtype.kind == "c" and out.dtype.kind != "c"):
         array = array.astype(out.dtype)
     return array[()] if not exact else exactly(array)
-'''
-'''
+
+
+"""
+"""

@@ -15,7 +15,7 @@ import numpy as np
 from tinygraph.engine.arrays import leaf
 from tinygraph.engine.autodiff import DISCRETE
 
-__all__ = ["Layout", "compact", "fitting", "key_of", "number_key"]
+__all__ = ["Layout", "compact", "fitting", "key_of", "number_key", "place_of"]
 
 ROWS = 0x101
 """NumPy's flags of an array whose rows lie one after the other, where the processor wants them."""
@@ -109,8 +109,16 @@ def number_key(x: Any) -> Any:
     return type(x), repr(x)
 
 
+def place_of(x: Any) -> Any:
+    """Give what of an array's place in memory a program depends on, apart from dtype and shape."""
+    if not x.ndim:
+        return True
+    flags = x.flags.num & ROWS
+    return True if flags == ROWS and 1 not in x.shape else (flags, x.strides)
+
+
 def fitting(
-    args: Sequence[Any], kwargs: Mapping[str, Any], used: Sequence[bool]
+    args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Callable[..., tuple[Any, ...] | None]:
     """Write the function that gives the arrays among arguments if they are such as these.
 
@@ -118,8 +126,6 @@ def fitting(
     ----------
     args, kwargs
         What a function was called with.
-    used : sequence of bool
-        Which of the arrays among them are wanted.
 
     Returns
     -------
@@ -131,9 +137,8 @@ def fitting(
     questions, arrays = [], []
     for name, x in zip(names, [*args, *kwargs.values()], strict=True):
         if isinstance(x, np.ndarray):
-            questions.append(
-                "False" if x.dtype.hasobject or not x.ndim else Layout.of(x).asked(name, scope)
-            )
+            is_used_as_it_is = x.ndim and not x.dtype.hasobject and compact(x) is x
+            questions.append(Layout.of(x).asked(name, scope) if is_used_as_it_is else "False")
             arrays.append(name)
         else:
             scope[then := f"{name}_then"] = x
@@ -144,7 +149,6 @@ def fitting(
                 scope[key := f"{name}_key"] = number_key(x)
                 same += f" or (type({name}) is float and number_key({name}) == {key})"
             questions.append(f"{same})")
-    wanted = [name for name, is_used in zip(arrays, used, strict=True) if is_used]
     text = "def fit(args, kwargs):\n"
     text += f"    if len(args) != {len(args)} or "
     text += "tuple(kwargs) != keys:\n" if kwargs else "kwargs:\n"
@@ -153,7 +157,7 @@ def fitting(
     text += f"    {', '.join(first)}, = args\n" if first else ""
     text += f"    {', '.join(rest)}, = kwargs.values()\n" if rest else ""
     text += f"    if {' and '.join(questions) or 'True'}:\n"
-    text += f"        return ({''.join(f'{name}, ' for name in wanted)})\n"
+    text += f"        return ({''.join(f'{name}, ' for name in arrays)})\n"
     text += "    return None\n"
     exec(compile(text, "<fit>", "exec"), scope)
     function: Callable[..., tuple[Any, ...] | None] = scope["fit"]

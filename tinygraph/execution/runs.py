@@ -8,7 +8,8 @@ first has kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tinygraph.engine.primitive import Primitive
 from tinygraph.engine.tensor import Tensor
 from tinygraph.execution.program import Program
 
-__all__ = ["Backward", "Executor", "Make", "Place", "Run", "operation"]
+__all__ = ["Backward", "Executor", "Forward", "Make", "Place", "Run", "operation"]
 
 Executor = Callable[..., tuple[Any, ...]]
 Make = Callable[[Program, Sequence[Any]], Executor]
@@ -26,15 +27,53 @@ Place = tuple[bool, int]
 """Where a value is: whether among the results, or among what was there before; and which it is."""
 
 
+class Forward:
+    """The forward pass of a step, which writes again into what it kept for a run that is over.
+
+    Parameters
+    ----------
+    executor : callable
+    taken : sequence of int
+        Which of the values of a run its arguments are.
+    lent : collection of int
+        Which of its results others get to see, and may hold when the run is over.
+
+    Attributes
+    ----------
+    kept : deque
+        Results of runs that are over. Its append and pop are atomic; what would be too much of it
+        is dropped.
+    """
+
+    def __init__(self, executor: Executor, taken: Sequence[int], lent: Collection[int]) -> None:
+        self.executor, self.taken, self.lent = executor, taken, lent
+        self.kept: deque[Sequence[Any]] = deque(maxlen=2)
+
+    def __call__(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Compute the results."""
+        arguments = [values[k] for k in self.taken]
+        try:
+            kept = self.kept.pop()
+        except IndexError:
+            return self.executor(*arguments)
+        return self.executor(*arguments, out=kept)
+
+    def keep(self, results: Sequence[Any]) -> None:
+        """Take back what nobody else holds."""
+        self.kept.append(
+            [
+                x if isinstance(x, np.ndarray) and x.ndim and k not in self.lent else None
+                for k, x in enumerate(results)
+            ]
+        )
+
+
 class Run:
     """One call of a step, and what its forward pass kept.
 
     Parameters
     ----------
-    forward : executor
-        Of the forward pass.
-    taken : sequence of int
-        Which of the values its arguments are.
+    forward : Forward
     values : list
         What is there before: arguments, what the function brings itself, constants; and, when it
         has run, the data of the operands.
@@ -46,13 +85,17 @@ class Run:
         What the program returned.
     """
 
-    __slots__ = ("_data", "_forward", "_gradients", "_seed", "_taken", "results", "values")
+    __slots__ = ("_data", "_forward", "_gradients", "_seed", "results", "values")
 
-    def __init__(self, forward: Executor, taken: Sequence[int], values: list[Any]) -> None:
-        self._forward, self._taken, self.values = forward, taken, values
+    def __init__(self, forward: Forward, values: list[Any]) -> None:
+        self._forward, self.values = forward, values
         self._data: tuple[Any, ...] | None = None
         self._seed: Any = None
         self._gradients: Sequence[Any] = ()
+
+    def __del__(self) -> None:
+        if self._data is not None:
+            self._forward.keep(self.results)
 
     def output(self, k: int, *data: Any) -> Any:
         """Give result `k`, computed at the first time; at others the data must be the same."""
@@ -67,7 +110,7 @@ class Run:
 
     def _compute(self, data: tuple[Any, ...]) -> None:
         self.values += data
-        self.results = self._forward(*[self.values[k] for k in self._taken])
+        self.results = self._forward(self.values)
         self._data = data
 
     def finish(self, operands: Sequence[Tensor]) -> None:

@@ -24,9 +24,9 @@ from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.cutting import cut
 from tinygraph.execution.environment import Environment
 from tinygraph.execution.program import Program
-from tinygraph.execution.recordings import Recording, difference, folded, is_traced, unfolded
-from tinygraph.execution.runs import Backward, Make, Place, Run, operation
-from tinygraph.graph.evaluation import formula_text
+from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
+from tinygraph.execution.refusals import check_premises, check_repeats
+from tinygraph.execution.runs import Backward, Forward, Make, Place, Run, operation
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
@@ -58,13 +58,15 @@ class _Plan:
         itself, `constants`, and of `operands`.
     before, after : list of _Doing
         What can be done before it runs, as a check of labels should, and the rest.
+    lent : set of int
+        Which results others get to see.
     gives : list of callables
         Each part of the result, ``give(run, arrays, operands)``.
     """
 
     def __init__(self, recording: Recording, make: Make, *, backward: bool) -> None:
         graph = Graph.capture(recording.ends)
-        _check_premises(graph)
+        check_premises(graph)
         effects = recording.effects
         acts = [*effects.checks, *effects.acts]
         plain = [x for act in acts for x in act.values if not isinstance(x, Tensor)]
@@ -79,7 +81,7 @@ class _Plan:
         self._plain = {id(x): k for k, x in enumerate(plain, len(leaves))}
         self._nodes = {x.index: n for x, n in zip(recording.nodes, _live(graph), strict=True)}
         self._results: dict[int, int] = {}  # positions by the index of the tensor
-        self._kept: set[int] = set()
+        self.lent: set[int] = set()
         self._tensors = recording.results()
         self.gives = [self._giver(x) for x in unfolded(recording.result)]
         checks, acts = ([*map(self._doing, some)] for some in (effects.checks, effects.acts))
@@ -88,7 +90,14 @@ class _Plan:
         self._write(graph)
 
     def _doing(self, act: Act) -> _Doing:
-        return _Doing(act.call, [*map(self._place, act.values)])
+        return _Doing(act.call, [*map(self._shown, act.values)])
+
+    def _shown(self, x: Any) -> Place:
+        """Say where a value is that others get to see."""
+        is_result, k = self._place(x)
+        if is_result:
+            self.lent.add(k)
+        return is_result, k
 
     def _place(self, x: Any) -> Place:
         """Say where a value is; what is computed becomes a result."""
@@ -104,7 +113,9 @@ class _Plan:
 
     def _write(self, graph: Graph) -> None:
         """Write the program of the forward pass."""
-        slots = {self._nodes[index].index: k for index, k in self._slots.items() if index in self._nodes}
+        slots = {
+            self._nodes[index].index: k for index, k in self._slots.items() if index in self._nodes
+        }
         self.taken = [slots[node.index] for node in graph.inputs]
         results = tuple(self._nodes[index] for index in self._results)
         nodes = tuple(reachable([*results, *graph.inputs]))
@@ -117,7 +128,7 @@ class _Plan:
         """Say how one part of the result is had: as the function itself would return it."""
         if not isinstance(x, Tensor):
             return lambda run, arrays, operands: x.copy() if isinstance(x, np.ndarray) else x
-        is_result, k = self._place(x)
+        is_result, k = self._shown(x)
         if not is_result and k < len(self._recording.arrays):
             return lambda run, arrays, operands: arrays[k]
         if not is_result and k >= self._own:
@@ -135,7 +146,7 @@ class _Plan:
         if not wrt or not self._backward:
             return operation(k, (), len(self.operands), None)
         joint = Graph.capture(x, wrt)
-        _check_premises(joint)
+        check_premises(joint)
         nodes = {one.index: node for one, node in zip(tensors, _live(joint), strict=True)}
         of = {node.index: one for one, node in zip(tensors, _live(joint), strict=True)}
         program, kept, positions = cut(joint, [nodes.get(p.index) for p in self.operands])
@@ -147,47 +158,6 @@ class _Plan:
 def _live(graph: Graph) -> list[Node]:
     """Give the nodes that were Tensors, in their order."""
     return [node for node in graph.nodes if node.role in ("input", "forward")]
-
-
-# --------------------------------------------------------------------------- what is refused
-
-
-def _check_premises(graph: Graph) -> None:
-    """Refuse a graph that was built on the value of something."""
-    for formula, answer in graph.premises:
-        if formula.is_of_lengths:
-            continue
-        text = formula_text(formula, graph.nodes)
-        how = (
-            f"reads the value of {text} (by .data, .item(), int() or np.asarray)"
-            if formula.op == "value"
-            else f"decides by values whether {text}"
-        )
-        raise ValueError(
-            f"compile: the function {how}, which was {answer if np.ndim(answer) == 0 else 'fixed'} "
-            "when it was recorded, and may be another at the next call; compute with the tensors "
-            "(np.where, ops.stop), return what is to be looked at, or say what is done with it "
-            "(nn.checked, nn.performed)"
-        )
-
-
-def _check_repeats(first: Recording, second: Recording, environment: Environment) -> None:
-    """Refuse a function that does something else, or finds something else, at its second run."""
-    if changes := environment.changes():
-        raise ValueError(
-            f"compile: the function changes {', '.join(changes)}, which a replay would not do; "
-            "return the value, or say what is done with it (nn.performed, nn.recalled)"
-        )
-    if environment.has_drawn():
-        raise ValueError(
-            "compile: the function draws at random, which a replay would not do again; draw by "
-            "nn.drawn(rng, lambda rng: rng.random(shape)), or pass what was drawn"
-        )
-    if what := difference(first, second):
-        raise ValueError(
-            f"compile: run twice on the same arguments, the function differs in {what}: it "
-            "depends on something that is not seen, such as the time; pass that as an argument"
-        )
 
 
 # --------------------------------------------------------------------------- the step
@@ -209,7 +179,7 @@ class Step:
     Attributes
     ----------
     environment : Environment
-    forward : executor
+    forward : Forward
 
     Raises
     ------
@@ -231,16 +201,17 @@ class Step:
         effects = recording.effects
         roots = (function, *(x for x in (*args, *kwargs.values()) if not is_traced(x)))
         self.environment = Environment(roots, recording.sources, effects.recalled)
-        _check_repeats(recording, Recording(function, args, kwargs), self.environment)
+        check_repeats(recording, Recording(function, args, kwargs), self.environment)
         plan = _Plan(recording, make, backward=backward)
         self._result, self._gives = recording.result, plan.gives
         self._parameters = recording.parameters
         self._layouts = [(p, p._data.dtype, p._data.strides) for p in self._parameters]
         self._recalled = [(k, f) for k, f in enumerate(effects.fetches) if f.is_recalled]
         self._drawn = [(k, f) for k, f in enumerate(effects.fetches) if not f.is_recalled]
-        self._constants, self._taken = plan.constants, plan.taken
+        self._constants = plan.constants
         self._before, self._after = plan.before, plan.after
-        self.forward = make(plan.program, [plan.held[k] for k in plan.taken])
+        executor = make(plan.program, [plan.held[k] for k in plan.taken])
+        self.forward = Forward(executor, plan.taken, plan.lent)
 
     def is_current(self) -> bool:
         """Whether all that the function was seen to read is still there."""
@@ -260,7 +231,7 @@ class Step:
         """
         values = [*map(_own, arrays), *self._brought(), *self._constants]
         operands = (*self._parameters, *tensors)
-        run = Run(self.forward, self._taken, values)
+        run = Run(self.forward, values)
         for call, places in self._before:
             call(*run.at(places))
         results = [give(run, arrays, operands) for give in self._gives]
