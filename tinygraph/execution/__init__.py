@@ -4,7 +4,8 @@ In the order in which to read it: `program` (what is to be computed), `calls` (w
 NumPy computes a node into memory that is there), `memory` (whose memory may serve whom), `replay`
 (a program as NumPy calls). For functions that close over parameters: `environment` (what a function
 reads beside its arguments), `recordings` (a function, run once and taken down), `cutting` (a joint
-graph in two programs), `runs` (what one call has computed), `training` (the training step).
+graph in two programs), `merging` (what would be computed twice), `runs` (what one call has
+computed), `training` (the training step).
 """
 
 from tinygraph.execution.program import Program, Unsupported
