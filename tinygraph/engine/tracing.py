@@ -35,7 +35,7 @@ from tinygraph.engine.constants import Called, constants_among
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
 from tinygraph.engine.operators import OVERWRITES
-from tinygraph.engine.recording import changed, current, entered
+from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.stacking import lists_stacked
 from tinygraph.engine.tensor import LEAF, Tensor, made

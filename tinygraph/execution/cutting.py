@@ -54,6 +54,7 @@ def cut(joint: Graph, leaves: Sequence[Node | None]) -> Cut:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tinygraph import Tensor
     >>> x, w = Tensor([1.0, 2.0], name="x"), Tensor(3.0, name="w")
     >>> joint = Graph.joint(np.exp(x) * w)

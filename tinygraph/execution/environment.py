@@ -59,15 +59,6 @@ class _Watch(NamedTuple):
     size: int
     called: str
 
-    def is_unchanged(self) -> bool:
-        """Whether the very objects are there."""
-        if self.whole is not None and len(self.whole) != self.size:
-            return False
-        try:
-            return all(map(is_, map(self.get, self.keys), self.values)) or not self.changes()
-        except (IndexError, ValueError):  # a list is shorter, a variable has no value
-            return False
-
     def changes(self) -> list[str]:
         """Name what is another; what is an equal number takes the place of the other."""
         found = []
@@ -100,8 +91,8 @@ class Environment:
 
     Attributes
     ----------
-    arrays : list of pairs
-        Arrays that anybody may write into, and their bytes.
+    arrays : list of tuples
+        Arrays that anybody may write into, their bytes, and what they are called.
     generators : list
         What draws at random.
 
@@ -114,7 +105,7 @@ class Environment:
     def __init__(
         self, roots: Iterable[Any], sources: Sources | None, recalled: Set[tuple[int, str]]
     ) -> None:
-        self.arrays: list[tuple[Any, bytes]] = []
+        self.arrays: list[tuple[Any, bytes, str]] = []
         self.generators: list[Any] = []
         self._watches: list[_Watch] = []
         self._recalled = recalled
@@ -137,9 +128,15 @@ class Environment:
     def is_unchanged(self) -> bool:
         """Whether everything is what it was."""
         for watch in self._watches:
-            if not watch.is_unchanged():
+            get, keys, values, whole, size, _ = watch
+            if whole is not None and len(whole) != size:
                 return False
-        for array, then in self.arrays:  # noqa: SIM110 - this is called at every step
+            try:
+                if not all(map(is_, map(get, keys), values)) and watch.changes():
+                    return False
+            except (IndexError, ValueError):  # a list is shorter
+                return False
+        for array, then, _ in self.arrays:  # noqa: SIM110 - this is called at every step
             if array.tobytes() != then:
                 return False
         return True
@@ -155,7 +152,9 @@ class Environment:
                     found += watch.changes()
                 except (IndexError, ValueError):
                     found.append(watch.called.format("…"))
-        found += ["an array that it reads" for array, then in self.arrays if array.tobytes() != then]
+        for array, then, called in self.arrays:
+            if array.tobytes() != then:
+                found.append(f"what is in {called}")
         return found
 
     def states(self) -> list[str]:
@@ -178,7 +177,8 @@ class Environment:
 
     def _meet_code(self, code: CodeType, outside: dict[str, Any]) -> None:
         """Watch the globals that a code names, and what it takes from modules."""
-        if _is_library(str(outside.get("__name__", ""))):
+        module = str(outside.get("__name__", ""))
+        if _is_library(module) or module.startswith("namedtuple_"):
             return
         names = [name for name in code.co_names if name in outside]
         self._watch(outside.get, names, None, "{}")
@@ -220,7 +220,7 @@ class Environment:
             return
         if isinstance(value, np.ndarray):
             if _can_change(value):
-                self.arrays.append((value, value.tobytes()))
+                self.arrays.append((value, value.tobytes(), called))
         elif isinstance(value, GENERATORS):
             self.generators.append(value)
         elif isinstance(value, tuple | frozenset | set):
@@ -273,7 +273,6 @@ class Environment:
                 ]
                 self._watch(vars(cls).get, data, None, f"{cls.__name__}.{{}}")
                 yield from ((vars(cls)[name], f"{cls.__name__}.{name}") for name in data)
-
 
     def _is_watched(self, owner: Any, name: str, value: Any) -> bool:
         """Whether an attribute may be read as it is; state of a layer of ours is recalled."""

@@ -123,9 +123,9 @@ class Recording:
         """Give the indices of what is a Tensor without `trace` too, and not an array."""
         found = {x.index for x in [*self.parameters, *self.tensors]}
         for node in self.nodes:
-            if node.op is not None and node.op.rules:
-                if any(isinstance(x, Tensor) and x.index in found for x in node.inputs):
-                    found.add(node.index)
+            operands = node.inputs if node.op is not None and node.op.rules else ()
+            if any(isinstance(x, Tensor) and x.index in found for x in operands):
+                found.add(node.index)
         return found
 
 

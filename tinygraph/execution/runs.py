@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -151,10 +152,24 @@ class Run:
 
 
 class Backward:
-    """The backward pass from one output, which finds in a run what it reads."""
+    """The backward pass from one output, which finds in a run what it reads.
 
-    def __init__(self, program: Program, places: Sequence[Place], make: Make) -> None:
+    Parameters
+    ----------
+    program : Program
+    places : sequence of Place
+        Of its arguments, the last of which is the gradient that arrives.
+    operands : sequence of int
+        Which operands the gradients belong to that it gives.
+    make : callable
+        ``make(program, arrays)`` gives an executor.
+    """
+
+    def __init__(
+        self, program: Program, places: Sequence[Place], operands: Sequence[int], make: Make
+    ) -> None:
         self._program, self._places, self._make = program, places, make
+        self.operands = operands
         self._executors: dict[Any, Executor] = {}
 
     def __call__(self, run: Run, g: Any) -> tuple[Any, ...]:
@@ -176,22 +191,18 @@ class _Result(Primitive):
         """Stay out of it."""
 
 
-def operation(
-    k: int, positions: Sequence[int], operands: int, backward: Backward | None
-) -> Primitive:
+def operation(k: int, operands: int, backward: Backward | None) -> Primitive:
     """Make the operation of result `k`, with a rule for each operand that has a gradient."""
+    rules: list[Any] = [None] * operands
+    if backward is not None:
+        for position, at in enumerate(backward.operands):
+            rules[at] = partial(_gradient, position, backward)
+    return _Result("step", "step", partial(_output, k), *rules, elementwise=False)
 
-    def rule(place: int) -> Any:
-        def gradient(g: Any, out: Any, *data: Any, run: Run) -> Any:
-            return run.gradient(place, backward, g)
 
-        return gradient
+def _output(k: int, *data: Any, run: Run) -> Any:
+    return run.output(k, *data)
 
-    rules = {at: rule(place) for place, at in enumerate(positions)}
-    return _Result(
-        "step",
-        "step",
-        lambda *data, run: run.output(k, *data),
-        *[rules.get(at) for at in range(operands)],
-        elementwise=False,
-    )
+
+def _gradient(position: int, backward: Backward, g: Any, out: Any, *data: Any, run: Run) -> Any:
+    return run.gradient(position, backward, g)

@@ -23,6 +23,7 @@ from tinygraph.engine.recording import current, entered
 from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.cutting import cut
 from tinygraph.execution.environment import Environment
+from tinygraph.execution.merging import merged
 from tinygraph.execution.program import Program
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
 from tinygraph.execution.refusals import check_premises, check_repeats
@@ -68,8 +69,8 @@ class _Plan:
         graph = Graph.capture(recording.ends)
         check_premises(graph)
         effects = recording.effects
-        acts = [*effects.checks, *effects.acts]
-        plain = [x for act in acts for x in act.values if not isinstance(x, Tensor)]
+        every = [*effects.checks, *effects.acts]
+        plain = [x for act in every for x in act.values if not isinstance(x, Tensor)]
         self._recording, self._make, self._backward = recording, make, backward
         self.operands = [*recording.parameters, *recording.tensors]
         self.constants = [*map(peek, recording.constants), *plain]
@@ -103,7 +104,7 @@ class _Plan:
         """Say where a value is; what is computed becomes a result."""
         if not isinstance(x, Tensor):
             return False, self._plain[id(x)]
-        index = x.settled().index
+        index = x._index
         if index in self._slots:
             return False, self._slots[index]
         return True, self._results.setdefault(index, len(self._results))
@@ -113,14 +114,12 @@ class _Plan:
 
     def _write(self, graph: Graph) -> None:
         """Write the program of the forward pass."""
-        slots = {
-            self._nodes[index].index: k for index, k in self._slots.items() if index in self._nodes
-        }
+        slots = {self._nodes[t].index: k for t, k in self._slots.items() if t in self._nodes}
         self.taken = [slots[node.index] for node in graph.inputs]
         results = tuple(self._nodes[index] for index in self._results)
         nodes = tuple(reachable([*results, *graph.inputs]))
         names = {node.index: node.name for node in nodes if node.name}
-        self.program = Program(nodes, graph.inputs, results, names)
+        self.program = merged(Program(nodes, graph.inputs, results, names))
 
     # ------------------------------------------------------------------ what is returned
 
@@ -144,15 +143,15 @@ class _Plan:
         inside = {one.index for one in tensors}
         wrt = [p for p in self.operands if p.index in inside and not is_discrete(p)]
         if not wrt or not self._backward:
-            return operation(k, (), len(self.operands), None)
+            return operation(k, len(self.operands), None)
         joint = Graph.capture(x, wrt)
         check_premises(joint)
         nodes = {one.index: node for one, node in zip(tensors, _live(joint), strict=True)}
         of = {node.index: one for one, node in zip(tensors, _live(joint), strict=True)}
         program, kept, positions = cut(joint, [nodes.get(p.index) for p in self.operands])
         places = [self._place(of[node.index]) for node in kept]
-        backward = Backward(program, places, self._make)
-        return operation(k, positions, len(self.operands), backward)
+        backward = Backward(merged(program), places, positions, self._make)
+        return operation(k, len(self.operands), backward)
 
 
 def _live(graph: Graph) -> list[Node]:

@@ -121,13 +121,13 @@ def _checked_labels(shape: tuple[int, ...], given: Any) -> Any:
 
     def check(labels: Any) -> None:
         wrong = (labels < 0) | (labels >= classes)
-        if wrong.any():
+        if np.count_nonzero(wrong):
             first = int(np.argmax(wrong))
             raise ValueError(
                 f"cross_entropy: label {labels[first]} at {first} is no class; logits of shape "
                 f"{shape} have the classes 0 to {classes - 1}"
             )
 
-    labels = given if isinstance(given, Tensor) else labels
-    checked(check, labels)
-    return labels
+    found = given if isinstance(given, Tensor) else labels
+    checked(check, found)
+    return found

@@ -136,7 +136,7 @@ class BatchNorm(Module):
         normalize = staged if self.staged else fused.normalize
         out = normalize(x, gamma, beta, eps=self.eps, axis=axes)
         if self.running_mean is not None:
-            self._update(aside(x), axes)
+            self._update(aside(x), axes, shape)
         return out
 
     def reset_running_stats(self) -> None:
@@ -233,10 +233,10 @@ class BatchNorm(Module):
                 "last batch of one, or call eval() to normalize by the running estimates"
             )
 
-    def _update(self, x: Any, axes: Axes) -> None:
+    def _update(self, x: Any, axes: Axes, shape: tuple[int, ...]) -> None:
         """Let the running statistics follow; the gradient of the batch has no part in them."""
         x = np.real(x) if x.dtype.kind == "c" else x  # a complex step moves it by 1e-20 i
-        mean, var = _mean_and_variance(x, axes)
+        mean, var = _mean_and_variance(x, axes, shape)
         n = math.prod(extent(x)) // self.features
         if self.unbiased_running_var:
             var = var * (n / (n - 1))
@@ -265,9 +265,9 @@ class BatchNorm(Module):
         if running_mean.dtype != dtype:
             with np.errstate(over="ignore"):  # what overflows is refused
                 running_mean, running_var = running_mean.astype(dtype), running_var.astype(dtype)
-        bad = ~(np.isfinite(running_mean) & np.isfinite(running_var))
-        if bad.any():
-            k = int(np.argmax(bad))
+        good = np.isfinite(running_mean) & np.isfinite(running_var)
+        if np.count_nonzero(good) < self.features:
+            k = int(np.argmin(good))
             raise ValueError(
                 f"{self!r}: feature {k} of x of shape {shape} has mean {mean[k]} and "
                 f"variance {var[k]}, which would stay in the running statistics for good; find "
@@ -291,12 +291,13 @@ class BatchNorm(Module):
         return ", ".join([str(self.features), *changed])
 
 
-def _mean_and_variance(x: Any, axes: Axes) -> tuple[Any, Any]:
-    """Give both; of float16 in float32, since its sums of squares overflow."""
-    if x.dtype != np.float16:
-        return np.mean(x, axis=axes), np.var(x, axis=axes)
-    mean, var = _mean_and_variance(x.astype(np.float32), axes)
-    return mean.astype(x.dtype), var.astype(x.dtype)
+def _mean_and_variance(x: Any, axes: Axes, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Give both as NumPy computes them, the mean but once; of float16 in float32."""
+    if x.dtype == np.float16:
+        mean, var = _mean_and_variance(x.astype(np.float32), axes, shape)
+        return mean.astype(x.dtype), var.astype(x.dtype)
+    mean = np.mean(x, axis=axes)
+    return mean, np.mean(np.square(x - mean.reshape(shape)), axis=axes)
 
 
 class LayerNorm(Module):
