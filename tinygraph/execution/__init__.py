@@ -1,6 +1,7 @@
 """Running a graph without the engine.
 
-In the order in which to read it: `program` (what is to be computed).
+In the order in which to read it: `program` (what is to be computed), `compilation`
+(C text becomes a function).
 """
 
 from tinygraph.execution.program import Program, Unsupported
