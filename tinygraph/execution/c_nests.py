@@ -69,12 +69,15 @@ class Sum(NamedTuple):
         The indices of `into`.
     nest : tuple of Loops
         All loops of the nest, which are those of the operand, and of what is kept.
+    is_new : bool
+        Whether the nest declares `into`, and nothing is in it yet.
     """
 
     value: Value
     into: str
     kept: tuple[Loop, ...]
     nest: tuple[Loop, ...]
+    is_new: bool = False
 
     @property
     def inner(self) -> tuple[Loop, ...]:
@@ -358,25 +361,33 @@ class _Nest:
         x, type = one.value, type_of(one.value)
         if self.nests.adds_in_pairs(x):
             self.partial[x.index] = self.nests.collected(one)
-        else:
+            return
+        name = one.into
+        if not one.is_new:
             name = self.page.name((x.index, "partial"), f"{self.page.variable(x)}_along")
-            self.partial[x.index] = name
-            self.page.line(f"{type} {name} = {self.nests.first(x)};")
-            if x.op == "max":
-                self.page.line(f"int {name}_nan = 0;")
+        self.partial[x.index] = name
+        self.page.line(f"{type} {name} = {self.nests.first(x)};")
+        if x.op == "max":
+            self.page.line(f"int {name}_nan = 0;")
 
     def _end(self, one: Sum) -> None:
         """Add what the inner loops have given."""
         x, type, partial = one.value, type_of(one.value), self.partial[one.value.index]
+        if self.nests.is_whole(x):
+            return
         if self.nests.adds_in_pairs(x):
-            if self.nests.is_whole(x):
-                return
             self.nests.pairwise.add(type)
             partial = f"pairwise_{type}({partial}, {self.page.count(one.inner)})"
         elif x.op == "max":
-            partial = f"({partial}_nan ? NAN : {partial})"
-        at = f"[{self.page.place_in(one.kept)}]" if one.kept else ""
-        self.page.line(self.nests.added(x, f"{one.into}{at}", [f"{partial}{self.nests.repeated(x)}"]))
+            self.page.line(f"if ({partial}_nan) {partial} = NAN;")
+        if not one.is_new:
+            at = f"[{self.page.place_in(one.kept)}]" if one.kept else ""
+            partial += self.nests.repeated(x)
+            self.page.line(self.nests.added(x, f"{one.into}{at}", [partial]))
+        elif self.nests.adds_in_pairs(x):
+            self.page.line(typed(x, one.into, f"{self.nests.first(x)} + {partial}"))
+        elif times := self.nests.repeated(x):
+            self.page.line(f"{partial} = {partial}{times};")
 
     def _meet(self, target: Sum | Store) -> None:
         """Store a value in its array, or add it to its sum."""
@@ -399,6 +410,8 @@ class _Nest:
         else:
             at = f"[{self.page.place_in(target.kept)}]" if target.kept else ""
             terms = [f"{term}{self.nests.repeated(x)}" for term in terms]
+            if target.is_new:
+                self.page.line(f"{type_of(x)} {target.into} = {self.nests.first(x)};")
             self.page.line(self.nests.added(x, f"{target.into}{at}", terms))
 
     def _collect(self, target: Sum, terms: Sequence[str]) -> None:

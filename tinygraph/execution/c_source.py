@@ -295,10 +295,11 @@ class _Body:
     def write(self, first: str, last: str) -> None:
         """Write the loop over the rows, several in a turn where each is gone along once."""
         if self._is_plain():
-            self.page.line(f"int64_t i = {first};")
-            with self.page.block(f"for (; i + {TURN} <= {last}; i += {TURN})"):
+            count = last if first == "0" else f"({last} - {first})"
+            with self.page.block(f"for (int64_t i = {first}; i + {TURN} <= {last}; i += {TURN})"):
                 self._rows([Row(f"(i + {r})" if r else "i", f"_{r}", {}) for r in range(TURN)])
-            with self.page.block(f"for (; i < {last}; i++)"):
+            rest = f"{last} - {count} % {TURN}"
+            with self.page.block(f"for (int64_t i = {rest}; i < {last}; i++)"):
                 self._rows([Row("i", "", {})])
             return
         self._simd()
@@ -373,8 +374,7 @@ class _Body:
             self.page.line(" ".join([*map(self.page.head, kept), text]))
         else:
             into = row.known[x.index] = self.page.variable(x)
-            self.page.line(f"{type_of(x)} {into} = {self.nests.first(x)};")
-        return self.nests.sum(x, into)
+        return self.nests.sum(x, into)._replace(is_new=not kept)
 
 
 def _called(x: Value) -> str:

@@ -90,6 +90,13 @@ class Labels:
                 self._axes[node.index] = self._new_axes(node) if new else self._carried(node)
             except _UnmatchedError as error:
                 raise Unsupported(f"{place_of(node)} {error}") from None
+        self._axes = {
+            index: [self._parts(axis) for axis in axes] for index, axes in self._axes.items()
+        }
+        self._flat = {
+            index: tuple([part for axis in axes for part in axis])
+            for index, axes in self._axes.items()
+        }
         for node in nodes:
             parts = self.flat(node)
             if len(set(parts)) < len(parts):
@@ -100,15 +107,15 @@ class Labels:
 
     def of(self, node: Node) -> tuple[tuple[Part, ...], ...]:
         """Give the parts of each axis of a node."""
-        return tuple(tuple(self._parts(axis)) for axis in self._axes[node.index])
+        return tuple(map(tuple, self._axes[node.index]))
 
     def flat(self, node: Node) -> tuple[Part, ...]:
         """Give the parts of all axes of a node, outermost first."""
-        return tuple(part for axis in self.of(node) for part in axis)
+        return self._flat[node.index]
 
     def over(self, node: Node) -> tuple[Part, ...]:
         """Give the parts that a reduction goes over."""
-        axes = self.of(node.inputs[0])
+        axes = self._axes[node.inputs[0].index]
         return tuple(part for k in node.params["axis"] for part in axes[k])
 
     def formula(self, formula: Any) -> Any:
@@ -117,7 +124,8 @@ class Labels:
             return type(formula), formula
         if formula.op == "length":
             index, axis = formula.args
-            return "length", tuple(self._parts(self._axes[index][axis]))
+            axes = self._axes.get(index)  # of a node that is not needed here
+            return "length", formula.args if axes is None else tuple(axes[axis])
         return formula.op, *map(self.formula, formula.args)
 
     # ------------------------------------------------------------------ unification

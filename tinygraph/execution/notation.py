@@ -60,10 +60,7 @@ class Notation:
             self._of[node.index] = value = self._value(node, node.index in given)
             value.name = value.name or names.get(node.index, "")
         self.arguments = tuple([self._of[x.index] for x in (*arguments, *arrays)])
-        self.results = tuple(
-            Result(node, self._of[node.index], self._named(self._parts.flat(node)))
-            for node in results
-        )
+        self.results = tuple([self._result(x, names.get(x.index, "")) for x in results])
 
     def _ordered(self, nodes: Sequence[Node], arrays: Sequence[Node]) -> dict[int, Label]:
         flat, lengths = self._parts.flat, self._parts.lengths
@@ -75,6 +72,9 @@ class Notation:
 
     def _named(self, parts: Sequence[int]) -> tuple[Label, ...]:
         return tuple([self._labels[part] for part in parts])
+
+    def _result(self, node: Node, name: str) -> Result:
+        return Result(node, self._of[node.index], self._named(self._parts.flat(node)), name)
 
     def _value(self, node: Node, is_given: bool) -> Value:
         op = node.op

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tinygraph.execution.labels import Labels, is_labelled, place_of
+from tinygraph.execution.linear import rewritten
 from tinygraph.execution.notation import Notation
+from tinygraph.execution.partition import Block, partition
 from tinygraph.execution.program import Program, Unsupported
-from tinygraph.execution.regions import Region
-from tinygraph.execution.sweeps import region_of
+from tinygraph.execution.regions import Foreign, Region, text_of
+from tinygraph.execution.sweeps import loops, region_of
 from tinygraph.graph.nodes import Node
 
-__all__ = ["Foreign", "Plan"]
-
-
-class Foreign(NamedTuple):
-    """An operation between regions that NumPy computes: ``op.forward(*operands, **params)``.
-
-    Attributes
-    ----------
-    node : Node
-        Its operands are results of earlier parts, arguments of the program, or constants.
-    """
-
-    node: Node
+__all__ = ["Plan"]
 
 
 class Plan(NamedTuple):
@@ -39,6 +29,20 @@ class Plan(NamedTuple):
         operations is one region.
     fast : bool
         Whether sums were rewritten, so that the numbers are equal but for rounding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygraph
+    >>> from tinygraph.execution import Program
+    >>> rng = np.random.default_rng(0)
+    >>> x, gamma, beta = rng.normal(size=(64, 10)), rng.normal(size=10), rng.normal(size=10)
+    >>> out = tinygraph.trace(tinygraph.batchnorm.staged)(x, gamma, beta)
+    >>> program = Program.of(tinygraph.Graph.joint(out))
+    >>> print(Plan.of(program))
+    x | x,dout | x,dout → out | x,dout → dx: 7 reads 2 writes, 4 sweeps, 46.1 kB at 64 × 10 float64
+    >>> print(Plan.of(program, fast=True))
+    x | x,dout | x,dout → out,dx: 5 reads 2 writes, 3 sweeps, 35.8 kB at 64 × 10 float64
     """
 
     arguments: tuple[Node, ...]
@@ -47,27 +51,61 @@ class Plan(NamedTuple):
     fast: bool
 
     @classmethod
-    def of(cls, program: Program, *, fast: bool = False) -> Plan:
-        """Plan a program."""
+    def of(
+        cls,
+        program: Program,
+        *,
+        fast: bool = False,
+        is_inside: Callable[[Node], bool] = lambda node: True,
+    ) -> Plan:
+        """Plan a program.
+
+        Parameters
+        ----------
+        program : Program
+        fast : bool, optional
+            Whether sums may be rewritten by their linearity (`tinygraph.execution.linear`).
+        is_inside : callable, optional
+            Says of what is computed whether the executor does it in sweeps, if it is elementwise, a
+            reduction, or moves axes; by default it does. All else is foreign.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        Unsupported
+            If there are complex or exact numbers; if two axes of an array are one, as where it
+            meets its own transpose; or if some arrays have their axes in another order than others.
+        """
         for node in program.nodes:
-            if not is_labelled(node):
-                raise Unsupported(f"{place_of(node)} is none of the operations that run in sweeps")
-        labels = Labels(program.nodes)
-        notation = Notation(
-            program.nodes, program.arguments, program.results, labels, program.names
-        )
-        region = region_of(notation.arguments, notation.results, notation.labels)
-        return cls(program.arguments, program.results, (region,), fast)
+            if node.dtype is not None and node.dtype.kind not in "fiub":
+                raise Unsupported(f"{place_of(node)} is of dtype {node.dtype}, and no real floats")
+
+        def is_foreign(node: Node) -> bool:
+            return not (is_labelled(node) and is_inside(node))
+
+        labels = Labels(program.nodes, is_foreign)
+        divided = partition(program, is_foreign)
+        if len(divided) == 1 and isinstance(divided[0], Block):
+            divided = [divided[0]._replace(arguments=program.arguments, nodes=program.nodes)]
+        parts = [
+            _region(part, labels, program.names, fast=fast)
+            if isinstance(part, Block)
+            else Foreign(part)
+            for part in divided
+        ]
+        return cls(program.arguments, program.results, tuple(parts), fast)
 
     def __str__(self) -> str:
-        return "\n".join(map(_text, self.parts))
+        return "\n".join(map(text_of, self.parts))
 
 
-def _text(part: Region | Foreign) -> str:
-    """Write what a part reads and writes."""
-    if isinstance(part, Foreign):
-        return f"{part.node.op} → {part.node.name or '…'}"
-    sweeps = [",".join(x.name for x in sweep.reads) for sweep in part.sweeps]
-    writes = [x for sweep in part.sweeps for x in sweep.writes]
-    reads = sum(len(sweep.reads) for sweep in part.sweeps)
-    return f"{' | '.join(sweeps)}: {reads} reads {len(writes)} writes, {len(sweeps)} sweeps"
+def _region(block: Block, labels: Labels, names: Mapping[int, str], *, fast: bool) -> Region:
+    notation = Notation(*block, labels, names)
+    results = notation.results
+    if fast:
+        rows, *_ = loops(results, notation.labels)
+        results = rewritten(results, notation.values, rows)
+    return region_of(notation.arguments, results, notation.labels)

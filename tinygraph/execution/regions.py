@@ -16,12 +16,14 @@ took three segments begins the next sweep at its first segment.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from math import prod
+from typing import Any, NamedTuple
 
 from tinygraph.execution.values import Label, Value
 from tinygraph.graph.nodes import Node
 
-__all__ = ["Region", "Result", "Segment", "Sweep"]
+__all__ = ["Foreign", "Region", "Result", "Segment", "Sweep", "text_of"]
 
 
 class Result(NamedTuple):
@@ -36,11 +38,14 @@ class Result(NamedTuple):
     labels : tuple of Labels
         Its axes, but for those of length 1, which are in the order of memory. The value may have
         fewer, and is then the same along the others.
+    name : str
+        What the user calls it, or "".
     """
 
     node: Node
     value: Value
     labels: tuple[Label, ...]
+    name: str = ""
 
 
 class Segment(NamedTuple):
@@ -136,3 +141,66 @@ class Region(NamedTuple):
     def labels(self) -> tuple[Label, ...]:
         """All labels, in the order of memory."""
         return (*self.rows, *(label for group in self.columns for label in group))
+
+
+class Foreign(NamedTuple):
+    """An operation between regions that NumPy computes: ``op.forward(*operands, **params)``.
+
+    Attributes
+    ----------
+    node : Node
+        Its operands are results of earlier parts, arguments of the program, or constants.
+    """
+
+    node: Node
+
+
+# --------------------------------------------------------------------------- in words
+
+
+def text_of(part: Region | Foreign) -> str:
+    """Write what a part of a plan reads and writes, sweep by sweep."""
+    if isinstance(part, Foreign):
+        operands = ",".join(x.name or "…" for x in part.node.inputs)
+        return f"{operands} → {part.node.name or '…'}: {part.node.op}, by NumPy"
+    sweeps = part.sweeps
+    if not sweeps:
+        return f"{_names(part.arguments)} → {_names(part.results)}: no sweep"
+    arrays: list[Value | Result] = []
+    for sweep in sweeps:
+        arrays += [*sweep.reads, *sweep.writes]
+    reads = sum(len(sweep.reads) for sweep in sweeps)
+    nbytes = sum(prod(y.length for y in x.labels) * _dtype(x).itemsize for x in arrays)
+    dtypes = ", ".join(dict.fromkeys(str(_dtype(x)) for x in arrays))
+    segments = [str(len(sweep.segments)) for sweep in sweeps]
+    of_segments = f" of {', '.join(segments)} segments" if set(segments) != {"1"} else ""
+    return (
+        f"{' | '.join(map(_text_of_sweep, sweeps))}: {_count(reads, 'read')} "
+        f"{_count(len(arrays) - reads, 'write')}, {_count(len(sweeps), 'sweep')}{of_segments}, "
+        f"{_text_of_bytes(nbytes)} at {' × '.join(str(x.length) for x in part.labels)} {dtypes}"
+    )
+
+
+def _text_of_sweep(sweep: Sweep) -> str:
+    reads = _names(sweep.reads) or "–"
+    return f"{reads} → {_names(sweep.writes)}" if sweep.writes else reads
+
+
+def _names(arrays: Iterable[Value | Result]) -> str:
+    return ",".join(x.name or "…" for x in arrays)
+
+
+def _dtype(x: Value | Result) -> Any:
+    return x.node.dtype if isinstance(x, Result) else x.dtype
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _text_of_bytes(n: float) -> str:
+    units = iter(("B", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while n >= 999.5 and unit != "TB":
+        n, unit = n / 1000, next(units)
+    return f"{n:.3g} {unit}"

@@ -21,7 +21,7 @@ from tinygraph.execution.labels import groups
 from tinygraph.execution.regions import Region, Result, Segment, Sweep
 from tinygraph.execution.values import ARGUMENT, CONSTANT, Label, Value
 
-__all__ = ["Levels", "region_of"]
+__all__ = ["Levels", "loops", "needed", "region_of"]
 
 
 class Levels:
@@ -244,13 +244,7 @@ def region_of(
     -------
     Region
     """
-    values = needed(x.value for x in results)
-    together = [
-        *((x.labels) for x in results),
-        *(x.labels for x in values),
-        *(x.over for x in values),
-    ]
-    rows, *columns = groups(labels, together) if labels else ((),)
+    rows, *columns = loops(results, labels)
     levels = Levels(results, rows)
     needs = _Needs(levels)
     roots = [_Root(x, needs) for x in levels.values if levels.ends_sweep(x)]
@@ -275,6 +269,14 @@ def region_of(
     return Region(
         tuple(arguments), tuple(results), constants, rows, tuple(columns), tuple(sweeps), after
     )
+
+
+def loops(results: Sequence[Result], labels: Sequence[Label]) -> list[tuple[Label, ...]]:
+    """Give the labels of rows, and those of each loop along a row."""
+    values = needed(x.value for x in results)
+    together = [x.labels for x in results]
+    together += [labels for x in values for labels in (x.labels, x.over)]
+    return [*groups(labels, together)] or [()]
 
 
 def _vectors(segments: Iterable[Segment], levels: Levels) -> tuple[Value, ...]:

@@ -123,16 +123,18 @@ class Values:
         operands: Iterable[Value],
         dtype: np.dtype[Any] | None,
         *,
-        over: Iterable[Label] | None = None,
+        over: Iterable[Label] = (),
         params: Mapping[str, Any] = NOTHING,
     ) -> Value:
         """Give the value of an operation: elementwise, or a reduction `over` some labels."""
         operands = tuple(operands)
-        met = {label for x in operands for label in x.labels}
-        along = tuple(sorted(over or ()))
-        labels = tuple(sorted(met.difference(along)))
-        given = tuple((name, repr(x)) for name, x in params.items())
+        along = tuple(sorted(over))
+        given = tuple([(name, repr(x)) for name, x in params.items()]) if params else ()
         key = primitive.name, tuple([x.index for x in operands]), along, dtype, given
+        if key in self._known:
+            return self._known[key]
+        met = {label for x in operands for label in x.labels}
+        labels = tuple(sorted(met.difference(along)))
         rest = {"over": along, "params": params, "primitive": primitive}
         return self._given(key, primitive.name, operands, labels, dtype, **rest)
 
