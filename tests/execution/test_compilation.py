@@ -51,7 +51,8 @@ def fake(tmp_path, monkeypatch):
 
 
 def answer(mode="strict", source=SOURCE):
-    return loaded(source, mode=mode, symbol="answer")()
+    (function,) = loaded(source, mode=mode, symbols=["answer"])
+    return function()
 
 
 def compilations(tmp_path):
@@ -62,7 +63,7 @@ def compilations(tmp_path):
 def refusal(source=SOURCE, mode="strict"):
     """Give the sentence with which compilation is refused."""
     with pytest.raises(Unsupported) as caught:
-        loaded(source, mode=mode, symbol="answer")
+        loaded(source, mode=mode, symbols=["answer"])
     text = str(caught.value)
     assert "\n" not in text
     assert len(text) < 500
@@ -102,7 +103,7 @@ def test_fast_code_may_round_otherwise_and_strict_code_may_not():
     source = "double answer(double a, double b, double c) { return a * b + c; }\n"
     a = 1 + 2.0**-30
     for mode in FLAGS:
-        function = loaded(source, mode=mode, symbol="answer")
+        (function,) = loaded(source, mode=mode, symbols=["answer"])
         function.argtypes, function.restype = [ctypes.c_double] * 3, ctypes.c_double
         assert mode == "fast" or function(a, a, -(1 + 2.0**-29)) == 0.0
 

@@ -15,8 +15,18 @@ import numpy as np
 
 from tinygraph.execution.program import Unsupported
 from tinygraph.execution.values import CONSTANT, Value
+from tinygraph.graph.nodes import Node
 
-__all__ = ["TYPES", "expression", "is_exact", "literal", "type_of"]
+__all__ = [
+    "TYPES",
+    "called",
+    "expression",
+    "is_exact",
+    "is_written",
+    "literal",
+    "operand_type",
+    "type_of",
+]
 
 TYPES = {"?": "_Bool", "l": "int64_t", "q": "int64_t", "f": "float", "d": "double"}
 """C's types, by NumPy's letter for them."""
@@ -109,11 +119,31 @@ def called(value: Value) -> str:
     return f"{value.name} ({value.op})" if value.name else f"a value ({value.op})"
 
 
-def is_exact(value: Value) -> bool:
-    """Whether C computes a value as NumPy does, bit for bit."""
-    if value.op == "pow":
-        return value.params["n"] in POWERS and bool(value.labels)
-    return value.op not in INEXACT
+def is_exact(op: str, params: Mapping[str, Any]) -> bool:
+    """Whether C computes an operation as NumPy does, bit for bit."""
+    return params["n"] in POWERS if op == "pow" else op not in INEXACT
+
+
+def is_written(node: Node, fast: bool) -> bool:
+    """Whether a node is written in C, of those that are elementwise, reduce, or move axes."""
+    op = node.op
+    if op is None:
+        return True
+    dtypes = [x.dtype for x in (node, *node.inputs) if x.dtype is not None]
+    if any(dtype.char not in TYPES or not dtype.isnative for dtype in dtypes):
+        return False
+    if op.name == "max":
+        return dtypes[0].kind == "f"
+    if op.name == "sum":  # over what is one number, NumPy adds it to 0, which a sign is lost in
+        lengths = [node.inputs[0].shape[k] for k in node.params["axis"]]
+        return fast or not lengths or any(n != 1 for n in lengths)
+    if not op.elementwise:
+        return op.name not in ("all", "any")
+    is_known = op.name in {**EXACT, **MASKS, **INEXACT, "pow": ""}
+    if dtypes[0].kind == "i" and op.name not in WHOLE:
+        return False
+    is_number = op.name == "pow" and not node.shape  # of which NumPy asks a library
+    return is_known and (fast or (is_exact(op.name, node.params) and not is_number))
 
 
 def literal(x: Any) -> str:

@@ -148,7 +148,7 @@ class Nests:
 
     def expression(self, value: Value, known: Mapping[int, str]) -> str:
         """Write what computes a value."""
-        if not (self.fast or is_exact(value)):
+        if not (self.fast or is_exact(value.op, value.params)):
             raise Unsupported(f"{called(value)} has other bits in C than in NumPy")
         of_operand = operand_type(value)
         operands = [self.text(x, known, of_operand) for x in value.operands]

@@ -235,7 +235,9 @@ class _Writer:
     # ------------------------------------------------------------------ sweeps
 
     def _sweep(self, number: int, sweep: Sweep) -> None:
-        outputs = {id(one): name for one, name in zip(self.region.results, self.outputs, strict=True)}
+        outputs = {
+            id(one): name for one, name in zip(self.region.results, self.outputs, strict=True)
+        }
         gives = [*map(_called, sweep.sums), *(_called(one.value) for one in sweep.writes)]
         reads = ", ".join(map(_called, sweep.reads)) or "vectors"
         self.page.line(f"/* sweep {number}: {reads} -> {', '.join(gives)} */")

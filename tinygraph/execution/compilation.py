@@ -35,11 +35,11 @@ from tinygraph.execution.program import Unsupported
 
 __all__ = ["FLAGS", "Compiler", "compiler", "folder", "loaded"]
 
-COMMON = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+COMMON = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-fPIC", "-shared")
 FLAGS = {
     # No product is fused with a sum, which would round once where NumPy rounds twice.
     "strict": (*COMMON, "-ffp-contract=off"),
-    "fast": (*COMMON, "-ffp-contract=fast", "-fopenmp-simd"),
+    "fast": (*COMMON, "-ffp-contract=fast"),
 }
 """What the compiler is told, by mode. Its SIMD pragmas ask for no runtime library."""
 
@@ -233,8 +233,8 @@ def _is_whole(entry: Path) -> bool:
 # --------------------------------------------------------------------------- compiling
 
 
-def loaded(source: str, *, mode: str, symbol: str) -> Any:
-    """Give a function of a C text, compiled unless it was before.
+def loaded(source: str, *, mode: str, symbols: Sequence[str]) -> list[Any]:
+    """Give functions of a C text, compiled unless it was before.
 
     Parameters
     ----------
@@ -242,13 +242,13 @@ def loaded(source: str, *, mode: str, symbol: str) -> Any:
         The whole text; it may include headers of the standard library.
     mode : str
         ``strict`` or ``fast``, one of `FLAGS`.
-    symbol : str
-        The function.
+    symbols : sequence of str
+        The functions.
 
     Returns
     -------
-    ctypes function
-        Of no types yet; calling it releases the interpreter lock.
+    list of ctypes functions
+        Of no types yet; calling one releases the interpreter lock.
 
     Raises
     ------
@@ -261,7 +261,8 @@ def loaded(source: str, *, mode: str, symbol: str) -> Any:
         if not (is_first and _is_whole(entry)):
             _build(source, mode, by, entry)
         try:
-            return getattr(ctypes.CDLL(str(entry / "kernel.so")), symbol)
+            library = ctypes.CDLL(str(entry / "kernel.so"))
+            return [getattr(library, symbol) for symbol in symbols]
         except (OSError, AttributeError) as error:
             shutil.rmtree(entry, ignore_errors=True)
             why = " ".join(str(error).split())[:200]
