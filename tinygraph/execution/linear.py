@@ -23,7 +23,7 @@ from tinygraph.engine import ops
 from tinygraph.engine.primitive import Primitive
 from tinygraph.execution.regions import Result
 from tinygraph.execution.sweeps import Levels, needed
-from tinygraph.execution.values import Label, Value, Values
+from tinygraph.execution.values import CONSTANT, Label, Value, Values
 
 __all__ = ["rewritten"]
 
@@ -133,6 +133,8 @@ class _Rewriting:
     def _new(self, x: Value, operands: Sequence[Value]) -> Value:
         if x.primitive is None:
             return x
+        if x.op == "add" and _is_zero(operands[1]):
+            return operands[0]
         if x.op == "sum" and _counts_in(x.dtype, operands):
             return self._sum(operands[0], x.over)
         if x.op == "div" and _counts_in(x.dtype, operands):
@@ -221,3 +223,7 @@ class _Product:
 def _counts_in(dtype: Any, operands: Iterable[Value]) -> bool:
     """Whether an operation takes floats of one dtype, numbers aside, and gives such."""
     return dtype.kind == "f" and all(x.dtype in (None, dtype) for x in operands)
+
+
+def _is_zero(x: Value) -> bool:
+    return x.op == CONSTANT and type(x.params["value"]) is int and x.params["value"] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
+from tinygraph.engine import ops
 from tinygraph.engine.lengths import Formula
 from tinygraph.execution.labels import REDUCTIONS, Labels, in_memory, named, rows_first
 from tinygraph.execution.regions import Result
@@ -88,9 +89,13 @@ class Notation:
             over = self._named(self._parts.over(node))
             if over or node.dtype != operands[0].dtype:
                 return self.values.apply(op, operands, node.dtype, over=over)
-            return operands[0]
+            return self._alone(operands[0]) if op is ops.sum else operands[0]
         if not op.elementwise or op.name == "stop":  # which moves entries, and changes none
             return operands[0]
         if op.name == "cast" and node.dtype == operands[0].dtype:
             return operands[0]
         return self.values.apply(op, operands, node.dtype, params=node.params)
+
+    def _alone(self, x: Value) -> Value:
+        """Give the sum of one number, which NumPy adds to 0: of −0 it is 0."""
+        return self.values.apply(ops.add, [x, self.values.constant(0, None)], x.dtype)

@@ -137,7 +137,7 @@ class Stepper:
         self, values: Iterable[Value], known: dict[int, Any], lengths: Mapping[Label, int]
     ) -> None:
         for x in values:
-            if x.over:
+            if x.op in JOINS:
                 known[x.index] = self._reduced(x, known, lengths)
             elif x.primitive is not None:
                 operands = [known[y.index] for y in x.operands]
