@@ -14,6 +14,7 @@ import numpy as np
 from tinygraph.engine.arrays import exactly, numbers
 from tinygraph.engine.autodiff import is_discrete
 from tinygraph.execution.layouts import place_of
+from tinygraph.execution.merging import merged
 from tinygraph.execution.program import Program
 from tinygraph.execution.recordings import folded, unfolded
 from tinygraph.execution.targets import computed_into, target
@@ -64,8 +65,8 @@ class Form:
         self._wrt = dict(wrt or {})
         named = {name: inputs[k] for name, k in self._wrt.items()}
         reached = {name: x for name, x in named.items() if x is not None and x.index in arriving}
-        self.program = Program.of(
-            graph, [str(x.name) for x in reached.values()], backward=bool(reached)
+        self.program = merged(
+            Program.of(graph, [str(x.name) for x in reached.values()], backward=bool(reached))
         )
         self.executor: Any = None
         self._used = [k for k, x in enumerate(inputs) if x is not None]

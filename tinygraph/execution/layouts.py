@@ -65,9 +65,9 @@ def compact(array: Any) -> Any:
 
     Examples
     --------
-    >>> x = np.arange(12.0).reshape(3, 4)
-    >>> compact(x) is x, compact(x.T).base is x, compact(x[:, ::2]).strides
-    (True, True, (16, 8))
+    >>> x = np.zeros((3, 4), order="F")
+    >>> compact(x) is x, compact(x[::2]).strides
+    (True, (8, 16))
     """
     if array.dtype.hasobject:
         return leaf(array)

@@ -56,6 +56,9 @@ class OfFunction:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
+    def __repr__(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))
+
     def arranged(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arranged | None:
         """Sort what was passed; None where Tensors are among it."""
         every = [*args, *kwargs.values()]
@@ -119,6 +122,9 @@ class OfGraph:
         check_premises(graph)
         self.graph = graph
         self.inputs = [node for node in graph.inputs if node.role == "input"]
+
+    def __repr__(self) -> str:
+        return repr(self.graph)
 
     def arranged(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arranged | None:
         """Take arrays in the order of the inputs, and by their names."""
