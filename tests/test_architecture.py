@@ -50,6 +50,7 @@ WINGS = {
         "drawing",
         "algebra",
         "checks",
+        "execution",
     },
 }
 

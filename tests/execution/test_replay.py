@@ -1,6 +1,5 @@
 """Replay gives the engine's bits, in memory of its own, whatever is computed and whoever calls."""
 
-
 import numpy as np
 from helpers import examples, same_bits
 from hypothesis import given, settings

@@ -25,9 +25,9 @@ from tinygraph.execution.cutting import cut
 from tinygraph.execution.environment import Environment
 from tinygraph.execution.merging import merged
 from tinygraph.execution.program import Program
-from tinygraph.execution.recordings import Recording, difference, folded, is_traced, unfolded
+from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
+from tinygraph.execution.refusals import check_premises, check_repeats
 from tinygraph.execution.runs import Backward, Forward, Make, Place, Run, operation
-from tinygraph.graph.evaluation import formula_text
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
@@ -67,7 +67,7 @@ class _Plan:
 
     def __init__(self, recording: Recording, make: Make, *, backward: bool) -> None:
         graph = Graph.capture(recording.ends)
-        _check_premises(graph)
+        check_premises(graph)
         effects = recording.effects
         every = [*effects.checks, *effects.acts]
         plain = [x for act in every for x in act.values if not isinstance(x, Tensor)]
@@ -145,7 +145,7 @@ class _Plan:
         if not wrt or not self._backward:
             return operation(k, len(self.operands), None)
         joint = Graph.capture(x, wrt)
-        _check_premises(joint)
+        check_premises(joint)
         nodes = {one.index: node for one, node in zip(tensors, _live(joint), strict=True)}
         of = {node.index: one for one, node in zip(tensors, _live(joint), strict=True)}
         program, kept, positions = cut(joint, [nodes.get(p.index) for p in self.operands])
@@ -157,47 +157,6 @@ class _Plan:
 def _live(graph: Graph) -> list[Node]:
     """Give the nodes that were Tensors, in their order."""
     return [node for node in graph.nodes if node.role in ("input", "forward")]
-
-
-# --------------------------------------------------------------------------- what is refused
-
-
-def _check_premises(graph: Graph) -> None:
-    """Refuse a graph that was built on the value of something."""
-    for formula, answer in graph.premises:
-        if formula.is_of_lengths:
-            continue
-        text = formula_text(formula, graph.nodes)
-        how = (
-            f"reads the value of {text} (by .data, .item(), int() or np.asarray)"
-            if formula.op == "value"
-            else f"decides by values whether {text}"
-        )
-        raise ValueError(
-            f"compile: the function {how}, which was {answer if np.ndim(answer) == 0 else 'fixed'} "
-            "when it was recorded, and may be another at the next call; compute with the tensors "
-            "(np.where, ops.stop), return what is to be looked at, or say what is done with it "
-            "(nn.checked, nn.performed)"
-        )
-
-
-def _check_repeats(first: Recording, second: Recording, environment: Environment) -> None:
-    """Refuse a function that does something else, or finds something else, at its second run."""
-    if changes := environment.changes():
-        raise ValueError(
-            f"compile: the function changes {', '.join(changes)}, which a replay would not do; "
-            "return the value, or say what is done with it (nn.performed, nn.recalled)"
-        )
-    if environment.has_drawn():
-        raise ValueError(
-            "compile: the function draws at random, which a replay would not do again; draw by "
-            "nn.drawn(rng, lambda rng: rng.random(shape)), or pass what was drawn"
-        )
-    if what := difference(first, second):
-        raise ValueError(
-            f"compile: run twice on the same arguments, the function differs in {what}: it "
-            "depends on something that is not seen, such as the time; pass that as an argument"
-        )
 
 
 # --------------------------------------------------------------------------- the step
@@ -241,7 +200,7 @@ class Step:
         effects = recording.effects
         roots = (function, *(x for x in (*args, *kwargs.values()) if not is_traced(x)))
         self.environment = Environment(roots, recording.sources, effects.recalled)
-        _check_repeats(recording, Recording(function, args, kwargs), self.environment)
+        check_repeats(recording, Recording(function, args, kwargs), self.environment)
         plan = _Plan(recording, make, backward=backward)
         self._result, self._gives = recording.result, plan.gives
         self._parameters = recording.parameters
