@@ -24,6 +24,7 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import held
+from tinygraph.engine.lengths import Formula
 from tinygraph.engine.recording import current, entered
 from tinygraph.engine.tensor import LEAF, Tensor, made, peek
 
@@ -73,6 +74,19 @@ class Effects:
         leaf = made(Tensor, held(array if array.ndim else array[()]), LEAF)
         self.fetches.append(Fetch(leaf, read, is_recalled))
         return leaf
+
+    def refuse_reading(self, formula: Formula) -> None:
+        """Raise where a value becomes a plain number or array: it is another at the next call."""
+        x = formula
+        while isinstance(x, Formula):
+            x = x.args[0]
+        what = f"the value of {x.name or x.op or 'a tensor'}"
+        does = "branches on" if formula.op == "truth" else "reads"
+        raise ValueError(
+            f"compile: the function {does} {what}, which would be that of the first call for good; "
+            "write it with tensors (np.where for a branch, .detach() for a constant), return it and "
+            "look at it there, or look at it by nn.checked or nn.performed"
+        )
 
     def copy_of(self, rng: Any) -> Any:
         """Give a generator that draws what `rng` would draw, and leaves it where it is."""
@@ -185,7 +199,7 @@ def performed(act: Callable[..., Any], *values: Any) -> None:
     if effects is None:
         act(*map(_array, values))
     else:
-        effects.acts.append(Act(act, values))
+        effects.acts.append(Act(act, _as_they_are(values)))
 
 
 def checked(check: Callable[..., Any], *values: Any) -> None:
@@ -209,7 +223,12 @@ def checked(check: Callable[..., Any], *values: Any) -> None:
     """
     check(*map(_array, values))
     if (effects := _here()) is not None:
-        effects.checks.append(Act(check, values))
+        effects.checks.append(Act(check, _as_they_are(values)))
+
+
+def _as_they_are(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give the values that handles have now, whatever is written into them later."""
+    return tuple([x.settled() if isinstance(x, Tensor) else x for x in values])
 
 
 def _array(x: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine import ops
 from tinygraph.engine.autodiff import DISCRETE, reachable
 from tinygraph.engine.effects import Act, Effects
 from tinygraph.engine.lengths import plainly
@@ -64,13 +65,12 @@ class Recording:
         self.arrays: list[Tensor] = []
         self.tensors: list[Tensor] = []
         self._begin = Tensor(0.0).index
-        with changed(effects=self.effects), np.errstate(all="ignore"):
+        with changed(effects=self.effects, recording=True), np.errstate(all="ignore"):
             self.result = trace(function)(
                 *map(self._leaf, args), **{name: self._leaf(x) for name, x in kwargs.items()}
             )
         self.outputs = [x for x in unfolded(self.result) if isinstance(x, Tensor)]
-        acts = [*self.effects.checks, *self.effects.acts]
-        given = [x.settled() for act in acts for x in act.values if isinstance(x, Tensor)]
+        given = [x for x in _values(self) if isinstance(x, Tensor)]
         self.ends: list[Any] = [*self.outputs, *given]
         self.nodes: list[Any] = reachable(self.ends)
         self._check()
@@ -102,6 +102,11 @@ class Recording:
                 raise ValueError(
                     f"compile: {_called(node)} was computed before the function was called; "
                     "pass it as an argument, or compute it inside"
+                )
+            if node.op is ops.select or node.params.get("expected"):
+                raise ValueError(
+                    f"compile: {_called(node)} picks entries by a mask that is computed, and how "
+                    "many they are would be fixed; keep all and weigh them, by np.where(mask, x, 0)"
                 )
 
     @property
@@ -190,7 +195,7 @@ def _returned(recording: Recording) -> list[Any]:
 
 def _values(recording: Recording) -> list[Any]:
     acts: list[Act] = [*recording.effects.checks, *recording.effects.acts]
-    return [x.settled() if isinstance(x, Tensor) else x for act in acts for x in act.values]
+    return [x for act in acts for x in act.values]
 
 
 def _is_alike(a: Any, b: Any) -> bool:
