@@ -83,9 +83,13 @@ class Compiled:
         self, function: Callable[..., Any] | Graph, mode: str, wrt: Sequence[str] | None
     ) -> None:
         self._mode, self._wrt = mode, wrt
-        is_graph = isinstance(function, Graph)
-        self._subject = OfGraph(function) if is_graph else OfFunction(function)
-        self._steps = None if is_graph else Steps(function, self._executor_of)
+        self._subject: OfFunction | OfGraph
+        self._steps: Steps | None = None
+        if isinstance(function, Graph):
+            self._subject = OfGraph(function)
+        else:
+            self._subject = OfFunction(function)
+            self._steps = Steps(function, self._executor_of)
         self._known: dict[Any, _Known | None] = {}
         self._latest: dict[bool, _Known | None] = {False: None, True: None}
         self._last: Any = None  # what ran last, with its executor
@@ -255,9 +259,17 @@ class Compiled:
         if self._mode in ("auto", "replay"):
             return Replay(program, arrays)
         try:
+            _check_dtypes(program, arrays)
             return Kernel(program, arrays, self._mode)
         except Unsupported as reason:
             return Replay(program, arrays, why=str(reason))
+
+
+def _check_dtypes(program: Program, arrays: Sequence[Any]) -> None:
+    """Refuse what the graph does not know of: an upstream gradient that is complex."""
+    for node, array in zip(program.arguments, arrays, strict=True):
+        if array.dtype != node.dtype:
+            raise Unsupported(f"{node.name} is of {node.dtype}, but was given {array.dtype}")
 
 
 def _is_watched() -> bool:

@@ -87,7 +87,11 @@ def key_of(arrays: list[Any], x: Any) -> Any:
     TypeError
         If it is neither an array, a number, nor anything that stays what it is.
     """
-    if isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray):
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            "compile: a masked array is passed, whose mask would be lost; fill it first"
+        )
+    if isinstance(x, np.ndarray):
         if x.dtype.kind in f"{DISCRETE}fcO":
             arrays.append(x := compact(x))
             return Layout.of(x)

@@ -293,7 +293,8 @@ class _Writer:
         """Call what the engine calls, with the parameters by name."""
         given = [self._operand(x, None) for x in node.inputs]
         given += [f"{name}={self._parameter(x)}" for name, x in node.params.items()]
-        op, value = node.op, self.values[node.index]
+        op: Any = node.op
+        value = self.values[node.index]
         is_seen = type(value) is np.ndarray and not value.dtype.hasobject
         function = op.forward
         if not (is_our_own(node) and (is_seen or isinstance(value, np.generic))):
