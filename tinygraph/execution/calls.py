@@ -89,15 +89,19 @@ def is_our_own(node: Node) -> bool:
 def writing_call(node: Node, value: Any) -> Call | None:
     """Say how a node, whose value was seen once, is computed into an array of that layout.
 
-    None where it cannot be: a scalar has no memory, and objects are not numbers.
+    None where it cannot be: objects are no numbers, and a scalar has no memory; but how a sum is
+    taken is known.
     """
-    if node.op is None or type(value) is not np.ndarray or not value.ndim or value.dtype.hasobject:
+    is_array = type(value) is np.ndarray and value.ndim > 0
+    if node.op is None or value.dtype.hasobject or not (is_array or isinstance(value, np.generic)):
         return None
     if any(stride < 0 for stride in value.strides):
         return None
     name = node.op.name
     if name in REDUCTIONS and is_our_own(node):
         return None if value.dtype == np.float16 else _reduction(node, REDUCTIONS[name])
+    if not is_array:
+        return None
     if node.params:
         return None
     if name in ROWS and is_our_own(node):

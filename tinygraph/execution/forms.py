@@ -14,6 +14,7 @@ import numpy as np
 from tinygraph.engine.arrays import exactly, numbers
 from tinygraph.engine.autodiff import is_discrete
 from tinygraph.execution.layouts import place_of
+from tinygraph.execution.merging import merged
 from tinygraph.execution.program import Program
 from tinygraph.execution.recordings import folded, unfolded
 from tinygraph.execution.targets import computed_into, target
@@ -64,11 +65,12 @@ class Form:
         self._wrt = dict(wrt or {})
         named = {name: inputs[k] for name, k in self._wrt.items()}
         reached = {name: x for name, x in named.items() if x is not None and x.index in arriving}
-        self.program = Program.of(
-            graph, [str(x.name) for x in reached.values()], backward=bool(reached)
+        self.program = merged(
+            Program.of(graph, [str(x.name) for x in reached.values()], backward=bool(reached))
         )
         self.executor: Any = None
         self._used = [k for k, x in enumerate(inputs) if x is not None]
+        self._uses_all = len(self._used) == len(inputs)
         self._reached = list(reached)
         self._outputs = graph.outputs
         self._result, self._parts = result, list(unfolded(result))
@@ -83,37 +85,35 @@ class Form:
     def call(self, arrays: Sequence[Any], out: Any) -> Any:
         """Compute the forward pass from all the arrays that are passed."""
         executor = self._executor(arrays, ())
-        given = [arrays[k] for k in self._used]
+        given = arrays if self._uses_all else [arrays[k] for k in self._used]
         if out is None:
             return self._returned(executor(*given))
-        targets = self._flat(out, "out")
-        return self._returned(
-            computed_into(executor, given, list(map(target, targets, self._outputs)), arrays)
-        )
+        targets = [target(x, n.name, n) for x, n in self._with_outputs(out, "out")]
+        return self._returned(computed_into(executor, given, targets, arrays))
 
-    def vjp(self, arrays: Sequence[Any], dout: Any, out: Any) -> Any:
+    def vjp(self, arrays: Sequence[Any], dout: Any, out: Any) -> tuple[Any, dict[str, Any]]:
         """Compute both passes; see `Compiled.vjp`."""
-        douts = self._upstream(dout)
+        seeds = [_seed(x, n) for x, n in self._with_outputs(dout, "dout")]
+        douts = seeds if self._reached else []
         executor = self._executor(arrays, douts)
-        given = [*(arrays[k] for k in self._used), *douts]
+        given = [*(arrays if self._uses_all else [arrays[k] for k in self._used]), *douts]
         if out is None:
             results = executor(*given)
+            zeros: Mapping[str, Any] = {}
         else:
-            targets = [*map(target, self._targets(out), self.program.results)]
-            results = computed_into(executor, given, targets, [*arrays, *douts])
+            targets, zeros = self._targets(out, arrays)
+            results = computed_into(executor, given, targets, [*arrays, *douts, *zeros.values()])
         gradients = dict(zip(self._reached, results[len(self._outputs) :], strict=True))
         if len(gradients) < len(self._wrt):
-            zeros = self._zeros(arrays, out)
-            gradients = {
-                name: gradients[name] if name in gradients else zeros[name] for name in self._wrt
-            }
+            gradients |= self._zeros(arrays, zeros)
+            gradients = {name: gradients[name] for name in self._wrt}
         return self._returned(results), gradients
 
     # ------------------------------------------------------------------ parts of a call
 
-    def _executor(self, arrays: Sequence[Any], douts: tuple[Any, ...]) -> Any:
+    def _executor(self, arrays: Sequence[Any], douts: Sequence[Any]) -> Any:
         """Give the executor for upstream gradients that lie so, which may be a new one."""
-        key = tuple([place_of(x) for x in douts])
+        key = tuple([(x.dtype.char, place_of(x)) for x in douts])
         executor = self._executors.get(key)
         if executor is None:
             given = [*(arrays[k] for k in self._used), *douts]
@@ -129,40 +129,51 @@ class Form:
         parts = (next(values) if part is OUTPUT else _copied(part) for part in self._parts)
         return folded(self._result, parts)
 
-    def _upstream(self, dout: Any) -> tuple[Any, ...]:
-        """Check the upstream gradients: one for each output, of its shape and dtype."""
-        given = self._flat(dout, "dout") if self._result is not OUTPUT else [dout]
-        douts = tuple(map(_seed, given, self._outputs))
-        return douts if self._reached else ()
-
-    def _flat(self, given: Any, what: str) -> list[Any]:
-        """Give what is given for each output, in their order."""
-        parts = [given] if self._result is OUTPUT else list(unfolded(given))
+    def _with_outputs(self, given: Any, what: str) -> Iterator[tuple[Any, Node]]:
+        """Give what is given for each output, in their order, with the output."""
+        is_one = self._result is OUTPUT
+        parts = [given] if is_one or given is None else list(unfolded(given))
         if len(parts) != len(self._outputs):
             raise ValueError(
                 f"compile: the function returns {len(self._outputs)} arrays, and {what} has "
                 f"{len(parts)}; pass a tuple with one for each"
             )
-        return parts
+        return zip(parts, self._outputs, strict=True)
 
-    def _targets(self, out: Any) -> Iterator[Any]:
-        """Give where each result of the program is to be written to, or None."""
-        if not (isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], Mapping | None)):
+    def _targets(self, out: Any, arrays: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Give where each result of the program is to be written to; and gradients that are 0."""
+        if not (isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], dict | None)):
             raise TypeError(
                 "vjp: out is a pair, as what is returned: where the result is written to, and a "
                 "dictionary of where gradients are; each may be None"
             )
         result, gradients = out
-        yield from [None] * len(self._outputs) if result is None else self._flat(result, "out")
-        yield from ((gradients or {}).get(name) for name in self._reached)
-
-    def _zeros(self, arrays: Sequence[Any], out: Any) -> dict[str, Any]:
-        """Give the gradients by what nothing is computed from."""
-        return {
-            name: np.zeros(arrays[k].shape, arrays[k].dtype)[()]
+        gradients = gradients or {}
+        if unknown := gradients.keys() - self._wrt.keys():
+            known = ", ".join(self._wrt)
+            raise ValueError(f"vjp: out names {min(unknown)!r}, but gradients are those by {known}")
+        checked = {
+            name: target(gradients.get(name), f"d{name}", arrays[k])
             for name, k in self._wrt.items()
-            if name not in self._reached
         }
+        places = [None] * len(self._outputs)
+        if result is not None:
+            places = [target(x, n.name, n) for x, n in self._with_outputs(result, "out")]
+        zeros = {name: x for name, x in checked.items() if name not in self._reached}
+        return [*places, *(checked[name] for name in self._reached)], zeros
+
+    def _zeros(self, arrays: Sequence[Any], targets: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the gradients by what nothing is computed from."""
+        found = {}
+        for name, k in self._wrt.items():
+            if name not in self._reached:
+                x, place = arrays[k], targets.get(name)
+                if place is None:
+                    found[name] = np.zeros(x.shape, x.dtype)[()]
+                else:
+                    place[...] = 0
+                    found[name] = place
+        return found
 
 
 def _copied(part: Any) -> Any:
@@ -181,19 +192,19 @@ def _seed(dout: Any, out: Node) -> Any:
     if dout is None:
         if out.shape:
             raise ValueError(
-                f"vjp: {out.name} of shape {out.shape} is not a scalar and needs an upstream "
-                f"gradient: pass dout=, an array of that shape"
+                f"vjp: {out.name} of shape {out.shape} is no scalar and needs an upstream gradient: "
+                "pass dout, an array of that shape"
             )
         dout = np.ones((), out.dtype)
-    exact = out.dtype is not None and out.dtype.hasobject
-    array = numbers(dout, "vjp: dout", exact=exact)
+    dtype = np.dtype(out.dtype)
+    array = numbers(dout, "vjp: dout", exact=dtype.hasobject)
     if array.shape != out.shape:
         raise ValueError(
             f"vjp: dout has shape {array.shape}, but {out.name} has {out.shape}; they must be equal"
         )
-    if array.dtype != out.dtype and not (array.dtype.kind == "c" and out.dtype.kind != "c"):
-        array = array.astype(out.dtype)
-    return array[()] if not exact else exactly(array)
+    if array.dtype != dtype and not (array.dtype.kind == "c" and dtype.kind != "c"):
+        array = array.astype(dtype)
+    return exactly(array) if dtype.hasobject else array[()]
 
 
 """

@@ -40,9 +40,12 @@ class Replay:
     arrays : sequence
         One per argument: what the layouts are seen on. It is called with others of the same
         dtypes, shapes and strides.
+    why : str, optional
+        Why it is a replay and nothing faster.
 
     Attributes
     ----------
+    program : Program
     source : str
         The function that runs.
 
@@ -67,7 +70,8 @@ class Replay:
 
     executor: ClassVar[str] = "replay"
 
-    def __init__(self, program: Program, arrays: Sequence[Any]) -> None:
+    def __init__(self, program: Program, arrays: Sequence[Any], why: str = "") -> None:
+        self.program, self.why = program, why
         values = {node.index: x for node, x in zip(program.arguments, arrays, strict=True)}
         with np.errstate(all="ignore"):  # warnings are given when it runs
             evaluate(program.nodes, values)
@@ -176,7 +180,7 @@ class _Writer:
     def _target(self, k: int, node: Node) -> Slot | None:
         """Give the layout of a result that can be computed into an array, once."""
         call, value = self.calls[node.index], self.values[node.index]
-        if call is None or node.index in self.target_of:
+        if call is None or not value.ndim or node.index in self.target_of:
             return None
         name, slot = self.names.give(f"r{k + 1}"), Slot.of(value)
         self.target_of[node.index] = name
@@ -276,20 +280,21 @@ class _Writer:
         dtype = dtypes.pop() if len(dtypes) == 1 else None
         operands = [self._operand(x, dtype) for x in call.operands]
         out = self.target_of.get(node.index, "None")
-        if not self.memory.is_returned(node) or self.memory.has_own(node):
+        if value.ndim and (not self.memory.is_returned(node) or self.memory.has_own(node)):
             slot = Slot.of(value)
             if call.is_exact(value.dtype):
                 self.memory.release(node, slot)
             out = self._place(self.memory.take(node, slot))
         rest = call.rest.format(out=out).removesuffix("None").removesuffix("out=")
-        arguments = ", ".join([*operands, rest] if rest else operands)
+        arguments = ", ".join([*operands, rest] if rest else operands).removesuffix(", None, ")
         return f"{self._function(call.name, call.function)}({arguments})"
 
     def _general(self, node: Node) -> str:
         """Call what the engine calls, with the parameters by name."""
         given = [self._operand(x, None) for x in node.inputs]
         given += [f"{name}={self._parameter(x)}" for name, x in node.params.items()]
-        op, value = node.op, self.values[node.index]
+        op: Any = node.op
+        value = self.values[node.index]
         is_seen = type(value) is np.ndarray and not value.dtype.hasobject
         function = op.forward
         if not (is_our_own(node) and (is_seen or isinstance(value, np.generic))):

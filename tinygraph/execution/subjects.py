@@ -56,6 +56,9 @@ class OfFunction:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
+    def __repr__(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))
+
     def arranged(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arranged | None:
         """Sort what was passed; None where Tensors are among it."""
         every = [*args, *kwargs.values()]
@@ -120,12 +123,15 @@ class OfGraph:
         self.graph = graph
         self.inputs = [node for node in graph.inputs if node.role == "input"]
 
+    def __repr__(self) -> str:
+        return repr(self.graph)
+
     def arranged(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arranged | None:
         """Take arrays in the order of the inputs, and by their names."""
         names = [str(node.name) for node in self.inputs]
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
         if len(args) + len(kwargs) != len(names) or given.keys() != set(names):
-            raise TypeError(f"compile: the graph takes {', '.join(names)}, each once")
+            raise TypeError(f"compile: the graph takes an array for each of {', '.join(names)}")
         arrays: list[Any] = []
         key = tuple([key_of(arrays, _as_input(given[str(x.name)], x)) for x in self.inputs])
         return Arranged((len(args), *kwargs, key), arrays)
@@ -197,12 +203,12 @@ def _check_made(recording: Recording) -> None:
 
 def _as_input(given: Any, node: Node) -> Any:
     """Give an array for an input of a snapshot, whose lengths are those that it was taken at."""
-    array = np.asarray(given)
+    array, dtype = np.asarray(given), np.dtype(node.dtype)
     if array.shape != node.shape:
         raise ValueError(
             f"compile: {node.name} has shape {array.shape}, but the graph was captured with "
             f"{node.shape}; compile the function itself, which is recorded at other lengths"
         )
-    if array.dtype != node.dtype and not np.can_cast(array.dtype, node.dtype, "same_kind"):
-        raise TypeError(f"compile: {node.name} is of {node.dtype}, but was given {array.dtype}")
-    return array.astype(node.dtype, copy=False)
+    if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"compile: {node.name} is of {dtype}, but was given {array.dtype}")
+    return array.astype(dtype, copy=False)

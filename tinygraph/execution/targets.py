@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.graph.nodes import Node
-
 __all__ = ["computed_into", "target"]
 
 MOST_WORK = 1000
 """How long it is looked whether two arrays share an entry, before it is said that they may."""
 
 
-def target(array: Any, node: Node) -> Any:
-    """Check where a result is to be written to: None, or an array of its shape and dtype.
+def target(array: Any, name: str | None, like: Any) -> Any:
+    """Check where a result is to be written to: None, or an array of the shape and dtype of `like`.
 
     Raises
     ------
@@ -27,13 +25,13 @@ def target(array: Any, node: Node) -> Any:
     """
     if array is None:
         return None
-    name = node.name or "a gradient"
+    name = name or "a gradient"
     if not isinstance(array, np.ndarray):
         raise TypeError(f"compile: out for {name} is no array, but {type(array).__name__}")
-    if array.dtype != node.dtype:
-        raise TypeError(f"compile: {name} is of {node.dtype}, but out for it of {array.dtype}")
-    if array.shape != node.shape:
-        raise ValueError(f"compile: {name} has shape {node.shape}, but out for it {array.shape}")
+    if array.dtype != like.dtype:
+        raise TypeError(f"compile: {name} is of {like.dtype}, but out for it of {array.dtype}")
+    if array.shape != like.shape:
+        raise ValueError(f"compile: {name} has shape {like.shape}, but out for it {array.shape}")
     if not array.flags.writeable:
         raise ValueError(f"compile: out for {name} is read-only")
     return array
@@ -78,6 +76,6 @@ def _overlap(a: Any, b: Any) -> bool:
     if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
         return False
     try:
-        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=MOST_WORK)
+        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=MOST_WORK)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
