@@ -1,4 +1,4 @@
-"""A training step that is replayed is the step that it was: bits, state, draws; or it is refused."""
+"""A step that is replayed is the step that it was: bits, state and draws; or it is refused."""
 
 import copy
 import gc
@@ -36,9 +36,10 @@ def batches(n, features, classes, seed, *, size=16, shape=(), dtype=np.float64):
 
 
 def assert_same_state(ours, theirs, step=None):
-    for (name, a), (other, b) in zip(ours.state_dict().items(), theirs.state_dict().items()):
-        assert name == other
-        assert same_bits(a, b), f"{name} after step {step}"
+    found, expected = ours.state_dict(), theirs.state_dict()
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert same_bits(found[name], expected[name]), f"{name} after step {step}"
 
 
 def assert_same_gradients(ours, theirs):
@@ -288,7 +289,7 @@ def test_a_result_is_not_computed_again_from_other_data(pair):
 @pytest.mark.parametrize("how", [copy.deepcopy, pickle.dumps])
 def test_a_result_is_copied_detached(pair, how):
     loss = pair.step(*pair.batch)
-    with pytest.raises(TypeError, match="take its .detach()"):
+    with pytest.raises(TypeError, match=r"take its \.detach\(\)"):
         how(loss)
     how(loss.detach())
 
@@ -551,7 +552,7 @@ def test_statistics_that_move_do_not_make_it_new():
 
 def test_evaluation_follows_the_statistics():
     model = NETWORKS["mlp"]()
-    ((x, labels),) = batches(1, 6, 4, 0)
+    ((x, _),) = batches(1, 6, 4, 0)
     step = compiled(lambda x: model(x))
     model.eval()
     for k in range(3):
@@ -612,7 +613,10 @@ REFUSED = {
     "count": (counting, r"changes COUNT\[0\]"),
     "history": (remembering, "changes the number of entries of SEEN"),
     "noise": (lambda w, x, labels: np.sum(w * (x + NOISE.normal(size=3))), "draws at random"),
-    "global noise": (lambda w, x, labels: np.sum(w * np.random.normal(size=3)), "draws at random"),
+    "global noise": (
+        lambda w, x, labels: np.sum(w * np.random.normal(size=3)),  # noqa: NPY002
+        "draws at random",
+    ),
     "a draw that decides": (half, "draws at random"),
     "time": (lambda w, x, labels: np.sum(w * x) * time.perf_counter(), "run twice on the same"),
     "backward": (stepping, r"calls backward\(\)"),
@@ -773,12 +777,14 @@ def test_a_layer_of_ones_own_says_what_it_does_beside():
 
 def test_what_is_drawn_must_keep_its_shape():
     w, rng = Tensor(2.0), np.random.default_rng(0)
-    step = compiled(
-        lambda x: w * np.sum(x) * np.sum(nn.drawn(rng, lambda r: r.random(r.choice(9))))
-    )
+
+    def noise(rng):
+        return rng.random(rng.choice(9))
+
+    step = compiled(lambda x: w * np.sum(x) * np.sum(nn.drawn(rng, noise)))
+    step_many = lambda: [step(np.ones(2)) for _ in range(20)]  # noqa: E731
     with pytest.raises(ValueError, match="was drawn with shape"):
-        for _ in range(20):
-            step(np.ones(2))
+        step_many()
 
 
 # --------------------------------------------------------------------------- threads, memory

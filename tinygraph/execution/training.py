@@ -270,7 +270,7 @@ def _lies_alike(x: Any, leaf: Tensor) -> bool:
     data = leaf._data
     if not isinstance(x, np.ndarray | np.generic):  # an attribute that is None now
         return False
-    return x.dtype == data.dtype and x.shape == data.shape and x.strides == data.strides
+    return bool(x.dtype == data.dtype and x.shape == data.shape and x.strides == data.strides)
 
 
 # --------------------------------------------------------------------------- all forms
