@@ -83,9 +83,9 @@ class Effects:
         what = f"the value of {x.name or x.op or 'a tensor'}"
         does = "branches on" if formula.op == "truth" else "reads"
         raise ValueError(
-            f"compile: the function {does} {what}, which would be that of the first call for good; "
-            "write it with tensors (np.where for a branch, .detach() for a constant), return it and "
-            "look at it there, or look at it by nn.checked or nn.performed"
+            f"compile: the function {does} {what}, which would be that of the first call for good: "
+            "write it with tensors (np.where for a branch, .detach() for a constant), return it to "
+            "where it can be looked at, or look at it by nn.checked or nn.performed"
         )
 
     def copy_of(self, rng: Any) -> Any:

@@ -94,6 +94,7 @@ class Compiled:
         self._latest: dict[bool, _Known | None] = {False: None, True: None}
         self._last: Any = None  # what ran last, with its executor
         self._lock = RLock()
+        self._is_of_tensors = False  # whether it was so when it was last recorded
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Call the function.
@@ -120,7 +121,9 @@ class Compiled:
         TypeError
             If an argument's content may change and it is no array.
         """
-        found = self._as_before(False, args, kwargs) or self._found(False, args, kwargs)
+        found = None
+        if not self._is_of_tensors:
+            found = self._as_before(False, args, kwargs) or self._found(False, args, kwargs)
         if found is None:
             return self._stepped(args, kwargs, out)
         form, arrays = found
@@ -235,6 +238,7 @@ class Compiled:
                     args, kwargs, arranged.arrays, self._wrt, self._executor_of, backward=backward
                 )
                 known = None if made is None else _Known(fitting(args, kwargs), *made)
+                self._is_of_tensors = made is None
                 while len(self._known) >= MOST:
                     del self._known[next(iter(self._known))]
                 self._known[key] = known

@@ -144,12 +144,6 @@ class Run:
             self._seed, self._gradients = None, ()
         return gradient
 
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            "what a compiled function has returned cannot be copied or pickled together with what "
-            "it was computed from; take its .detach()"
-        )
-
 
 class Backward:
     """The backward pass from one output, which finds in a run what it reads.
@@ -189,6 +183,12 @@ class _Result(Primitive):
 
     def _list(self) -> None:
         """Stay out of it."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "what a compiled function has returned cannot be copied or pickled together with what "
+            "it was computed from; take its .detach()"
+        )
 
 
 def operation(k: int, operands: int, backward: Backward | None) -> Primitive:
