@@ -136,7 +136,7 @@ def test_a_matrix_and_a_memory_map_are_arrays_and_a_masked_one_is_refused(tmp_pa
     x = np.memmap(tmp_path / "x", dtype=float, mode="w+", shape=(4, 3))
     x[...] = array(4, 3)
     check(lambda x: x * np.sum(x), [x], array(4, 3))
-    with pytest.raises(TypeError, match="masked array .* fill it"):
+    with pytest.raises(TypeError, match=r"masked array .* fill it"):
         tinygraph.compile(batchnorm)(np.ma.masked_array(array(3)), 1, 1)
 
 
