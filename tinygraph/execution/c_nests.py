@@ -292,9 +292,11 @@ class _Nest:
     def _compute(self, k: int) -> None:
         """Declare the values that vary along the `k`-th loop, and along none inside it."""
         now = [x for x in self.values if len(self._inside(x)) == k]
-        used = [x.operand if isinstance(x, Sum) else x.value for x in self.targets]
-        for x in (*(y for x in self.values for y in x.operands), *used):
-            is_met = x.index in self.known[0] or any(x is y for y in self.values)
+        read = [y for x in self.values for y in x.operands]
+        read += [x.operand if isinstance(x, Sum) else x.value for x in self.targets]
+        for x in read:
+            is_met = x.index in {**self.known[0], **self.nests.numbers}
+            is_met = is_met or any(x is y for y in self.values)
             if x.index in self.nests.arrays and not is_met and len(self._inside(x)) == k:
                 self._declare(x, self.rows[:1])
         for x in now:

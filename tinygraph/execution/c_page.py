@@ -20,11 +20,13 @@ RESERVED = """
     auto break case char const continue default do double else enum extern float for goto if inline
     int long register restrict return short signed sizeof static struct switch typedef union
     unsigned void volatile while asm typeof bool true false memcpy uint32_t int32_t uint64_t int64_t
-    NAN INFINITY kernel p k n i i0 i1 j j0 j1 work PLACE VECTORS DO
+    NAN INFINITY kernel p k n i i0 i1 j j0 j1 work PLACE VECTORS DO linux unix
     acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs
-    floor fma fmod gamma_r hypot j0 j1 jn log log10 log1p log2 logb modf pow rint sin sinh sqrt tan
-    tanh trunc y0 y1 yn
-    """.split()
+    floor fma fmod gamma hypot jn lgamma log log10 log1p log2 logb modf pow rint signgam sin sinh
+    sqrt tan tanh trunc y0 y1 yn
+"""
+"""What C, its library, or the text itself calls something else."""
+
 BYTES = {"_Bool": 1, "int64_t": 8, "float": 4, "double": 8}
 
 
@@ -73,7 +75,7 @@ class Page:
         self.declared: list[str] = []
         self.constants: dict[tuple[int, str], str] = {}
         self._depth = 1
-        self._names = Names(RESERVED)
+        self._names = Names(RESERVED.split())
         self._given: dict[object, str] = {}
         self.lengths = {
             loop: self._names.give("".join(label.name for label in loop))
@@ -81,7 +83,7 @@ class Page:
             if loop
         }
         self._counters = {loop: self._names.give(n.lower()) for loop, n in self.lengths.items()}
-        self._counters |= {region.rows: "i"} | {loop: "j" for loop in region.columns[-1:]}
+        self._counters |= {region.rows: "i"} | dict.fromkeys(region.columns[-1:], "j")
         self._of_label = {label: loop for loop in self.lengths for label in loop}
 
     # ------------------------------------------------------------------ names
@@ -135,11 +137,11 @@ class Page:
 
     def place_in(self, loops: Sequence[Loop], row: str = "i") -> str:
         """Write the index into an array along some loops."""
-        text = ""
+        text = before = ""
         for loop in loops:
             j = row if loop == self.region.rows else self._counters[loop]
-            outer = f"({text})" if " + " in text and not text.startswith("(") else text
-            text = f"{outer} * {self.lengths[loop]} + {j}" if text else j
+            outer = f"({text})" if text.endswith(f" + {before}") else text
+            text, before = f"{outer} * {self.lengths[loop]} + {j}" if text else j, j
         return text or "0"
 
     def count(self, loops: Iterable[Loop]) -> str:

@@ -22,7 +22,7 @@ from tinygraph.execution.c_functions import functions
 from tinygraph.execution.c_nests import PAIRWISE, Nests, Row, Store, Sum
 from tinygraph.execution.c_page import Loop, Page, in_ascii, typed
 from tinygraph.execution.program import Unsupported
-from tinygraph.execution.regions import Region, Result, Segment, Sweep
+from tinygraph.execution.regions import Region, Result, Sweep
 from tinygraph.execution.values import Value
 
 __all__ = ["HEAD", "Function", "function"]
@@ -112,7 +112,8 @@ class _Writer:
         self.page = Page(region)
         self.nests = Nests(self.page, fast, zero(fast))
         for x in region.arguments:
-            self.nests.arrays[x.index] = self.page.name(("array", x.index), f"{_called(x)}_")
+            name = f"{self.page.variable(x)}_"
+            self.nests.arrays[x.index] = self.page.name(("array", x.index), name)
         self.outputs = [
             self.page.name(("output", k), f"{_called(one.value)}_out")
             for k, one in enumerate(region.results)

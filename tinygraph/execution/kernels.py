@@ -80,7 +80,7 @@ class Kernel:
         fast = mode == "fast"
         self.plan = Plan.of(program, fast=fast, is_inside=lambda node: is_written(node, fast))
         regions = [part for part in self.plan.parts if isinstance(part, Region)]
-        if not any(region.rows for region in regions):
+        if not any(region.sweeps or region.after for region in regions):
             raise Unsupported("there is nothing in it that is compiled")
         given = {x.index: array for x, array in zip(program.arguments, arrays, strict=True)}
         for region in regions:
