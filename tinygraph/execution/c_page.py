@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from tinygraph.execution.c_expressions import type_of
 from tinygraph.execution.regions import Region
 from tinygraph.execution.values import CONSTANT, Label, Value
+from tinygraph.graph.marks import in_letters
 from tinygraph.writing.numpy_expressions import Names
 
 __all__ = ["Loop", "Page"]
@@ -21,9 +22,8 @@ RESERVED = """
     int long register restrict return short signed sizeof static struct switch typedef union
     unsigned void volatile while asm typeof bool true false memcpy uint32_t int32_t uint64_t int64_t
     NAN INFINITY kernel p k n i i0 i1 j j0 j1 work PLACE VECTORS DO linux unix
-    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs
-    floor fma fmod gamma hypot jn lgamma log log10 log1p log2 logb modf pow rint signgam sin sinh
-    sqrt tan tanh trunc y0 y1 yn
+    acos acosh asin asinh atan atan2 atanh ceil cos cosh erf erfc exp exp2 expm1 fabs floor hypot
+    log log10 log1p log2 pow rint sin sinh sqrt tan tanh trunc
 """
 """What C, its library, or the text itself calls something else."""
 
@@ -35,18 +35,22 @@ def in_ascii(name: str) -> str:
 
     Examples
     --------
-    >>> in_ascii("γ"), in_ascii("dxhat"), in_ascii("Σx"), in_ascii("größe")
-    ('gamma', 'dxhat', 'SIGMAx', 'grosse')
+    >>> in_ascii("γ"), in_ascii("dxhat"), in_ascii("Σx"), in_ascii("größe"), in_ascii("x̂")
+    ('gamma', 'dxhat', 'SIGMAx', 'grosse', 'xhat')
     """
-    return "".join(c if c.isascii() or not c.isalpha() else _spelled(c) for c in name)
+    return "".join(c if c.isascii() else _spelled(c) for c in in_letters(name))
 
 
 def _spelled(letter: str) -> str:
-    words = unicodedata.name(letter, "LETTER U").split()
-    if words[0] == "GREEK":
+    if letter in SPELLED:
+        return SPELLED[letter]
+    words = unicodedata.name(letter, "").split()
+    if words[:1] == ["GREEK"] and letter.isalpha():
         return words[-1].lower() if letter.islower() else words[-1]
-    plain = "".join(c for c in unicodedata.normalize("NFKD", letter) if c.isascii())
-    return plain or ("ss" if letter == "ß" else f"u{ord(letter):x}")
+    return "".join(c for c in unicodedata.normalize("NFKD", letter) if c.isascii())
+
+
+SPELLED = {"ß": "ss", "\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "∂": "d"}
 
 
 class Page:

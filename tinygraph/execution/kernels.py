@@ -20,7 +20,7 @@ from tinygraph.execution.calling import Call, Layout
 from tinygraph.execution.compilation import FLAGS, loaded
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
-from tinygraph.execution.regions import Foreign, Region, text_of
+from tinygraph.execution.regions import Foreign, Region
 from tinygraph.graph.evaluation import number
 from tinygraph.graph.nodes import Node
 
@@ -87,7 +87,7 @@ class Kernel:
             _check(region, given)
         names = ["kernel", *(f"kernel_{k}" for k in range(2, len(regions) + 1))]
         written = [
-            function(region, fast=fast, name=name, title=text_of(region))
+            function(region, fast=fast, name=name)
             for region, name in zip(regions, names, strict=False)
         ]
         self.source = _source(written)
@@ -191,8 +191,8 @@ def _source(written: Sequence[Function]) -> str:
 
 
 def _dtype(node: Node) -> np.dtype[Any]:
-    """Give the dtype object that NumPy's new arrays have."""
-    return np.empty(0, node.dtype).dtype
+    """Give the dtype object that arrays have; what was pickled has another that is equal."""
+    return np.dtype(node.dtype.char if node.dtype is not None else "d")
 
 
 # --------------------------------------------------------------------------- steps
@@ -289,7 +289,9 @@ def _accepted(array: Any, layout: Layout, name: str) -> Any:
             f"{name} has shape {array.shape} and dtype {array.dtype}, but this was made for a "
             f"contiguous array of shape {layout.shape} and dtype {layout.dtype}"
         )
-    return np.array(array, layout.dtype, order="C")
+    accepted = np.empty(*layout)
+    accepted[...] = array
+    return accepted
 
 
 def _copied(result: Any, given: Any, layout: Layout) -> Any:
