@@ -35,7 +35,7 @@ WINGS = {
     "writing": {"graph", "engine"},
     "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
-    "execution": {"graph", "engine"},
+    "execution": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
     "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},

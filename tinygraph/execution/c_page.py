@@ -38,6 +38,8 @@ def in_ascii(name: str) -> str:
     >>> in_ascii("γ"), in_ascii("dxhat"), in_ascii("Σx"), in_ascii("größe"), in_ascii("x̂")
     ('gamma', 'dxhat', 'SIGMAx', 'grosse', 'xhat')
     """
+    if name.isascii():
+        return name
     return "".join(c if c.isascii() else _spelled(c) for c in in_letters(name))
 
 
@@ -88,6 +90,7 @@ class Page:
         }
         self._counters = {loop: self._names.give(n.lower()) for loop, n in self.lengths.items()}
         self._counters |= {region.rows: "i"} | dict.fromkeys(region.columns[-1:], "j")
+        self._loops: dict[Loop, tuple[Loop, ...]] = {}
         self._of_label = {label: loop for loop in self.lengths for label in loop}
 
     # ------------------------------------------------------------------ names
@@ -123,8 +126,11 @@ class Page:
 
     def loops(self, labels: Iterable[Label]) -> tuple[Loop, ...]:
         """Give the loops along columns that labels need, outermost first."""
-        met = {self._of_label[label] for label in labels}
-        return tuple(loop for loop in self.region.columns if loop in met)
+        labels = tuple(labels)
+        if labels not in self._loops:
+            met = {self._of_label[label] for label in labels}
+            self._loops[labels] = tuple(loop for loop in self.region.columns if loop in met)
+        return self._loops[labels]
 
     def has_rows(self, labels: Iterable[Label]) -> bool:
         """Whether there is a label of rows."""

@@ -370,7 +370,7 @@ class _Body:
             for row in rows:
                 name = self.page.variable(x, row.suffix)
                 if x.index in self.nests.arrays:
-                    text = self.nests.loaded(x, row.index)
+                    text = self.nests.loaded(x, row.at)
                 else:
                     text = self.nests.expression(x, row.known)
                 self.page.line(typed(x, name, text))

@@ -98,7 +98,7 @@ class Kernel:
             for part in self.plan.parts
         ]
         self._wanted = [Layout(x.shape, _dtype(x)) for x in program.results]
-        self._alone = self._steps[0] if self._is_one_function() else None
+        self._alone = self._one_function()
         if self._alone is None:
             with np.errstate(all="ignore"):  # to see how what NumPy gives lies in memory
                 self._run(arrays, strictly=not fast)
@@ -108,11 +108,12 @@ class Kernel:
         """How much memory a call holds beside its results."""
         return sum(step.nbytes for step in self._steps)
 
-    def _is_one_function(self) -> bool:
-        """Whether the results are those of one region, each for itself."""
+    def _one_function(self) -> _RegionStep | None:
+        """Give the only step, if the results are what it gives, each for itself."""
         (step, *more) = self._steps
         wanted = [x.index for x in self._program.results]
-        return not more and isinstance(step, _RegionStep) and wanted == step.gives
+        is_alone = not more and isinstance(step, _RegionStep) and wanted == step.gives
+        return step if is_alone and isinstance(step, _RegionStep) else None
 
     def __call__(self, *arguments: Any, out: Sequence[Any] | None = None) -> tuple[Any, ...]:
         """Compute the results. Any number of threads may do so at a time.
