@@ -36,6 +36,7 @@ WINGS = {
     "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
+    "explorer": {"writing", "graph", "engine"},
     "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},
     "__init__": {
