@@ -36,8 +36,8 @@ WINGS = {
     "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
-    "explorer": {"writing", "graph", "engine"},
-    "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
+    "explorer": {"drawing", "writing", "graph", "engine", "files"},
+    "cli": {"algebra", "checks", "explorer", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},
     "__init__": {
         "engine",
@@ -48,6 +48,7 @@ WINGS = {
         "optim",
         "writing",
         "drawing",
+        "explorer",
         "algebra",
         "checks",
     },
