@@ -98,7 +98,7 @@ function split(shape, axes) {
 const ELLIPSIS = Symbol("…");
 
 function nonzero(x) {
-  const found = [...x.data.keys()].filter((k) => x.data[k]);
+  const found = [...x.data.keys()].filter((k) => x.data[k] !== 0);
   return strides(x.shape).map((step, axis) => found.map((k) => Math.floor(k / step) % x.shape[axis]));
 }
 

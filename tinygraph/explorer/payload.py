@@ -132,7 +132,7 @@ def written(content: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> written({"name": "</script>"})
-    '{"name":"<\\\\/script>"}'
+    '{"name":"<\\/script>"}'
     """
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("</", "<\\/").replace("<!", "\\u003c!")

@@ -21,7 +21,7 @@ const ENTRYWISE = {
   inverse: (x) => 1 / x,
   square: (x) => x * x,
   sqrt: (x) => sqrt(x),
-  pow: (x, { params }) => power(x, params.n),
+  pow: (x, { params: { n }, shape }) => (n === 0.5 && shape.length ? sqrt(x) : power(x, n)),
   power: (a, b) => power(a, b),
   exp: (x) => exp(x),
   log: (x) => log(x),
@@ -32,7 +32,7 @@ const ENTRYWISE = {
   abs: (x) => abs(x),
   maximum: (a, b) => (a >= b || isNan(a) ? a : b),
   minimum: (a, b) => (a <= b || isNan(a) ? a : b),
-  where: (condition, a, b) => (condition ? a : b),
+  where: (condition, a, b) => (condition !== 0 ? a : b),
   cast: (x, { dtype }) => (dtype === "b1" ? x !== 0 : "iu".includes(dtype[0]) ? Math.trunc(x) : x),
   stop: (x) => x,
 
@@ -55,10 +55,10 @@ const ENTRYWISE = {
   bitwise_or: exactly((a, b) => a | b),
   bitwise_xor: exactly((a, b) => a ^ b),
   invert: (x, { dtype }) => (dtype === "b1" ? !x : -x - 1),
-  logical_and: (a, b) => a && b,
-  logical_or: (a, b) => a || b,
-  logical_xor: (a, b) => !a !== !b,
-  logical_not: (x) => !x,
+  logical_and: (a, b) => a !== 0 && b !== 0,
+  logical_or: (a, b) => a !== 0 || b !== 0,
+  logical_xor: (a, b) => (a !== 0) !== (b !== 0),
+  logical_not: (x) => x === 0,
 
   log1p: (x) => log1p(x),
   expm1: (x) => Math.expm1(x),
@@ -92,8 +92,7 @@ const ENTRYWISE = {
 
 /** As C: 1 to any power is 1, also to none that is a number. */
 function power(x, n) {
-  if (x === 1 || (x === -1 && abs(n) === Infinity)) return 1;
-  return n === 0.5 ? sqrt(x) : x ** n;
+  return x === 1 || (x === -1 && abs(n) === Infinity) ? 1 : x ** n;
 }
 
 /** Round to the nearest whole number, and half way between two to the even one. */
