@@ -16,7 +16,7 @@ export function explain(model, name, index, place) {
     const parts = plugged(graph, now, index, place, number).map((part) => part.text ?? part);
     if (parts.join("") !== number(v)) said.push(parts.join(""), " = ");
   }
-  said.push(element("b", {}, number(v)));
+  said.push(element("b", {}, model.written(index, place)));
   const old = first.values[index].data[place];
   if (!Object.is(old, v)) said.push(`, was ${number(old)}`);
   return [element("span", {}, ...said), ...checked(model, index, place, v)];

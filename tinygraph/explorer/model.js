@@ -3,6 +3,7 @@
  * they would be without anything left out.
  */
 
+import { short } from "./words.js";
 import { broken, compute, difference, edited, others, paths, read, Unfit } from "./compute.js";
 
 const MOST = 1e5; // numbers, of which a rate is found while the pointer moves
@@ -10,6 +11,7 @@ const MOST = 1e5; // numbers, of which a rate is found while the pointer moves
 export class Model {
   constructor(payload) {
     this.graph = read(payload);
+    this.texts = payload.values;
     this.first = compute(this.graph);
     this.paths = paths(this.graph);
     this.indexOf = new Map();
@@ -35,10 +37,21 @@ export class Model {
     return this.now.values[index];
   }
 
-  /** Whether a number can be changed: what the page can compute everything from. */
+  /** Whether numbers can be changed: of what the page can compute everything from. */
   isGiven(index) {
     const { op, role } = this.graph.nodes[index];
-    return op === null && role !== "constant" && this.value(index).data !== undefined;
+    return op === null && role !== "constant" && !(index in this.graph.locked);
+  }
+
+  /** Why numbers are shown, but cannot be changed or are not computed here; else nothing. */
+  reason(index) {
+    return this.graph.locked[index] ?? this.graph.fixed[index] ?? "";
+  }
+
+  /** Write a number: a complex one or a fraction as Python has written it. */
+  written(index, place, write = short) {
+    const { data, dtype } = this.value(index);
+    return this.texts[index]?.text?.[place] ?? write(data[place], dtype ?? "f8");
   }
 
   edit(index, place, number) {
@@ -68,8 +81,10 @@ export class Model {
       const whole = compute(this.graph, { given, before: this.whole });
       this.now = cut.size ? compute(this.graph, { given, cut, before: this.now }) : whole;
       [this.given, this.cut, this.whole] = [given, cut, whole];
-      const asked = broken(this.graph, whole);
-      this.trouble = asked.length ? "The recorded code was told something of these numbers that is no longer so: it might have taken another branch." : "";
+      const asked = broken(this.graph, whole).map(({ text }) => text);
+      this.trouble = asked.length
+        ? `Where the code was recorded, ${asked.join(", ")}; now it might take another branch.`
+        : "";
       return true;
     } catch (error) {
       if (!(error instanceof Unfit)) throw error;

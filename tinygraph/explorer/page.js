@@ -50,7 +50,7 @@ const steps = [
   { name: "inputs", scope: [] },
   ...payload.forward.map(({ lines, scope }) => ({ name: lines[0].name, scope })),
 ];
-const back = payload.backward.length ? steps.map((_, step) => names(true, step)) : [];
+const back = payload.backward.length ? steps.map((_, step) => names(true, step)) : []; // some of none
 steps.forEach((step, k) => k && (step.name = names(false, k)[0]));
 
 /** Where a name is computed: the stop to go to. */
@@ -96,7 +96,7 @@ function item(name, index) {
 // ------------------------------------------------------------------------------------------ one stop
 
 const walk = new Walk(steps, back, report.steps, show);
-const picture = new Picture(graph, (part) => {
+const picture = new Picture(graph, report.wrong, (part) => {
   const isBack = part.gradient !== undefined || walk.stop.isBack;
   walk.go(walk.find(isBack, part.steps.at(isBack ? -1 : 0)));
 });
@@ -109,7 +109,7 @@ function show(said = "") {
   const lines = linesOf(stop);
   document.body.className = stop.isBack ? "backward" : "forward";
   walk.draw();
-  picture.paint(stop, model.cut, report.wrong);
+  picture.paint(stop, model.cut, live);
   where(stop);
   byId("back").disabled = walk.at === 0;
   byId("next").disabled = walk.at === walk.stops.length - 1;
@@ -119,6 +119,14 @@ function show(said = "") {
   reportLines(report, walk, byId("checked"));
   refresh();
   say([said, ...lines.map((line) => line.spoken)].filter(Boolean).join("; "));
+}
+
+/** Value and gradient of a number, as far as the walk has computed them. */
+function live(index, isBack, step) {
+  const g = graph.gradients.find((one) => one.of === index && one.kind !== "part");
+  const v = isBack || graph.nodes[index].step <= step ? index : -1;
+  const number = (k) => (k >= 0 && model.value(k).data ? short(model.value(k).data[0]) : "–");
+  return `${number(v)} | ${number(g && isBack && g.step >= step ? g.node : -1)}`;
 }
 
 function say(text) {
@@ -167,8 +175,11 @@ function numbers(stop, lines) {
   const first = [...(gives.size ? gives : given).values()].at(-1);
   const isKept = shownEntry && figures.some((one) => one.item.name === shownEntry.item.name);
   const isShown = lines.length && first && model.value(first.index).data?.length;
-  if (!isKept) shownEntry = isShown ? { item: first, place: 0 } : null;
+  if (!isKept) shownEntry = isShown ? { item: first, place: firstPlace(model.value(first.index).data) } : null;
 }
+
+/** The first entry that says something. */
+const firstPlace = (data) => Math.max(data.findIndex((v) => v !== 0 && Number.isFinite(v)), 0);
 
 /** Bring every number up to date, and what is said of changes. */
 function refresh() {
@@ -193,7 +204,7 @@ function refresh() {
 }
 
 function changed(said) {
-  picture.paint(walk.stop, model.cut, report.wrong);
+  picture.paint(walk.stop, model.cut, live);
   refresh();
   say(said);
 }
@@ -273,7 +284,7 @@ function swap() {
   if (!picture.hidden.length) return;
   picture.swap();
   byId("open").setAttribute("aria-pressed", String(byId("open").getAttribute("aria-pressed") !== "true"));
-  picture.paint(walk.stop, model.cut, report.wrong);
+  picture.paint(walk.stop, model.cut, live);
 }
 
 document.addEventListener("keydown", (event) => {

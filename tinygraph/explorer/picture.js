@@ -9,8 +9,8 @@ const LEAST = 0.85; // of its natural size, at which its letters are 11 px high
 const STATES = ["past", "now", "later"];
 
 export class Picture {
-  constructor(graph, onStep) {
-    Object.assign(this, { graph, onStep, stage: byId("stage"), hidden: [] });
+  constructor(graph, wrong, onStep) {
+    Object.assign(this, { graph, wrong, onStep, stage: byId("stage"), hidden: [] });
     const template = byId("primitives");
     if (template.content.firstElementChild) this.hidden = [template.content.firstElementChild];
     this.parts = this._parts();
@@ -30,10 +30,12 @@ export class Picture {
       const { gradient, steps, node } = group.dataset;
       const [, prefix, index] = /^([a-z]*)(\d+)/.exec(group.id) ?? [];
       const [kind] = group.classList;
-      const part = { group, kind, state: "" };
+      const part = { group, kind, state: "", live: group.querySelector("[data-live]") };
       if (gradient !== undefined) {
         part.gradient = Number(gradient);
-        part.steps = [this.graph.gradients[part.gradient].step];
+        const { step, name } = this.graph.gradients[part.gradient];
+        part.steps = [step];
+        if (this.wrong.has(name)) this._flag(group);
       } else if (kind === "edge") {
         part.node = Number(node);
         part.steps = [Number(/step(\d+)/.exec(group.classList.value)[1])];
@@ -47,7 +49,15 @@ export class Picture {
     });
   }
 
-  paint({ isBack, step }, cut, wrong) {
+  /** Mark a gradient that is wrong in somebody's code. */
+  _flag(group) {
+    const label = group.querySelector("text");
+    if (label && !group.classList.contains("wrong")) label.textContent = `✗ ${label.textContent}`;
+    group.classList.add("wrong");
+  }
+
+  /** @param live what to write into the box of a node, where all nodes are single numbers */
+  paint({ isBack, step }, cut, live) {
     this.stage.classList.toggle("backward", isBack);
     for (const part of this.parts) {
       const { classList } = part.group;
@@ -57,10 +67,9 @@ export class Picture {
         classList.add(state);
         part.state = state;
       }
+      if (part.live) part.live.textContent = live(part.node, isBack, step);
       if (part.kind === "node") classList.toggle("reached", isBack && step <= part.steps.at(-1));
-      if (part.gradient === undefined) continue;
-      classList.toggle("cut", cut.has(part.gradient));
-      classList.toggle("wrong", wrong.has(this.graph.gradients[part.gradient].name));
+      if (part.gradient !== undefined) classList.toggle("cut", cut.has(part.gradient));
     }
     this._scroll();
   }
@@ -89,7 +98,7 @@ export class Picture {
     const natural = svg.viewBox.baseVal.width;
     const room = this.stage.clientWidth - 2 * parseFloat(getComputedStyle(this.stage).paddingLeft);
     const least = natural * LEAST;
-    svg.style.width = `${Math.round(Math.max(least, Math.min(room, natural * 1.25)))}px`;
+    svg.style.width = `${Math.round(Math.max(least, Math.min(room, natural)))}px`;
   }
 
   _scroll() {
@@ -97,11 +106,11 @@ export class Picture {
     const now = this.parts.find((part) => part.kind === "node" && part.state === "now");
     if (!now || (stage.scrollWidth <= stage.clientWidth && stage.scrollHeight <= stage.clientHeight)) return;
     const [box, view] = [now.group.getBoundingClientRect(), stage.getBoundingClientRect()];
-    stage.scrollTo({
-      left: stage.scrollLeft + box.left + box.width / 2 - view.left - view.width / 2,
-      top: stage.scrollTop + box.top + box.height / 2 - view.top - view.height / 2,
-      behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
-    });
+    const left = box.left + box.width / 2 - view.left - view.width / 2;
+    const top = box.top + box.height / 2 - view.top - view.height / 2;
+    const isFar = Math.abs(left) > view.width || Math.abs(top) > view.height;
+    const isStill = isFar || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    stage.scrollBy({ left, top, behavior: isStill ? "auto" : "smooth" });
   }
 
   /** Point at what a name stands for: the strokes of a value or a gradient, the box of an input. */

@@ -9,6 +9,7 @@ folded into one box by ``data-steps``.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 from tinygraph.drawing import draw
 from tinygraph.drawing.boxes import gather
@@ -22,6 +23,8 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["page_picture"]
 
 SVG = "{http://www.w3.org/2000/svg}"
+ET.register_namespace("", SVG[1:-1])
+
 COLORS = {
     "#222222": "ink",
     "#5f5f5f": "soft",
@@ -59,7 +62,9 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
     note : str
         What was folded, or why there is no picture; else empty.
     """
-    drawn = draw(graph, detail=detail, direction="LR", legend=False)
+    is_scalar = bool(graph.values) and not any(node.shape for node in graph.nodes)
+    shown = _with_gradients(graph) if is_scalar else graph
+    drawn = draw(shown, detail=detail, values=is_scalar, direction="LR", legend=False)
     sheet = drawn.sheet
     if sheet is None:
         return "", ""
@@ -75,6 +80,10 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
         if child is not None:
             root.remove(child)
     _say_what_is_shown(root, graph, sheet)
+    if is_scalar:
+        for text in root.findall(".//*[@class]/{*}text[last()]"):
+            if " | " in (text.text or ""):
+                text.set("data-live", "")
     boxes = gather(graph, detail)
     for box in boxes.boxes:
         if box.kind == "group":
@@ -84,8 +93,17 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
                 group.set("data-steps", " ".join(map(str, steps)))
     for element in root.iter():
         _slim(element)
-    ET.register_namespace("", SVG[1:-1])
     return ET.tostring(root, encoding="unicode"), boxes.folded
+
+
+def _with_gradients(graph: Graph) -> Graph:
+    """Give a graph whose forward nodes hold value and gradient, so that boxes have room for both."""
+    arriving = {g.of.index: g.node.index for g in graph.all_gradients}  # a sum comes after its parts
+    values = {
+        k: (value, graph.values.get(arriving.get(k, -1), (None, None))[0])
+        for k, (value, _) in graph.values.items()
+    }
+    return replace(graph, values=values)
 
 
 def _say_what_is_shown(root: ET.Element, graph: Graph, sheet: Sheet) -> None:

@@ -18,12 +18,16 @@ export function reportOf(report, graph) {
     return here.map((line) => {
       const isFirst = line.number === report.first;
       const why = line.mark === "·" ? "follows from an earlier line" : isFirst && report.cause ? `likely cause: ${report.cause}` : "";
-      const source = element("code", {}, `${line.number}  ${line.source.trim()}`);
-      return element("p", { class: line.mark === "✗" ? "off" : "" }, `${line.mark} your line `, source, why && ` — ${why}`);
+      const source = `\`${line.source.trim()}\``;
+      const said = `${line.mark} your line ${line.number}: ${source}${why && `, ${why}`}`;
+      return element("p", { class: line.mark === "✗" ? "off" : "" }, ...withCode(said));
     });
   };
   return { ...report, steps, wrong, at, stepOf };
 }
+
+/** Text as elements, in which code stands between backquotes. */
+const withCode = (text) => text.split("`").map((part, k) => (k % 2 ? element("code", {}, part) : part));
 
 /** Show the lines of the code, each with its mark, and a way to its step. */
 export function reportLines(report, walk, section) {
@@ -32,7 +36,7 @@ export function reportLines(report, walk, section) {
     const text = `${mark || " "} ${String(number).padStart(4)}  ${source}`;
     const at = gradient ? walk.find(true, report.stepOf(gradient)) : -1;
     const link = at >= 0 && element("button", { onclick: () => walk.go(at) }, gradient);
-    return element("li", { class: mark === "✗" ? "wrong" : "" }, text, link && "   ", link || "");
+    return element("li", { class: mark === "✗" ? "wrong" : "" }, text, link && "   ", link);
   });
   const verdict = `Your backward pass, ${report.called}: ${report.passed ? "right" : "WRONG"}`;
   section.replaceChildren(

@@ -25,6 +25,7 @@ def report_data(report: Any) -> dict[str, Any]:
     """
     try:
         first = report.first_wrong
+        margin = min((_margin(line.source) for line in report.lines), default=0)
         return {
             "passed": bool(report.passed),
             "called": report.called,
@@ -34,7 +35,7 @@ def report_data(report: Any) -> dict[str, Any]:
             "lines": [
                 {
                     "number": line.number,
-                    "source": line.source,
+                    "source": _dedented(line.source, margin),
                     "gradient": line.gradient,
                     "mark": _mark(line),
                 }
@@ -45,6 +46,14 @@ def report_data(report: Any) -> dict[str, Any]:
         raise TypeError(
             f"explore: report is a {type(report).__name__}, but must be what tinygraph.check gives"
         ) from None
+
+
+def _margin(source: str) -> int:
+    return len(source) - len(source.lstrip())
+
+
+def _dedented(source: str, margin: int) -> str:
+    return "\n".join(row[min(margin, _margin(row)) :] for row in source.splitlines())
 
 
 def _mark(line: Any) -> str:

@@ -25,10 +25,8 @@ export function figure(model, item, on) {
   const caption = element("figcaption", {}, nameButton(item, on), element("small", {}, shapeText(shape)));
   const classes = [item.isRed && "red", isGiven && !item.isRed && "blue"].filter(Boolean).join(" ");
   const made = element("figure", { class: classes, "data-name": item.name }, caption);
-  if (data === undefined) {
-    made.append(element("p", { class: "about" }, "shown nowhere: it has no numbers of a kind that this page knows"));
-    return { made, item, refresh() {}, mark() {} };
-  }
+  const reason = model.reason(item.index);
+  if (reason) made.append(element("p", { class: "about" }, reason));
   if (!data.length) made.append(element("p", { class: "about" }, "no entries"));
   const part = isSmall({ shape, data }) ? table(model, item, isGiven, on) : heatmap(model, item, isGiven, on);
   made.append(...part.content);
@@ -64,7 +62,7 @@ function table(model, item, isGiven, on) {
     if (isNewBlock) row.className = "gap";
     rows.push(row);
   }
-  const label = `${item.name}, shape ${shapeText(shape)}`;
+  const label = `${item.name} ${shapeText(shape)}`;
   const grid = element("table", { "aria-label": label, role: isGiven ? undefined : "grid" }, element("tbody", {}, ...rows));
   grid.addEventListener("keydown", (event) => move(event, cells, columns, isGiven));
   if (!isGiven && cells.length) cells[0].target.tabIndex = 0;
@@ -78,7 +76,7 @@ function table(model, item, isGiven, on) {
       const scale = Math.max(Math.abs(least), Math.abs(most)) || 1;
       cells.forEach((one, place) => {
         const v = x.data[place];
-        one.write(write(v), v);
+        one.write(model.written(item.index, place, write));
         one.cell.classList.toggle("changed", changed.has(place));
         bar(one.bar, v / scale, least < 0);
       });
@@ -186,9 +184,9 @@ function heatmap(model, item, isGiven, on) {
       choose(Math.min(Math.max(place + steps[event.key], 0), data.length - 1));
     },
   });
-  const zoom = Math.max(1, Math.min(5, Math.floor(400 / wide), Math.floor(320 / high) || 1));
-  canvas.style.width = `${Math.max(wide * zoom, 120)}px`;
-  canvas.style.height = `${Math.max(high * zoom, 18)}px`;
+  const zoom = Math.max(1, Math.min(16, Math.floor(400 / wide), Math.floor(320 / high)));
+  canvas.style.width = `${wide * zoom}px`;
+  canvas.style.height = `${Math.max(high * zoom, 12)}px`;
   const under = (event) => {
     const box = canvas.getBoundingClientRect();
     const part = (at, from, length, n) => Math.min(Math.max(Math.floor(((at - from) / length) * n), 0), n - 1);

@@ -12,7 +12,7 @@ export class Walk {
   constructor(steps, back, wrong, show) {
     Object.assign(this, { steps, back, wrong, show });
     const forward = steps.map((_, step) => ({ isBack: false, step }));
-    const backward = back.map((_, step) => ({ isBack: true, step })).reverse();
+    const backward = back.map((names, step) => names.length && { isBack: true, step }).filter(Boolean).reverse();
     this.stops = [...forward, ...backward];
     this.at = 0;
   }
@@ -71,7 +71,7 @@ export class Walk {
   draw() {
     const rail = byId("rail");
     const columns = this.columns();
-    const narrow = `repeat(${columns.length}, minmax(0, 1fr))`;
+    const narrow = `repeat(${columns.length}, minmax(0, 160px))`;
     rail.style.gridTemplateColumns = innerWidth > 640 ? `4.6em ${narrow}` : narrow;
     const isFocused = rail.contains(document.activeElement);
     const rows = [[false, "forward", this.steps.map((step) => [step.name])]];
@@ -86,9 +86,10 @@ export class Walk {
   }
 
   _button(column, isBack, title, names) {
-    const step = isBack ? column.at(-1) : column[0];
+    const step = (isBack ? column.toReversed() : column).find((k) => this.find(isBack, k) >= 0);
     const isFolded = column.length > 1;
     const at = this.find(isBack, step);
+    if (at < 0) return element("span");
     const said = isFolded ? this._call(column) : names[step].join(", ");
     const number = isFolded ? `${column[0]}–${column.at(-1)}` : String(step);
     const isWrong = isBack && column.some((k) => this.wrong.has(k));
@@ -104,7 +105,7 @@ export class Walk {
         "aria-current": at === this.at && !isFolded ? "step" : undefined,
         onclick: () => this.go(at),
       },
-      element("b", {}, number),
+      isFolded ? "" : element("b", {}, number),
       element("em", {}, said),
     );
   }
@@ -115,6 +116,13 @@ export class Walk {
     return first.filter((call, k) => rest.every((scope) => scope[k] === call)).at(-1) ?? "";
   }
 
+  /** The stop of the other direction that is nearest. */
+  _across(isBack, step) {
+    const distance = (stop) => (stop.isBack === isBack ? Math.abs(stop.step - step) : Infinity);
+    const nearest = this.stops.reduce((a, b) => (distance(b) < distance(a) ? b : a));
+    return nearest.isBack === isBack ? this.stops.indexOf(nearest) : -1;
+  }
+
   /** What a key does, if anything. */
   key(key) {
     const { isBack, step } = this.stop;
@@ -123,7 +131,7 @@ export class Walk {
       ArrowLeft: this.at - 1,
       Home: 0,
       End: this.stops.length - 1,
-      b: this.find(!isBack, step),
+      b: this._across(!isBack, step),
     };
     if (!(key in moves)) return false;
     this.go(moves[key]);

@@ -36,7 +36,11 @@ export function typed(text, dtype) {
   return isGiven && (dtype[0] === "f" || Number.isInteger(v)) ? v : NaN;
 }
 
-export const shapeText = (shape) => (shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`);
+/** A shape as Python has it; that a number has none goes without saying. */
+export function shapeText(shape) {
+  if (!shape.length) return "";
+  return shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`;
+}
 
 /** The indices of the entry at a place, slowest first. */
 export function indices(shape, place) {
@@ -101,7 +105,7 @@ export function element(tag, attributes = {}, ...content) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
     else if (value !== undefined && value !== false) made.setAttribute(key, value === true ? "" : value);
   }
-  made.append(...content.filter((one) => one !== undefined && one !== ""));
+  made.append(...content.filter((one) => one));
   return made;
 }
 
