@@ -16,7 +16,8 @@ SCRIPT = "\n".join(files("tinygraph.explorer").joinpath(name).read_text("utf-8")
 SCRIPT += """
 function packed({ shape, dtype, data }) {
   let bytes = "";
-  for (const byte of new Uint8Array(Float64Array.from(data).buffer)) bytes += String.fromCharCode(byte);
+  const doubles = Float64Array.from(data);
+  for (const byte of new Uint8Array(doubles.buffer)) bytes += String.fromCharCode(byte);
   return { shape, dtype, base64: btoa(bytes) };
 }
 """

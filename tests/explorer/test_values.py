@@ -1,24 +1,19 @@
-"""The primitives in JavaScript against NumPy: each row, and then whole graphs."""
+"""The primitives in JavaScript against NumPy, row by row."""
 
-import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from functions import NAMES, make
-from helpers import examples, upstream
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from javascript import JavaScriptError, scripts, unpacked
-from programs import ANALYTIC, KINKED, execute, programs
+from javascript import scripts, unpacked
 
-import tinygraph.nn
-from tinygraph import Graph, Tensor, ops, trace
+import tinygraph.batchnorm.primitive  # noqa: F401 - whose row is in the table
+from tinygraph import ops
 from tinygraph.engine.arrays import computed
-from tinygraph.explorer.payload import payload, primitives, written
-from tinygraph.graph.evaluation import evaluate
+from tinygraph.explorer.payload import primitives
 from tinygraph.graph.interchange import encoded
-
-tinygraph.nn, tinygraph.batchnorm  # noqa: B018 - their rows are in the table
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -1.5, 3.0, 1e-300, 1e300]
 RNG = np.random.default_rng(20261129)
@@ -169,15 +164,22 @@ def test_functions_of_two_entries(js, dtype):
     hold(js, [case(name, *xs) for name in EXACT_2 for xs in map(list, pairs(dtype))], exactly)
     hold(js, [case(name, *xs) for name in NEAR_2 for xs in map(list, pairs(dtype))], ulps(8))
     added = [case(name, *xs) for name in ADDED for xs in map(list, pairs(dtype))]
-    hold(js, added, lambda asked, expected: (  # which may cancel
-        8 * np.finfo(asked["dtype"]).eps + ulps(8)(asked, expected)))
+    hold(
+        js,
+        added,
+        lambda asked, expected: (  # which may cancel
+            8 * np.finfo(asked["dtype"]).eps + ulps(8)(asked, expected)
+        ),
+    )
 
 
 def test_rows_of_their_own_kind(js):
     """Powers with a fixed exponent, masks, whole numbers, and what takes more than two operands."""
     x, y = RNG.normal(size=(2, 3)), RNG.normal(size=3)
     whole = np.arange(-4, 5)
-    near = [case("pow", v, n=n) for n in (3, 0, 1, -1, 0.5, -2.5) for dt in DTYPES for v in ones(dt)]
+    near = [
+        case("pow", v, n=n) for n in (3, 0, 1, -1, 0.5, -2.5) for dt in DTYPES for v in ones(dt)
+    ]
     hold(js, near, ulps(8))
     sincs = [case("sinc", v, n=n) for n in range(4) for v in (x, 9 * y, 0.0 * y, np.float64(0.3))]
     hold(js, sincs, lambda asked, expected: 1e-13 * 4.0 ** asked["params"]["n"])
@@ -249,15 +251,22 @@ def test_other_reductions(js, drawn, seed):
     if shape:
         for axis in (*range(len(shape)), None):
             if 0 not in (shape if axis is None else shape[axis : axis + 1]):
-                cases += [case(f, x, axis=axis) for f in ("argmax", "argmin") for x in (tied, holes)]
+                cases += [
+                    case(f, x, axis=axis) for f in ("argmax", "argmin") for x in (tied, holes)
+                ]
             if axis is not None:
                 cases += [case("argsort", x, axis=axis) for x in (tied, holes)]
         cases += [case("nonzero", x, along=k) for k in range(len(shape)) for x in (tied, holes)]
     hold(js, cases, exactly)
     near = (rng.random(shape) / 4 + 0.9).astype(dtype)
     scans = [case(f, near, axis=k) for f in ("cumsum", "cumprod") for k in range(len(shape))]
-    hold(js, [case("prod", near, **along), *scans], lambda asked, expected: (
-        4 * max([*shape, 1]) ** 2 * np.finfo(asked["dtype"]).eps * (1 + np.abs(expected))))
+    hold(
+        js,
+        [case("prod", near, **along), *scans],
+        lambda asked, expected: (
+            4 * max([*shape, 1]) ** 2 * float(np.finfo(asked["dtype"]).eps) * (1 + np.abs(expected))
+        ),
+    )
 
 
 # --------------------------------------------------------------------------- places
@@ -342,10 +351,15 @@ def test_entries_that_only_move(js):
 
 def test_products_of_matrices(js):
     a, b, v = RNG.normal(size=(2, 1, 3, 4)), RNG.normal(size=(5, 4, 2)), RNG.normal(size=(0, 4, 3))
-    cases = [case("matmul", a, b), case("matmul", v, a[0, 0]), case("matmul", b[:, :0].mT, b[:, :0])]
+    cases = [
+        case("matmul", a, b),
+        case("matmul", v, a[0, 0]),
+        case("matmul", b[:, :0].mT, b[:, :0]),
+    ]
     cases += [case("matmul", a.astype("f4"), b.astype("f4"))]
     for subscripts, xs in {
-        "ij,jk->ik": (a[0, 0], b[0]), "ij,ij->": (a[0, 0], a[1, 0]), "i,j->ji": (a[0, 0, 0], b[0, 0]),
+        "ij,jk->ik": (a[0, 0], b[0]), "ij,ij->": (a[0, 0], a[1, 0]),
+        "i,j->ji": (a[0, 0, 0], b[0, 0]),
         "ij,kj,j->ik": (a[0, 0], a[1, 0], a[0, 0, 0]), ",i->i": (np.float64(2.0), b[0, 0]),
         "bij,bjk->bik": (a[:, 0], b[:2]),
     }.items():  # fmt: skip
@@ -370,7 +384,5 @@ def test_linear_algebra(js):
 
 def test_every_row_is_tested():
     """By its name in this file."""
-    from pathlib import Path
-
     text = Path(__file__).read_text("utf-8")
     assert not {name for name in primitives() if f'"{name}"' not in text}

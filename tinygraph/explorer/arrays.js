@@ -28,13 +28,14 @@ function half(x) {
   return Math.abs(rounded) < 65520 ? rounded || Math.sign(x) * 0 : Math.sign(x) * Infinity;
 }
 
-const ROUNDINGS = { f4: Math.fround, f2: half };
+const positive = (x) => x + 0; // integers know no −0
+const ROUNDINGS = { f4: Math.fround, f2: half, i8: positive, u8: positive };
 const rounding = (dtype) => ROUNDINGS[dtype] ?? ((x) => x);
 
 /** Make an array of numbers that were computed in double precision. */
 function rounded(shape, dtype, numbers) {
   const data = empty(shape, dtype);
-  data.set(dtype === "f2" ? Float64Array.from(numbers, half) : numbers);
+  data.set(data instanceof Float64Array ? Float64Array.from(numbers, rounding(dtype)) : numbers);
   return array(shape, dtype, data);
 }
 

@@ -55,16 +55,15 @@ function compute(graph, { given = new Map(), cut = new Set(), before = graph.sta
     const { index, op, inputs } = node;
     const isUnchanged = (run) =>
       run && left.get(index) === run.left.get(index) && inputs.every((k) => values[k] === run.values[k]);
-    if (op === null) values.push(given.get(index) ?? graph.leaves.get(index));
+    const known = [graph.start, before].map((run) => run?.values[index]);
+    let value;
+    if (op === null) value = given.get(index) ?? graph.leaves.get(index);
     else if (graph.leaves.has(index)) {
       if (graph.start && !isUnchanged(graph.start)) throw new Unfit(graph.fixed[index]);
-      values.push(graph.leaves.get(index));
-    } else if (isUnchanged(before)) values.push(before.values[index]);
-    else {
-      const value = evaluate(node, inputs.map((k) => values[k]), left.get(index));
-      const known = [graph.start, before].map((run) => run?.values[index]);
-      values.push(known.find((one) => one && isSame(one, value)) ?? value);
-    }
+      value = graph.leaves.get(index);
+    } else if (isUnchanged(before)) value = before.values[index];
+    else value = evaluate(node, inputs.map((k) => values[k]), left.get(index));
+    values.push(known.find((one) => one && isSame(one, value)) ?? value);
   }
   return { values, left };
 }
@@ -137,7 +136,7 @@ function remaining(node, operands, left) {
 // --------------------------------------------------------------------------------------- changes
 
 const isLike = (a, b) => Object.is(a, b) || a === b;
-const isSame = (a, b) => a.data.every((v, k) => Object.is(v, b.data[k]));
+const isSame = (a, b) => a === b || a.data.every((v, k) => Object.is(v, b.data[k]));
 
 /** Which entries of two arrays differ, and by how much at most. */
 function difference(a, b) {
