@@ -35,6 +35,7 @@ WINGS = {
     "writing": {"graph", "engine"},
     "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
+    "execution": {"graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
     "explorer": {"drawing", "writing", "graph", "engine", "files"},
     "cli": {"algebra", "checks", "explorer", "drawing", "writing", "batchnorm", "engine", "files"},
