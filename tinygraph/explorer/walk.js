@@ -6,6 +6,7 @@
 import { byId, element } from "./words.js";
 
 const WIDEST = 15; // columns; more are folded by the calls that they stand in, and shown around now
+const [BURST, PAUSE] = [60, 200]; // changes of the address at once, and ms for each that follows
 
 export class Walk {
   /** @param steps their names and scopes, inputs first; `back` has names of gradients, or is empty. */
@@ -15,6 +16,7 @@ export class Walk {
     const backward = back.map((names, step) => names.length && { isBack: true, step }).filter(Boolean).reverse();
     this.stops = [...forward, ...backward];
     this.at = 0;
+    [this.spare, this.last] = [BURST, 0];
   }
 
   get stop() {
@@ -28,13 +30,27 @@ export class Walk {
   go(at) {
     if (!this.stops[at]) return;
     this.at = at;
+    this._address();
+    this.show();
+  }
+
+  /** Put the stop into the address: at once, but not as often as makes browsers refuse it. */
+  _address() {
+    clearTimeout(this.later);
+    const now = performance.now();
+    this.spare = Math.min(this.spare + (now - this.last) / PAUSE, BURST);
+    this.last = now;
+    if (this.spare < 1) {
+      this.later = setTimeout(() => this._address(), PAUSE);
+      return;
+    }
+    this.spare -= 1;
     const link = `#${this.stop.isBack ? "backward" : "forward"}-${this.stop.step}`;
     try {
       if (location.hash !== link) history.replaceState(null, "", link);
     } catch {
       // a frame without an address of its own has no links
     }
-    this.show();
   }
 
   follow(link) {
