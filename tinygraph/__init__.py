@@ -10,6 +10,7 @@ Whatever is named here is imported when it is first used.
 - `derive`: the snapshot as equations, or as the source of a NumPy module.
 - `compare`: staged BatchNorm against the closed form.
 - `check`: a backward pass of one's own, line by line.
+- `explore`: a page on which a person steps through the graph with its numbers.
 - `prove`: a backward pass of one's own, for all lengths.
 - `simplify`: the closed form of a backward pass, derived.
 - `gradcheck`: any gradient against the complex step or differences.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tinygraph.checks import GradientMismatch, check, compare, gradcheck
     from tinygraph.drawing import draw
     from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
+    from tinygraph.explorer import explore
     from tinygraph.graph import Graph
     from tinygraph.writing import derive
 
@@ -42,6 +44,7 @@ __all__ = [
     "derive",
     "detect_anomaly",
     "draw",
+    "explore",
     "grad",
     "gradcheck",
     "nn",
@@ -62,6 +65,7 @@ _WINGS = {
     "derive": "writing",
     "detect_anomaly": "engine",
     "draw": "drawing",
+    "explore": "explorer",
     "grad": "engine",
     "gradcheck": "checks",
     "no_grad": "engine",

@@ -199,7 +199,7 @@ def _inputs(graph: Graph) -> tuple[dict[int, Any], list[int]]:
             values[node.index] = graph.values[node.index][0]
         elif node.role == "upstream":
             drawn.append(node.index)
-            values[node.index] = rng.standard_normal(node.shape).astype(node.dtype)
+            values[node.index] = np.round(rng.standard_normal(node.shape), 2).astype(node.dtype)
         else:
             raise ValueError(
                 f"explore: the graph holds no value of {node.name}; take it with "

@@ -1,0 +1,84 @@
+"""What is to be computed: some nodes of a graph, from its inputs.
+
+Every executor takes a `Program`, and says of one that it cannot run why: `Unsupported`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from tinygraph.engine.autodiff import reachable
+from tinygraph.graph.nodes import Node
+from tinygraph.graph.snapshot import Graph
+
+__all__ = ["Program", "Unsupported"]
+
+
+class Unsupported(Exception):
+    """A program is outside what an executor runs; the text is one sentence that says why."""
+
+
+class Program(NamedTuple):
+    """What is passed, what is returned, and all that is computed for it.
+
+    Attributes
+    ----------
+    nodes : tuple of Nodes
+        In order, so that every node stands after its inputs; arguments and constants included.
+    arguments : tuple of Nodes
+        The inputs of the graph in their order, and its upstream gradients.
+    results : tuple of Nodes
+        The outputs, and then the gradients asked for.
+    names : mapping
+        What nodes are called, by index; a gradient by its own name, ``dxhat``.
+
+    Examples
+    --------
+    >>> from tinygraph import Graph, Tensor
+    >>> x, w = Tensor([1.0, 2.0], name="x"), Tensor(3.0, name="w")
+    >>> program = Program.of(Graph.joint(x * w), wrt=["x"])
+    >>> [program.names[node.index] for node in program.arguments]
+    ['x', 'w', 'dout']
+    >>> [program.names[node.index] for node in program.results]
+    ['out', 'dx']
+    """
+
+    nodes: tuple[Node, ...]
+    arguments: tuple[Node, ...]
+    results: tuple[Node, ...]
+    names: Mapping[int, str]
+
+    @classmethod
+    def of(
+        cls, graph: Graph, wrt: Iterable[str] | None = None, *, backward: bool = True
+    ) -> Program:
+        """Say what of a graph is to be computed.
+
+        Parameters
+        ----------
+        graph : Graph
+        wrt : iterable of str, optional
+            The inputs whose gradients are returned, in this order; all that have one by default.
+        backward : bool, optional
+            Whether there are gradients at all; False for the forward pass of a joint graph.
+
+        Raises
+        ------
+        ValueError
+            If one of `wrt` has no gradient in the graph.
+        """
+        arriving = {g.of.index: g.node for g in graph.all_gradients}  # a sum comes after its parts
+        inputs = [node for node in graph.inputs if node.role == "input"]
+        final = {str(node.name): arriving[node.index] for node in inputs if node.index in arriving}
+        wanted = list(final if wrt is None else wrt) if backward else []
+        if missing := [name for name in wanted if name not in final]:
+            known = ", ".join(final) or "none, without a backward pass"
+            raise ValueError(f"there is no gradient by {missing[0]!r}; there are those by {known}")
+        results = (*graph.outputs, *(final[name] for name in wanted))
+        arguments = graph.inputs if backward else tuple(inputs)
+        nodes = {node.index: node for node in reachable([*results, *arguments])}
+        names = {g.node.index: g.name for g in reversed(graph.gradients)}
+        names |= {node.index: node.name for node in nodes.values() if node.name}
+        names = {index: name for index, name in names.items() if index in nodes}
+        return cls(tuple(nodes.values()), arguments, results, names)
