@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-FILES = ("arrays.js", "values.js", "compute.js", "plugged.js")
+FILES = ("arrays.js", "values.js", "library.js", "compute.js", "plugged.js")
 SCRIPT = "\n".join(files("tinygraph.explorer").joinpath(name).read_text("utf-8") for name in FILES)
 SCRIPT += """
 function packed({ shape, dtype, data }) {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygraph.drawing.typography import FAMILY, font_file
-from tinygraph.explorer.payload import payload, written
+from tinygraph.explorer.payload import needs_library, payload, written
 from tinygraph.explorer.pictures import page_picture
 from tinygraph.explorer.reports import report_data
 from tinygraph.files import marked, replacing
@@ -28,7 +28,7 @@ from tinygraph.writing.tables import printable
 __all__ = ["Page", "explore"]
 
 HERE = files("tinygraph.explorer")
-ENGINE = ("arrays", "values", "compute", "plugged")
+ENGINE = ("arrays", "values", "library", "compute", "plugged")
 """The scripts that compute; they are one module, the others one each."""
 SCRIPTS = ("words", "model", "walk", "picture", "entries", "tables", "paths", "report", "page")
 """In the order of their imports."""
@@ -159,7 +159,7 @@ def _graph(out: Any, wrt: Sequence[Any] | None) -> Graph:
 def _page(graph: Graph, data: dict[str, Any], title: str, note: str) -> Page:
     picture, folded = page_picture(graph, "steps")
     primitives, _ = page_picture(graph, "primitives")
-    style, script = _text("page.css"), _script()
+    style, script = _text("page.css"), _script(needs_library(data))
     policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}"
     symbols = [" = ".join(symbol["text"]) for symbol in data["symbols"]]
     parts = {
@@ -177,7 +177,7 @@ def _page(graph: Graph, data: dict[str, Any], title: str, note: str) -> Page:
     return Page(html, policy)
 
 
-def _script() -> str:
+def _script(has_library: bool) -> str:
     """Put the scripts together, each in a scope of its own: one script, which imports nothing."""
     texts = {name: _text(f"{name}.js") for name in SCRIPTS}
     used = {
@@ -187,7 +187,8 @@ def _script() -> str:
         if script in ENGINE
         for name in re.findall(r"\w+", names)
     }
-    engine = "\n".join(_text(f"{name}.js") for name in ENGINE)
+    parts = [name for name in ENGINE if has_library or name != "library"]
+    engine = "\n".join(_text(f"{name}.js") for name in parts)
     modules = [_module("engine", engine, sorted(used))]
     modules += [_module(name, text, EXPORT.findall(text)) for name, text in texts.items()]
     return "\n".join(modules)

@@ -13,9 +13,9 @@ theirs in ``graph.gradients``.
 ``fixed``       computed by NumPy and not on the page: why, by node
 ``locked``      inputs that cannot be edited, since something fixed depends on them, or
                 because of their dtype: why, by node
-``asked``       what the recorded code was told of values: ``formula`` and ``answer`` as in
-                the graph's JSON, and ``text``, such as "x > 0 was True". The graph holds
-                only where the answers are the same
+``asked``       what the recorded code was told of values: ``formula``, a number or
+                ``{"node": k}`` or a list of a primitive and formulas; the ``answer``; and
+                both as ``text``, "k > 0 was True". The graph holds where answers stay
 ``forward``     stops in order, one for each step
 ``backward``    stops in order, from the last step to step 0, where gradients add up
 ``symbols``     signs that equations use: ``mathml`` of sign and meaning, both as ``text``
@@ -54,6 +54,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine.autodiff import reachable
+from tinygraph.engine.lengths import Formula
 from tinygraph.graph.evaluation import evaluate, said
 from tinygraph.graph.interchange import encoded
 from tinygraph.graph.nodes import NOTHING, Node
@@ -61,7 +62,7 @@ from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.languages import MATHML, SPOKEN, TEXT
 from tinygraph.writing.lines import Line, Pass, passes
 
-__all__ = ["MOST", "payload", "primitives", "written"]
+__all__ = ["MOST", "needs_library", "payload", "primitives", "written"]
 
 MOST = 2_000_000
 """Numbers that a page holds, in all nodes together."""
@@ -71,6 +72,12 @@ COMPUTED = frozenset(["f8", "f4", "f2", "i8", "u8", "i4", "u4", "i2", "u2", "i1"
 
 SHOWN = {"c": "complex numbers are", "O": "fractions are", "f": "extended precision is"}
 GIVEN = "<mtext>given</mtext>"
+TABLES = r"Object\.assign\(ENTRYWISE", r"Object\.assign\(WHOLE"
+
+ASKED = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod"}
+ASKED |= {"**": "power", "==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal"}
+ASKED |= {">": "greater", ">=": "greater_equal"}
+"""Primitives that compute what the code has asked; the others have the same name."""
 
 
 def payload(graph: Graph) -> dict[str, Any]:
@@ -139,19 +146,32 @@ def written(content: Mapping[str, Any]) -> str:
 
 
 @cache
-def primitives() -> frozenset[str]:
-    """Name the primitives that the page computes: those with a row in ``values.js``.
+def primitives(script: str) -> frozenset[str]:
+    """Name the primitives that have a row in a script.
 
     Examples
     --------
-    >>> "sqrt" in primitives(), "eigenvectors" in primitives()
-    (True, False)
+    >>> "sqrt" in primitives("values.js"), "inv" in primitives("library.js")
+    (True, True)
     """
-    text = files(__package__).joinpath("values.js").read_text(encoding="utf-8")
-    tables = re.findall(
-        r"^const (?:ENTRYWISE|WHOLE) = \{$(.*?)^\};$", text, re.DOTALL | re.MULTILINE
-    )
-    return frozenset(re.findall(r"^  (\w+):", "".join(tables), re.MULTILINE))
+    text = files(__package__).joinpath(script).read_text(encoding="utf-8")
+    tables = re.findall(rf"^(?:{'|'.join(TABLES)}), \{{$(.*?)^\}}\);$", text, re.DOTALL | re.M)
+    return frozenset(re.findall(r"^  (\w+):", "".join(tables), re.M))
+
+
+def needs_library(content: Mapping[str, Any]) -> bool:
+    """Whether a payload uses a row of ``library.js``, which other pages need not have.
+
+    Examples
+    --------
+    >>> from tinygraph import Tensor
+    >>> x = Tensor([[1.0, 2.0], [3.0, 5.0]], name="x")
+    >>> [needs_library(payload(Graph.joint(y, values=True))) for y in (x @ x, np.linalg.inv(x))]
+    [False, True]
+    """
+    used = {row["op"] for row in content["graph"]["nodes"]}
+    asked = json.dumps([one["formula"] for one in content["asked"]])
+    return bool(primitives("library.js") & (used | set(re.findall(r"\w+", asked))))
 
 
 # --------------------------------------------------------------------------- values
@@ -202,12 +222,13 @@ def _is_shown(node: Node) -> str:
 
 
 def _fixed(graph: Graph) -> dict[int, str]:
+    known = primitives("values.js") | primitives("library.js")
     fixed = {}
     for node in graph.nodes:
         if node.op is None:
             continue
         why = next(filter(None, map(_is_shown, (node, *node.inputs))), "")
-        if not why and node.op.name not in primitives():
+        if not why and node.op.name not in known:
             why = f"{node.op.name} is computed by NumPy, not on this page"
         if why:
             fixed[node.index] = why
@@ -242,13 +263,24 @@ def _base64(array: Any) -> str:
 def _asked(graph: Graph) -> list[dict[str, Any]]:
     return [
         {
-            "formula": encoded(formula),
+            "formula": _asked_form(formula, graph),
             "answer": encoded(answer),
             "text": said(formula, answer, graph.nodes),
         }
         for formula, answer in graph.premises
         if not formula.is_of_lengths
     ]
+
+
+def _asked_form(x: Any, graph: Graph) -> Any:
+    if not isinstance(x, Formula):
+        return encoded(x)
+    if x.op == "value":
+        return {"node": x.args[0]}
+    if x.op == "length":
+        return graph.nodes[x.args[0]].shape[x.args[1]]
+    args = [_asked_form(arg, graph) for arg in x.args]
+    return ["not_equal", *args, 0] if x.op == "truth" else [ASKED.get(x.op, x.op), *args]
 
 
 # --------------------------------------------------------------------------- stops

@@ -17,10 +17,10 @@ function sources(graph, run, index, entry) {
       const place = reader({ ...x, data: range(x.data.length) }, shape)(entry);
       return { operand, entry: place };
     });
-  if (REDUCING.has(op)) return foundAt(to(operands[0].shape, params.axis), entry, 0);
+  if (REDUCING.has(op)) return foundAt(targets(operands[0].shape, params.axis), entry, 0);
   if (op === "matmul") return paired(node, operands, entry);
   if (op === "scatter" || op === "put") {
-    const key = op === "put" ? filled(params.key, operands.slice(1)) : params.key;
+    const key = op === "put" ? filled(node, operands.slice(1)) : params.key;
     return foundAt(picked(key, shape).places, entry, 0);
   }
   if (op === "assign_add")
@@ -29,7 +29,10 @@ function sources(graph, run, index, entry) {
       ...writes(node, operands.slice(1)).flatMap(([key, value], k) => {
         const into = picked(key, shape);
         const read = reader({ ...value, data: range(value.data.length) }, into.shape);
-        return foundAt(into.places, entry, k + 1).map((one) => ({ ...one, entry: read(one.entry) }));
+        return foundAt(into.places, entry, k + 1).map((one) => ({
+          ...one,
+          entry: read(one.entry),
+        }));
       }),
     ];
   return MOVING.has(op) ? moved(node, operands, entry) : null;
@@ -62,7 +65,8 @@ function paired(node, [a, b], entry) {
   const inner = a.shape.at(-1);
   const outer = node.shape.slice(0, -2);
   const stack = Math.floor(entry / (m * n));
-  const start = (x) => walk(outer, stretched(x.shape.slice(0, -2), outer))[stack] * size(x.shape.slice(-2));
+  const start = (x) =>
+    walk(outer, stretched(x.shape.slice(0, -2), outer))[stack] * size(x.shape.slice(-2));
   const [i, j] = [Math.floor(entry / n) % m, entry % n];
   return Array.from({ length: inner }, (_, k) => [
     { operand: 0, entry: start(a) + i * inner + k },
@@ -121,16 +125,38 @@ function plugged(graph, run, index, entry, number) {
     if (!kept.length) return { binds: CALL, parts: ["0"] };
     if (MOVING.has(op) || (kept.length === 1 && (ADDING.has(op) || kept.length < feeding.length)))
       return plain(kept[0]);
-    if (ADDING.has(op) && op !== "prod" && op !== "max") return listed(kept.map((one) => of(one, SUM)), " + ", depth);
-    if (op === "prod") return { ...listed(kept.map((one) => of(one, PRODUCT)), " · ", depth), binds: PRODUCT };
+    if (ADDING.has(op) && op !== "prod" && op !== "max")
+      return listed(
+        kept.map((one) => of(one, SUM)),
+        " + ",
+        depth,
+      );
+    if (op === "prod")
+      return {
+        ...listed(
+          kept.map((one) => of(one, PRODUCT)),
+          " · ",
+          depth,
+        ),
+        binds: PRODUCT,
+      };
     if (op === "matmul") {
-      const pairs = Array.from({ length: kept.length / 2 }, (_, k) => [...of(kept[2 * k], PRODUCT, true), " · ", ...of(kept[2 * k + 1], PRODUCT)]);
+      const pairs = Array.from({ length: kept.length / 2 }, (_, k) => [
+        ...of(kept[2 * k], PRODUCT, true),
+        " · ",
+        ...of(kept[2 * k + 1], PRODUCT),
+      ]);
       return listed(pairs, " + ", depth);
     }
     if (op === "where") return plain(kept[run.values[inputs[0]].data[kept[0].entry] ? 1 : 2]);
-    if (op === "pow") return { binds: POWER, parts: [...of(kept[0], CALL), `^${number(params.n)}`] };
+    if (op === "pow")
+      return { binds: POWER, parts: [...of(kept[0], CALL), `^${number(params.n)}`] };
     if (SIGNS[op]) return signed(op, kept, of);
-    const inner = listed(kept.map((one) => of(one, 0)), ", ", depth).parts;
+    const inner = listed(
+      kept.map((one) => of(one, 0)),
+      ", ",
+      depth,
+    ).parts;
     return { binds: CALL, parts: [`${op}(`, ...inner, ")"] };
   }
 
