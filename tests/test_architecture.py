@@ -35,9 +35,10 @@ WINGS = {
     "writing": {"graph", "engine"},
     "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
-    "execution": {"graph", "engine"},
+    "execution": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
-    "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
+    "explorer": {"drawing", "writing", "graph", "engine", "files"},
+    "cli": {"algebra", "checks", "explorer", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},
     "__init__": {
         "engine",
@@ -48,8 +49,10 @@ WINGS = {
         "optim",
         "writing",
         "drawing",
+        "explorer",
         "algebra",
         "checks",
+        "execution",
     },
 }
 
