@@ -35,8 +35,9 @@ WINGS = {
     "writing": {"graph", "engine"},
     "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
-    "execution": {"graph", "engine"},
+    "execution": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
+    "explorer": {"drawing", "writing", "graph", "engine", "files"},
     "cli": {
         "algebra",
         "batchnorm",
@@ -44,6 +45,7 @@ WINGS = {
         "drawing",
         "engine",
         "execution",
+        "explorer",
         "files",
         "graph",
         "writing",
@@ -58,8 +60,10 @@ WINGS = {
         "optim",
         "writing",
         "drawing",
+        "explorer",
         "algebra",
         "checks",
+        "execution",
     },
 }
 

@@ -55,6 +55,8 @@ class Labels:
         In order, operands before their readers.
     foreign : collection of int
         The indices of nodes of whose axes nothing is known; they are then parts of their own.
+    alike : iterable of pairs of Nodes, optional
+        Nodes with the same axes: an upstream gradient and its output.
 
     Attributes
     ----------
@@ -77,7 +79,12 @@ class Labels:
     [((0,), (1,)), ((0,), ()), ((0,), (1,))]
     """
 
-    def __init__(self, nodes: Iterable[Node], foreign: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        foreign: Collection[int] = (),
+        alike: Iterable[tuple[Node, Node]] = (),
+    ) -> None:
         self.lengths: dict[Part, int] = {}
         self._bound: dict[Part, Axis] = {}
         self._axes: dict[int, list[Axis]] = {}
@@ -88,6 +95,9 @@ class Labels:
                 self._axes[node.index] = self._new_axes(node) if new else self._carried(node)
             except _UnmatchedError as error:
                 raise Unsupported(f"{place_of(node)} {error}") from None
+        for one, other in alike:
+            for pair in zip(self._axes[one.index], self._axes[other.index], strict=True):
+                self._unify(*pair)
         self._axes = {
             index: [self._parts(axis) for axis in axes] for index, axes in self._axes.items()
         }

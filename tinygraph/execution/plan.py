@@ -84,8 +84,11 @@ class Plan(NamedTuple):
                 raise Unsupported(f"{place_of(node)} is of dtype {node.dtype}, and no real floats")
 
         foreign = foreign_of(program.nodes, lambda x: is_labelled(x) and is_inside(x))
-        labels = Labels(program.nodes, foreign)
-        divided = partition(program, foreign)
+        upstream = [node for node in program.arguments if node.role == "upstream"]
+        pairs = zip(upstream, program.results, strict=False)  # the outputs come first
+        alike = [(g, out) for g, out in pairs if g.shape == out.shape]
+        labels = Labels(program.nodes, foreign, alike)
+        divided = partition(program, foreign, labels)
         if len(divided) == 1 and isinstance(divided[0], Block):
             divided = [divided[0]._replace(arguments=program.arguments, nodes=program.nodes)]
         parts = [
