@@ -37,7 +37,17 @@ WINGS = {
     "algebra": {"writing", "graph", "engine"},
     "execution": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
-    "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
+    "cli": {
+        "algebra",
+        "checks",
+        "drawing",
+        "execution",
+        "writing",
+        "graph",
+        "batchnorm",
+        "engine",
+        "files",
+    },
     "__main__": {"cli"},
     "__init__": {
         "engine",

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from math import prod
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine.arrays import computed
-from tinygraph.execution.c_expressions import is_written
+from tinygraph.execution.c_expressions import is_written, literal
 from tinygraph.execution.c_source import HEAD, Function, function
 from tinygraph.execution.calling import Call, Layout
 from tinygraph.execution.compilation import FLAGS, loaded
@@ -24,7 +25,7 @@ from tinygraph.execution.regions import Foreign, Region
 from tinygraph.graph.evaluation import number
 from tinygraph.graph.nodes import Node
 
-__all__ = ["Kernel"]
+__all__ = ["Kernel", "c_text"]
 
 
 class Kernel:
@@ -101,7 +102,7 @@ class Kernel:
         self._alone = self._one_function()
         if self._alone is None:
             with np.errstate(all="ignore"):  # to see how what NumPy gives lies in memory
-                self._run(arrays, strictly=not fast)
+                self._run(arrays, strictly=mode == "strict")
 
     @property
     def nbytes(self) -> int:
@@ -173,6 +174,92 @@ class Kernel:
         return results
 
 
+def c_text(program: Program, *, mode: str = "fast") -> str:
+    """Write a program in C for a reader, and say how its functions are called.
+
+    Parameters
+    ----------
+    program : Program
+    mode : str, optional
+        ``fast`` or ``strict``, as of a `Kernel`.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    Unsupported
+        If nothing of the program is written in C.
+
+    Examples
+    --------
+    >>> import tinygraph
+    >>> x, w = np.ones((4, 3)), np.ones(3)
+    >>> graph = tinygraph.Graph.joint(tinygraph.trace(lambda x, w: x * w)(x, w))
+    >>> text = c_text(Program.of(graph))
+    >>> print(text[text.index("/* kernel") : text.index("void")])
+    /* kernel(p, k, n)
+       p: x_, w_, dout_, out_out, dx_out, dw_out, and a workspace of 256 bytes
+       k: nothing
+       n: N = 4, D = 3 */
+    <BLANKLINE>
+    /* x, dout -> out, dx */
+    <BLANKLINE>
+    """
+    plan = _plan(program, mode)
+    regions = _regions(plan)
+    written = _written(regions, mode)
+    parts = iter(map(_usage, range(len(regions)), regions, written))
+    by_numpy = "/* then {}, by NumPy */".format
+    said = [
+        next(parts) if isinstance(part, Region) else by_numpy(part.node.op) for part in plan.parts
+    ]
+    return _source(written, "\n".join(said) + "\n")
+
+
+def _usage(k: int, region: Region, written: Function) -> str:
+    """Say how a function is called."""
+    loops = [loop for loop in (region.rows, *region.columns) if loop]
+    lengths = [str(prod(label.length for label in loop)) for loop in loops]
+    numbers = [literal(x.params["value"]) for x in region.constants]
+    lines = [
+        f"{_symbol(k)}(p, k, n)",
+        f"p: {', '.join(written.pointers)}, and a workspace of {written.nbytes} bytes",
+        f"k: {_bound(written.constants, numbers)}",
+        f"n: {_bound(written.lengths, lengths)}",
+    ]
+    wrapped = [wrap(line, 95, subsequent_indent="   ") for line in lines]
+    return "/* " + "\n   ".join(line for part in wrapped for line in part) + " */"
+
+
+def _bound(names: Sequence[str], values: Sequence[str]) -> str:
+    pairs = zip(names, values, strict=True)
+    return ", ".join(f"{name} = {value}" for name, value in pairs) or "nothing"
+
+
+def _plan(program: Program, mode: str) -> Plan:
+    fast = mode == "fast"
+    return Plan.of(program, fast=fast, is_inside=lambda node: is_written(node, fast))
+
+
+def _regions(plan: Plan) -> list[Region]:
+    regions = [part for part in plan.parts if isinstance(part, Region)]
+    if not any(region.sweeps or region.after for region in regions):
+        raise Unsupported("there is nothing in it that is compiled")
+    return regions
+
+
+def _written(regions: Sequence[Region], mode: str) -> list[Function]:
+    named = enumerate(regions)
+    return [function(region, fast=mode == "fast", name=_symbol(k)) for k, region in named]
+
+
+def _symbol(k: int) -> str:
+    """Name the function of the `k`-th region."""
+    return f"kernel_{k + 1}" if k else "kernel"
+
+
 def _check(region: Region, given: Mapping[int, Any]) -> None:
     """Refuse arrays that C does not read, and lengths of which it would make nothing."""
     if empty := [label for label in region.labels if label.length == 0]:
@@ -185,10 +272,10 @@ def _check(region: Region, given: Mapping[int, Any]) -> None:
             raise Unsupported(f"{x.name or 'an argument'} is no contiguous array in C order")
 
 
-def _source(written: Sequence[Function]) -> str:
-    """Put the functions and what they call together."""
+def _source(written: Sequence[Function], *said: str) -> str:
+    """Put the functions and what they call together, and what is said before."""
     helpers = dict.fromkeys(text for one in written for text in one.helpers)
-    return "\n".join([HEAD, *helpers, *(one.text for one in written)])
+    return "\n".join([HEAD, *helpers, *said, *(one.text for one in written)])
 
 
 def _dtype(node: Node) -> np.dtype[Any]:
