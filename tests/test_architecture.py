@@ -37,9 +37,11 @@ WINGS = {
     "algebra": {"writing", "graph", "engine"},
     "execution": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
+    "explorer": {"drawing", "writing", "graph", "engine", "files"},
     "cli": {
         "algebra",
         "checks",
+        "explorer",
         "drawing",
         "execution",
         "writing",
@@ -58,8 +60,10 @@ WINGS = {
         "optim",
         "writing",
         "drawing",
+        "explorer",
         "algebra",
         "checks",
+        "execution",
     },
 }
 
