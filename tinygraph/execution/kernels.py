@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.arrays import owner
 from tinygraph.execution.c_expressions import is_written, literal
 from tinygraph.execution.c_source import HEAD, Function, function
 from tinygraph.execution.calling import Layout
@@ -125,16 +126,25 @@ class Kernel:
 
     def _placed(self, arguments: Sequence[Any], out: Sequence[Any]) -> list[Any]:
         """Give where C writes: the arrays that are given, if they are free for it."""
+        met = [x for x in arguments if isinstance(x, np.ndarray)]
         places: list[Any] = []
-        for given, (shape, dtype) in zip(out, self._wanted, strict=True):
+        for given, layout in zip(out, self._wanted, strict=True):
             is_free = (
                 type(given) is np.ndarray
-                and (given.shape, given.dtype) == (shape, dtype)
+                and (given.shape, given.dtype) == layout
                 and given.flags.carray
-                and not any(np.may_share_memory(given, x) for x in (*arguments, *places))
+                and not _shares(given, met)
             )
-            places.append(given if is_free else np.empty(shape, dtype))
+            places.append(given if is_free else np.empty(*layout))
+            met.append(places[-1])
         return places
+
+
+def _shares(array: Any, others: Sequence[Any]) -> bool:
+    """Whether an array may share memory with others; most have another owner, which is seen soon."""
+    own = owner(array)
+    suspects = [x for x in others if (at := owner(x)) is own or at.base is not own.base]
+    return any(np.may_share_memory(array, x) for x in suspects)
 
 
 def c_text(program: Program, *, mode: str = "fast") -> str:
