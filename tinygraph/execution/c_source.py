@@ -341,6 +341,7 @@ class _Body:
             len(self.sweep.segments) == 1
             and not self.sweep.segments[0].reductions
             and all(one.kept and not one.inner for one in self.sums.values())
+            and (self.fast or all(one.nest == one.kept for one in self.sums.values()))
             and all(self.page.loops(one.labels) for one in self.sweep.writes)
         )
 
