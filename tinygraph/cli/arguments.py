@@ -26,6 +26,7 @@ NOTATIONS = {
     "html": "html",
     "json": "json",
     "python": "py",
+    "c": "c",
 }
 """What `derive` writes, with the suffix of its files."""
 
@@ -285,6 +286,7 @@ def _add_derive(commands: Any) -> None:
         "derive",
         "  tinygraph derive batchnorm\n"
         "  tinygraph derive batchnorm -o batchnorm_by_machine.py\n"
+        "  tinygraph derive batchnorm --format c\n"
         "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
         output="by suffix: " + ", ".join(NOTATIONS.values()) + " (default: standard output)",
         help="write the backward pass of a function out",

@@ -268,13 +268,29 @@ def _run_derive(options: argparse.Namespace) -> int:
         check_targets([Path(options.output)], options.force)
 
     from tinygraph.cli.targets import explaining, run_target
-    from tinygraph.writing.equations import derive
 
     with aside(), explaining(options.target):
         out = run_target(options.target, options.arguments, options.seed)
-        text = derive(out, format=format, literal=options.literal)
+        text = _written(out, format, options.literal)
     write((text.rstrip("\n") + "\n").encode(), options.output, format)
     return AGREE
+
+
+def _written(of: Any, format: str, literal: bool) -> str:
+    """Write outputs or a graph out: in equations, as a module of NumPy, or as C."""
+    if format != "c":
+        from tinygraph.writing.equations import derive
+
+        return str(derive(of, format=format, literal=literal))
+
+    from tinygraph.execution import Program, Unsupported
+    from tinygraph.execution.kernels import c_text
+    from tinygraph.graph.snapshot import Graph
+
+    try:
+        return c_text(Program.of(of if isinstance(of, Graph) else Graph.joint(of)))
+    except Unsupported as refusal:
+        raise InputError(f"it cannot be written in C: {refusal}") from None
 
 
 def _run_explore(options: argparse.Namespace) -> int:
@@ -365,11 +381,12 @@ def _run_simplify(options: argparse.Namespace) -> int:
 
     from tinygraph.algebra import simplify
     from tinygraph.cli.targets import explaining, run_target
-    from tinygraph.writing.equations import derive
 
     with aside(), explaining(options.target):
         found = simplify(run_target(options.target, options.arguments, options.seed))
-        text = _in_format(found, format) if format in PROSE else derive(found.graph, format=format)
+        text = (
+            _in_format(found, format) if format in PROSE else _written(found.graph, format, False)
+        )
     write((text.rstrip("\n") + "\n").encode(), options.output, format)
     return AGREE
 

@@ -13,7 +13,8 @@ blocks of rows).
 
 As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (names and loops),
 `c_nests` (loops along a row), `c_source` (a region), `compilation` (a text becomes a function),
-`calling` (it gets arrays), `kernels` (a program in C).
+`calling` (it gets arrays), `stitching` (with what NumPy does in between), `kernels` (a program in
+C).
 
 Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over one
 block of rows), `stores` (where blocks are read from and written to), `clusters` (who sweeps over
