@@ -17,8 +17,8 @@ As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (nam
 C).
 
 Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over one
-block of rows), `stores` (where blocks are read from and written to), `clusters` (who sweeps over
-them), `schedule` (the sweeps of a region), `blocks`.
+block of rows), `sources` and `destinations` (what blocks are read from and written to), `clusters`
+(who sweeps over them), `schedule` (the sweeps of a region), `blocks`.
 
 From a function to programs: `environment` (what it reads beside its arguments), `recordings` (it is
 run once and taken down), `refusals` (what it does that its graph would not do again). Where it

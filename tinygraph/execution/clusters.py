@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from tinygraph.execution.panels import Sums, Tree, merged
-from tinygraph.execution.stores import extra
+from tinygraph.execution.sources import extra
 
 __all__ = ["Cluster", "Here", "Progress", "Runner", "Work", "connected"]
 

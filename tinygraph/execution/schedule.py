@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygraph.execution.clusters import Cluster, Here, Progress, Runner
+from tinygraph.execution.destinations import Destination
 from tinygraph.execution.panels import Kernel, Sums, computed, kernel_of, standing, step_of
 from tinygraph.execution.regions import Region, Result, Sweep
-from tinygraph.execution.stores import LazySource, NpyFile, Source, Target
+from tinygraph.execution.sources import LazySource, NpyFile, Source
 from tinygraph.execution.values import Value
 
 __all__ = ["Schedule"]
@@ -74,12 +75,14 @@ class Schedule:
         """Whether there is one of this for each row."""
         return not set(self.region.rows).isdisjoint(x.labels)
 
-    def run(self, targets: Mapping[int, Sequence[Target]], bar: Progress) -> dict[int, Any]:
+    def run(
+        self, destinations: Mapping[int, Sequence[Destination]], bar: Progress
+    ) -> dict[int, Any]:
         """Do all sweeps.
 
         Parameters
         ----------
-        targets : mapping
+        destinations : mapping
             Where the results with rows are written to, by the index of the node.
         bar : Progress
 
@@ -97,7 +100,7 @@ class Schedule:
         for sweep in region.sweeps:
             self._compute(sweep.before, known)
             bar.begin(len(self.bounds))
-            work, lazy = self._work(sweep, known, targets), self._lazy(sweep)
+            work, lazy = self._work(sweep, known, destinations), self._lazy(sweep)
             sums = self.runner.sweep(work, self.bounds, lazy, bar.step)
             for x, total in zip(sweep.sums, sums, strict=True):
                 known[x.index] = np.asarray(total, x.dtype)
@@ -116,7 +119,10 @@ class Schedule:
         return np.broadcast_to(array, shape).reshape(x.node.shape).copy()
 
     def _work(
-        self, sweep: Sweep, known: Mapping[int, Any], targets: Mapping[int, Sequence[Target]]
+        self,
+        sweep: Sweep,
+        known: Mapping[int, Any],
+        destinations: Mapping[int, Sequence[Destination]],
     ) -> _Work:
         labels = self.region.labels
         reads = [
@@ -124,7 +130,11 @@ class Schedule:
             for x in sweep.reads
         ]
         writes = [
-            _Write(tuple(targets[x.node.index]), np.dtype(x.node.dtype), standing(x.labels, labels))
+            _Write(
+                tuple(destinations[x.node.index]),
+                np.dtype(x.node.dtype),
+                standing(x.labels, labels),
+            )
             for x in sweep.writes
         ]
         vectors = {x.index: known[x.index] for x in sweep.vectors}
@@ -209,7 +219,7 @@ class _Read(NamedTuple):
 class _Write(NamedTuple):
     """Where rows go to; to several places, where a result has several names."""
 
-    targets: tuple[Target, ...]
+    destinations: tuple[Destination, ...]
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
@@ -241,6 +251,6 @@ class _Work(NamedTuple):
         ]
         sums = self.kernel.run(self.vectors, blocks, new, count)
         for write, array in zip(self.writes, new, strict=True):
-            for one in write.targets:
+            for one in write.destinations:
                 one.write(start, array)
         return sums
