@@ -125,9 +125,14 @@ class Schedule:
         destinations: Mapping[int, Sequence[Destination]],
     ) -> _Work:
         labels = self.region.labels
+        sources = [self._source(x) for x in sweep.reads]
         reads = [
-            _Read(self._source(x), np.dtype(x.dtype), standing(x.labels, labels))
-            for x in sweep.reads
+            _Read(
+                None if isinstance(source, LazySource) else source,
+                np.dtype(x.dtype),
+                standing(x.labels, labels),
+            )
+            for x, source in zip(sweep.reads, sources, strict=True)
         ]
         writes = [
             _Write(
@@ -209,9 +214,9 @@ def _runner(sources: Sequence[Source]) -> Runner:
 
 
 class _Read(NamedTuple):
-    """Where rows come from, and how they stand in a region."""
+    """Where rows come from, None where dask gives them, and how they stand in a region."""
 
-    source: Source
+    source: Source | None
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
@@ -241,8 +246,7 @@ class _Work(NamedTuple):
         """Read rows, sweep over them, and write rows; lazy arrays are given."""
         rest, blocks = iter(given), []
         for source, dtype, shape in self.reads:
-            is_given = isinstance(source, LazySource)
-            rows = next(rest) if is_given else source.read(start, stop)
+            rows = next(rest) if source is None else source.read(start, stop)
             blocks.append(np.ascontiguousarray(rows, dtype).reshape(shape))
         count = stop - start
         new = [
