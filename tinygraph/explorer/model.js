@@ -58,7 +58,9 @@ export class Model {
     const old = this.value(index);
     const was = old.data[place];
     const given = new Map(this.given).set(index, edited(old, place, number));
-    if (this._run(given, this.cut)) this.edits.push({ index, place, was });
+    const before = this.whole;
+    if (this._run(given, this.cut)) this.edits.push({ index, place, was, before });
+    if (this.edits.length > 1) delete this.edits.at(-2).before;
   }
 
   /** Leave paths out, or put them back: positions of gradients. */
@@ -96,6 +98,12 @@ export class Model {
   /** Which entries are not as at first. */
   changed(index) {
     return difference(this.value(index), this.first.values[index]).entries;
+  }
+
+  /** Which entries the last edit has changed. */
+  changedLast(index) {
+    const { before } = this.edits.at(-1);
+    return difference(this.whole.values[index], before.values[index]).entries;
   }
 
   /** By how much what is left out makes a value wrong, at most. */

@@ -237,6 +237,12 @@ const on = {
     model.edit(one.index, place, number);
     changed(model.trouble || `${entryText(one.name, model.value(one.index).shape, place)} changed`);
   },
+  refuse(one, place, text) {
+    const { shape, dtype } = model.value(one.index);
+    const kind = { b: "neither True nor False", i: "no whole number", u: "no whole number" }[dtype[0]];
+    model.trouble = `${text || "nothing"} is ${kind ?? "no number"}: ${entryText(one.name, shape, place)} stays.`;
+    changed(model.trouble);
+  },
   open: ({ name, index }) => walk.go(homeOf(name, index)),
 };
 
@@ -320,6 +326,9 @@ for (const [k, weight] of ["400", "700"].entries()) {
   const bytes = Uint8Array.from(atob(payload.font[k]), (c) => c.charCodeAt(0));
   document.fonts.add(new FontFace(payload.family, bytes, { weight }));
 }
+if (payload.drawn.length)
+  byId("legend").append(` ${payload.drawn.map((k) => graph.nodes[k].name).join(", ")}: random, since none was given.`);
+for (const note of payload.notes) byId("legend").insertAdjacentHTML("beforeend", ` ${note}`);
 picture.fit();
 walk.follow(location.hash);
 show();

@@ -54,15 +54,15 @@ export function errorText(model) {
   return `Without ${named}: ${wrong.join("; ") || "no gradient that is asked for changes"}.`;
 }
 
-/** Say which entries of what is asked for have changed with an edit. */
+/** Say which entries of what is asked for have changed with the last edit. */
 export function changeText(model) {
   const { graph } = model;
   const said = [
     ...graph.graph.outputs.map((index) => ({ name: graph.nodes[index].name, node: index })),
     ...wanted(model),
   ].flatMap(({ name, node }) => {
-    const changed = model.changed(node);
-    return changed.length ? [`${name} in ${placesText(graph.nodes[node].shape, changed)}`] : [];
+    const changed = model.changedLast(node);
+    return changed.length ? [`${name}${placesText(graph.nodes[node].shape, changed)}`] : [];
   });
   return said.length ? `changed with it: ${said.join("; ")}.` : "no output and no gradient of an input changed with it.";
 }

@@ -3,7 +3,7 @@
  * once for each stop and refreshed when numbers change, so that whoever edits keeps his place.
  */
 
-import { element, indices, inColumns, entryText, shapeText, short, statistics, statisticsText, typed } from "./words.js";
+import { element, exact, indices, inColumns, entryText, shapeText, short, statistics, statisticsText, typed } from "./words.js";
 
 const MOST = 160; // entries of a table
 const WIDEST = 14; // columns of it
@@ -110,14 +110,14 @@ function shown(item, place, on) {
 
 function given(model, item, place, on) {
   const { shape, dtype } = model.value(item.index);
-  const exact = () => String(model.value(item.index).data[place]).replace("-", "−");
+  const now = () => exact(model.value(item.index).data[place], dtype);
   let written = "";
   const input = element("input", {
     inputmode: dtype[0] === "b" ? "text" : "decimal", autocomplete: "off", spellcheck: "false",
     "aria-label": entryText(item.name, shape, place), "aria-describedby": "entry",
     onfocus: () => {
       on.entry(item, place);
-      input.value = exact();
+      input.value = now();
       input.select();
     },
     onblur: () => {
@@ -126,17 +126,18 @@ function given(model, item, place, on) {
     },
     onkeydown: (event) => {
       if (event.key === "Enter") commit();
-      if (event.key === "Escape") input.value = exact();
+      if (event.key === "Escape") input.value = now();
       if (event.key === "Enter" || event.key === "Escape") input.select();
     },
   });
   const commit = () => {
-    if (input.value === exact()) return;
+    if (input.value === now()) return;
     const v = typed(input.value, dtype);
     const isFit = !Number.isNaN(v) || input.value.trim().toLowerCase() === "nan";
     input.setAttribute("aria-invalid", String(!isFit));
-    if (isFit && !Object.is(v, model.value(item.index).data[place])) on.edit(item, place, v);
-    if (document.activeElement === input) input.value = exact();
+    if (!isFit) on.refuse(item, place, input.value);
+    else if (!Object.is(v, model.value(item.index).data[place])) on.edit(item, place, v);
+    if (document.activeElement === input) input.value = now();
   };
   const mark = element("i");
   const cell = element("td", { onpointerenter: () => on.entry(item, place) }, input, mark);
@@ -199,8 +200,9 @@ function heatmap(model, item, isGiven, on) {
     inputmode: "decimal", autocomplete: "off", "aria-describedby": "entry",
     onchange: () => {
       const v = typed(input.value, dtype);
-      if (!Number.isNaN(v)) on.edit(item, place, v);
-      else choose(place);
+      if (Number.isNaN(v)) on.refuse(item, place, input.value);
+      else on.edit(item, place, v);
+      choose(place);
     },
   });
   const choose = (to) => {
@@ -208,7 +210,7 @@ function heatmap(model, item, isGiven, on) {
     const v = model.value(item.index).data[place];
     label.textContent = `${entryText(item.name, shape, place)} = `;
     input.setAttribute("aria-label", entryText(item.name, shape, place));
-    input.value = String(v);
+    input.value = exact(v, dtype);
     canvas.setAttribute("aria-description", `entry ${indices(shape, place).join(", ")} is ${short(v, dtype)}; arrow keys move`);
     on.entry(item, place);
   };
@@ -222,7 +224,7 @@ function heatmap(model, item, isGiven, on) {
       histogram(bars, x.data, item.name);
       label.textContent = `${entryText(item.name, shape, place)} = `;
       input.setAttribute("aria-label", entryText(item.name, shape, place));
-      if (document.activeElement !== input) input.value = String(x.data[place]);
+      if (document.activeElement !== input) input.value = exact(x.data[place], dtype);
     },
     mark() {},
   };

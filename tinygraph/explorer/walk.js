@@ -126,10 +126,10 @@ export class Walk {
     );
   }
 
-  /** The innermost call that all steps of a column stand in. */
-  _call(column) {
-    const [first, ...rest] = column.map((step) => this.steps[step].scope);
-    return first.filter((call, k) => rest.every((scope) => scope[k] === call)).at(-1) ?? "";
+  /** The call that a column is folded into: the outermost one that is not under way. */
+  _call([step]) {
+    const here = this.steps[this.stop.step].scope;
+    return this.steps[step].scope.find((call, k) => call !== here[k]) ?? "";
   }
 
   /** The stop of the other direction that is nearest. */
