@@ -3,8 +3,8 @@
  * they would be without anything left out.
  */
 
-import { short } from "./words.js";
 import { broken, compute, difference, edited, others, paths, read, Unfit } from "./compute.js";
+import { short } from "./words.js";
 
 const MOST = 1e5; // numbers, of which a rate is found while the pointer moves
 
@@ -66,7 +66,9 @@ export class Model {
   /** Leave paths out, or put them back: positions of gradients. */
   leaveOut(positions, isOut) {
     const cut = new Set(this.cut);
-    for (const k of positions) if (isOut) cut.add(k); else cut.delete(k);
+    for (const k of positions)
+      if (isOut) cut.add(k);
+      else cut.delete(k);
     this._run(this.given, cut);
   }
 

@@ -25,7 +25,8 @@ export function inColumns({ data, dtype }) {
   if (power > 5 || power < -4) return (v) => short(v);
   const digits = Math.min(Math.max(3 - power, 0), 6);
   const decimals = data.every((v) => v === Number(v.toFixed(1))) ? Math.min(digits, 1) : digits;
-  return (v) => (Number.isFinite(v) ? MINUS((v || 0).toFixed(decimals)).replace(/^−(?=[0.]*$)/, "") : short(v));
+  return (v) =>
+    Number.isFinite(v) ? MINUS((v || 0).toFixed(decimals)).replace(/^−(?=[0.]*$)/, "") : short(v);
 }
 
 /** Write a number so that reading it gives the same one. */
@@ -75,7 +76,8 @@ export function placesText(shape, places) {
   const said = (some, one) => `${one}${some.length > 1 ? "s" : ""} ${some.join(", ")}`;
   if (isBlock && rows.length === shape[0] && columns.length <= MOST)
     return ` in every row of ${said(columns, "column")}`;
-  if (isBlock && columns.length === shape[1] && rows.length <= MOST) return ` in ${said(rows, "row")}`;
+  if (isBlock && columns.length === shape[1] && rows.length <= MOST)
+    return ` in ${said(rows, "row")}`;
   return places.length === 1
     ? ` at [${indices(shape, places[0]).join(", ")}]`
     : ` in ${places.length} of ${total} entries`;
@@ -109,11 +111,14 @@ export function statisticsText(data) {
 
 /** Make an element: attributes by name, listeners by `on…`, then what is in it. */
 export function element(tag, attributes = {}, ...content) {
-  const [name, space] = tag.startsWith("svg:") ? [tag.slice(4), "http://www.w3.org/2000/svg"] : [tag];
+  const [name, space] = tag.startsWith("svg:")
+    ? [tag.slice(4), "http://www.w3.org/2000/svg"]
+    : [tag];
   const made = space ? document.createElementNS(space, name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (value !== undefined && value !== false) made.setAttribute(key, value === true ? "" : value);
+    else if (value !== undefined && value !== false)
+      made.setAttribute(key, value === true ? "" : value);
   }
   made.append(...content.filter((one) => one));
   return made;
