@@ -207,7 +207,9 @@ def test_mistakes_are_said():
         explore(Graph.joint(make("layernorm")))
     with pytest.raises(ValueError, match="give wrt to Graph.joint"):
         explore(Graph.joint(make("layernorm"), values=True), wrt=[])
-    with pytest.raises(ValueError, match=r"can hold 2,000,000; x has shape .* along axis 0 it fits"):
+    with pytest.raises(
+        ValueError, match=r"can hold 2,000,000; x has shape .* along axis 0 it fits"
+    ):
         explore(trace(lambda x: np.tanh(x) * 2)(np.zeros((2000, 1000))))
 
 

@@ -98,7 +98,9 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
 
 def _with_gradients(graph: Graph) -> Graph:
     """Give a graph whose forward nodes hold value and gradient, so that boxes have room for both."""
-    arriving = {g.of.index: g.node.index for g in graph.all_gradients}  # a sum comes after its parts
+    arriving = {
+        g.of.index: g.node.index for g in graph.all_gradients
+    }  # a sum comes after its parts
     values = {
         k: (value, graph.values.get(arriving.get(k, -1), (None, None))[0])
         for k, (value, _) in graph.values.items()
