@@ -35,7 +35,7 @@ WINGS = {
     "writing": {"graph", "engine"},
     "drawing": {"writing", "graph", "engine", "files"},
     "algebra": {"writing", "graph", "engine"},
-    "execution": {"graph", "engine"},
+    "execution": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
     "explorer": {"drawing", "writing", "graph", "engine", "files"},
     "cli": {"algebra", "checks", "explorer", "drawing", "writing", "batchnorm", "engine", "files"},
@@ -52,6 +52,7 @@ WINGS = {
         "explorer",
         "algebra",
         "checks",
+        "execution",
     },
 }
 

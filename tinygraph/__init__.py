@@ -9,6 +9,7 @@ Whatever is named here is imported when it is first used.
 - `draw`: the snapshot as a picture.
 - `derive`: the snapshot as equations, or as the source of a NumPy module.
 - `compare`: staged BatchNorm against the closed form.
+- `compile`: a function, or a snapshot, that runs without the engine.
 - `check`: a backward pass of one's own, line by line.
 - `explore`: a page on which a person steps through the graph with its numbers.
 - `prove`: a backward pass of one's own, for all lengths.
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tinygraph.checks import GradientMismatch, check, compare, gradcheck
     from tinygraph.drawing import draw
     from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
+    from tinygraph.execution import compile
     from tinygraph.explorer import explore
     from tinygraph.graph import Graph
     from tinygraph.writing import derive
@@ -41,6 +43,7 @@ __all__ = [
     "batchnorm",
     "check",
     "compare",
+    "compile",
     "derive",
     "detect_anomaly",
     "draw",
@@ -62,6 +65,7 @@ _WINGS = {
     "Tensor": "engine",
     "check": "checks",
     "compare": "checks",
+    "compile": "execution",
     "derive": "writing",
     "detect_anomaly": "engine",
     "draw": "drawing",

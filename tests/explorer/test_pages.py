@@ -203,9 +203,9 @@ def test_mistakes_are_said():
         explore(3)
     with pytest.raises(TypeError, match=r"report is a str, but must be what tinygraph\.check"):
         explore(normalized(), report="wrong")
-    with pytest.raises(ValueError, match="holds no value of x; take it with Graph.joint"):
+    with pytest.raises(ValueError, match=r"holds no value of x; take it with Graph\.joint"):
         explore(Graph.joint(make("layernorm")))
-    with pytest.raises(ValueError, match="give wrt to Graph.joint"):
+    with pytest.raises(ValueError, match=r"give wrt to Graph\.joint"):
         explore(Graph.joint(make("layernorm"), values=True), wrt=[])
     with pytest.raises(
         ValueError, match=r"can hold 2,000,000; x has shape .* along axis 0 it fits"

@@ -15,6 +15,7 @@ In the order in which to read it:
 - `arrays`: what a graph may hold, and that nobody changes it.
 - `autodiff`: the sweep that carries gradients back.
 - `tensor`: the node that computes.
+- `effects`: what a function does beside its result.
 - `stacking`: lists of tensors where NumPy takes an array.
 - `mutation`: in-place code as pure values, in `places`, `values`, `keys`, `facades`, `cells`,
   `handles`, `handle_functions` and `adopting`.

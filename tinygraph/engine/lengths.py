@@ -169,8 +169,11 @@ def told(formula: Formula, answer: Any, *, is_ours: bool = False) -> None:
 
     It is ours where an operation of the engine asks, of which only its own result depends.
     """
-    if entered.get() and (notes := current().tracing):
-        notes.take(formula, answer, is_ours)
+    mode = current() if entered.get() else None
+    if mode is not None and mode.tracing:
+        mode.tracing.take(formula, answer, is_ours)
+        if mode.effects is not None and not formula.is_of_lengths:
+            mode.effects.refuse_reading(formula)
 
 
 class Measured:

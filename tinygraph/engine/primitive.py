@@ -219,8 +219,12 @@ class Primitive:
         self.written = {language: form for language, form in given.items() if form is not None}
         self.binds = dict.fromkeys(given, binds) if isinstance(binds, str) else dict(binds)
         self.home: str = sys._getframe(1).f_globals.get("__name__", "__main__")
+        self._list()
+
+    def _list(self) -> None:
+        """Enter the table."""
         self._check()
-        TABLE[name] = self
+        TABLE[self.name] = self
         NUMPY.update(dict.fromkeys(self.of, self))
 
     def _check(self) -> None:

@@ -45,12 +45,15 @@ class Mode(NamedTuple):
     tracing : Notes or None
         Inside `trace`, where shapes are given in lengths, and masks and indices are recorded: what
         takes down what the code is told of both.
+    effects : Effects or None
+        Where a function is run to be replayed: what takes down what it does beside its result.
     """
 
     recording: bool = True
     hook: Hook | None = None
     holomorphic: bool = False
     tracing: Any = None
+    effects: Any = None
 
 
 NORMAL = Mode()

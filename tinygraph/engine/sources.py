@@ -27,12 +27,22 @@ NUMBERS = (float, complex, Fraction, np.number)
 
 
 class Sources:
-    """The numbers that were met in one run of `trace`."""
+    """The numbers that were met in one run of `trace`.
+
+    Attributes
+    ----------
+    notes : Notes
+    codes : dict
+        The code that ran, and its globals, by the id of the code.
+    owners : dict
+        Objects whose methods ran, by their id.
+    """
 
     def __init__(self) -> None:
+        self.codes: dict[int, tuple[CodeType, dict[str, Any]]] = {}
+        self.owners: dict[int, Any] = {}
         self._ints: set[int] = set()
         self._others: dict[int, Any] = {}  # by id, and kept alive so that no other takes it
-        self._met: dict[int, Any] = {}
         self.notes = Notes()
 
     def __contains__(self, x: Any) -> bool:
@@ -45,13 +55,13 @@ class Sources:
         """Take down what the code of a frame holds, before it has computed anything."""
         if is_outermost:
             self._add(frame.f_locals.values())
-        owner = frame.f_locals.get("self")
-        for thing in (owner, frame.f_code):
-            if thing is not None and id(thing) not in self._met:
-                self._met[id(thing)] = thing
-                self._add(_attributes(thing))
-                if thing is frame.f_code:
-                    self._add(_numbers_of(frame, owner))
+        owner, code = frame.f_locals.get("self"), frame.f_code
+        if owner is not None and id(owner) not in self.owners:
+            self.owners[id(owner)] = owner
+            self._add(_attributes(owner))
+        if id(code) not in self.codes:
+            self.codes[id(code)] = code, frame.f_globals
+            self._add(_numbers_of(frame, owner))
 
     def _add(self, values: Iterable[Any]) -> None:
         for x in values:

@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from tinygraph.engine import alternatives, arrays
+from tinygraph.engine import alternatives, arrays, ops
 from tinygraph.engine.arrays import held, locked
 from tinygraph.engine.autodiff import SCALARS, is_discrete, itself, reachable, sweep
 from tinygraph.engine.functions import describe
@@ -223,6 +223,7 @@ class Tensor(Operand):
 
     @data.setter
     def data(self, value: Any) -> None:
+        _refuse_to_replay("gives a tensor new data")
         if self.op is not None:
             raise ValueError(
                 f"{self!r} was computed, and new data would contradict its inputs; "
@@ -241,10 +242,12 @@ class Tensor(Operand):
     @property
     def grad(self) -> Any:
         """The gradient that `backward` left here, of the shape and dtype of `data`, or None."""
+        _refuse_to_replay("reads a .grad")
         return arrays.shown(self._grad, f"{self.name or 't'}.grad")
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        _refuse_to_replay("sets a .grad")
         if isinstance(value, Tensor):
             raise TypeError(f"{describe(self)} was given a Tensor as grad; pass its .data")
         if value is not None:
@@ -303,7 +306,12 @@ class Tensor(Operand):
         return self._data.item()
 
     def detach(self) -> Tensor:
-        """Give the same value as a new leaf, through which no gradient flows back."""
+        """Give the same value as a new leaf, through which no gradient flows back.
+
+        Inside `trace` it is recorded as what it is, since it is another one at other inputs.
+        """
+        if entered.get() and current().tracing:
+            return ops.stop(self)  # type: ignore[no-any-return]
         return Tensor(self.data, name=self.name)
 
     def __float__(self) -> float:
@@ -340,15 +348,18 @@ class Tensor(Operand):
         return operator.index(self.data)
 
     def __format__(self, spec: str) -> str:
+        _noted_as_written(self)
         return format(self._only_entry(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
+        _noted_as_written(self)
         name = f"{self.name}, " if self.name else ""
         value = f"{self._data}, " if self.shape == () else ""
         op = f", op={self.op}" if self.op else ""
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
 
     def __str__(self) -> str:
+        _noted_as_written(self)
         return arrays.printed(self._data, self.name)  # a message has room for `__repr__` only
 
     # ------------------------------------------------------------------ differentiation
@@ -378,6 +389,7 @@ class Tensor(Operand):
         >>> x.grad
         array([20.,  4.])
         """
+        _refuse_to_replay("calls backward()")
         data = seen_now([self])
         nodes = list(data)
         seed = held(_seed(self, dout).copy())
@@ -469,6 +481,8 @@ def grad(
     for x in inputs:
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: inputs must be Tensors, but one is {type(x).__name__}")
+    if not create_graph and entered.get() and current().effects is not None:
+        return [ops.stop(g) for g in grad(out, inputs, dout, create_graph=True)]
     seed = _seed(out, dout)
     data, observe = seen_now([out]), _observer()
     nodes = list(data)
@@ -517,10 +531,28 @@ def peek(x: Tensor) -> Any:
 
 
 def _obey(mode: Mode, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None:
-    if not mode.recording:
+    if not mode.recording and mode.effects is None:
         out._recorded = UNRECORDED
+    elif not mode.recording:  # what it was computed from is needed, and no gradient passes
+        inner = made(Tensor, out._data, out._recorded)
+        inner._index, inner._version, out._index = out._index, out._version, inner._index
+        out._version = out._index
+        out._recorded = ops.stop, (inner,), NO_PARAMS
     if mode.hook is not None:
         mode.hook.computed(out, op, inputs)
+
+
+def _noted_as_written(x: Tensor) -> None:
+    if entered.get() and (effects := current().effects) is not None:
+        effects.written.append(x)
+
+
+def _refuse_to_replay(what: str) -> None:
+    if entered.get() and current().effects is not None:
+        raise ValueError(
+            f"compile: the function {what}, which only the caller can do: compile what computes "
+            "the loss, and call backward() and the optimizer on what it returns"
+        )
 
 
 def _checked(name: Any) -> Any:

@@ -35,12 +35,12 @@ from tinygraph.engine.constants import Called, constants_among
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
 from tinygraph.engine.operators import OVERWRITES
-from tinygraph.engine.recording import changed, current, entered
+from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.stacking import lists_stacked
 from tinygraph.engine.tensor import LEAF, Tensor, made
 
-__all__ = ["Origin", "discrete", "drawn", "framed", "is_engine", "trace"]
+__all__ = ["Origin", "discrete", "framed", "is_engine", "trace"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -222,11 +222,6 @@ def discrete(array: Any, name: str | None = None) -> Tensor:
     Tensor(labels, shape=(3,), dtype=int64)
     """
     return made(Tensor, held(np.array(array)), LEAF, name)
-
-
-def drawn(array: Any) -> Any:
-    """Let what was drawn at random be an input of a traced graph, named after its variable."""
-    return discrete(array) if entered.get() and current().tracing else array
 
 
 def _as_tensor(x: Any) -> Any:

@@ -30,8 +30,21 @@ __all__ = ["Page", "explore"]
 HERE = files("tinygraph.explorer")
 ENGINE = ("arrays", "values", "library", "compute", "plugged")
 """The scripts that compute; they are one module, the others one each."""
-SCRIPTS = ("words", "model", "walk", "picture", "entries", "tables", "paths", "report", "page")
+SCRIPTS = (
+    "words",
+    "model",
+    "stops",
+    "walk",
+    "picture",
+    "entries",
+    "tables",
+    "paths",
+    "report",
+    "page",
+)
 """In the order of their imports."""
+REMARK = re.compile(r"^ *(?:/\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.DOTALL | re.MULTILINE)
+"""Comments with lines of their own, which the package keeps and a page is smaller without."""
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:const|function|class) (\w+))", re.MULTILINE)
 
@@ -203,7 +216,7 @@ def _module(name: str, text: str, offered: Sequence[str]) -> str:
 
 
 def _text(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
+    return REMARK.sub("", (HERE / name).read_text(encoding="utf-8"))
 
 
 def _hash(text: str) -> str:

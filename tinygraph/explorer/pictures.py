@@ -97,7 +97,7 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
 
 
 def _with_gradients(graph: Graph) -> Graph:
-    """Give a graph whose forward nodes hold value and gradient, so that boxes have room for both."""
+    """Give a graph whose forward nodes hold value and gradient: boxes need room for both."""
     arriving = {
         g.of.index: g.node.index for g in graph.all_gradients
     }  # a sum comes after its parts

@@ -150,7 +150,7 @@ function lineOf({ forward, backward }, index, name) {
 function plugged(graph, run, index, entry, number, name) {
   const { nodes, shown, gradients } = graph;
   const row = (k) => nodes[k] ?? shown[k - nodes.length];
-  const valueOf = (k) => run.values[k] ?? run.values[row(k).own] ?? row(k);
+  const valueAt = (k) => run.values[k] ?? run.values[row(k).own] ?? row(k);
   const line = lineOf(graph, index, name);
   if (line?.terms.length) {
     const kept = line.terms.filter((k) => !run.cut.has(k));
@@ -171,11 +171,11 @@ function plugged(graph, run, index, entry, number, name) {
     const { op, inputs, params } = row(k);
     if (op === null && k >= nodes.length) return { binds: CALL, parts: [number(inputs)] };
     if (op === null || (depth && k < nodes.length)) return leaf(k, entry);
-    const from = depth > DEEPEST ? null : sourcesOf(row(k), inputs.map(valueOf), entry);
+    const from = depth > DEEPEST ? null : sourcesOf(row(k), inputs.map(valueAt), entry);
     if (!from)
       return row(k).own == null ? { binds: CALL, parts: [`${op}(…)`] } : leaf(row(k).own, entry);
     const operands = from.map((one) => expression(inputs[one.operand], one.entry, depth + 1));
-    if (op === "where") return operands[valueOf(inputs[0]).data?.[from[0].entry] ? 1 : 2];
+    if (op === "where") return operands[valueAt(inputs[0]).data?.[from[0].entry] ? 1 : 2];
     if (MOVING.includes(op)) return operands[0];
     return composed(op, operands, params, MOST_TERMS[Math.min(depth, 1)]);
   }

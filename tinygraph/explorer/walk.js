@@ -6,15 +6,20 @@
 import { byId, element } from "./words.js";
 
 const WIDEST = 15; // columns; more are folded by the calls that they stand in, and shown around now
+const [BURST, PAUSE] = [60, 200]; // changes of the address at once, and ms for each that follows
 
 export class Walk {
   /** @param steps their names and scopes, inputs first; `back` has names of gradients, or is empty. */
   constructor(steps, back, wrong, show) {
     Object.assign(this, { steps, back, wrong, show });
     const forward = steps.map((_, step) => ({ isBack: false, step }));
-    const backward = back.map((names, step) => names.length && { isBack: true, step }).filter(Boolean).reverse();
+    const backward = back
+      .map((names, step) => names.length && { isBack: true, step })
+      .filter(Boolean)
+      .reverse();
     this.stops = [...forward, ...backward];
     this.at = 0;
+    [this.spare, this.last] = [BURST, 0];
   }
 
   get stop() {
@@ -28,13 +33,27 @@ export class Walk {
   go(at) {
     if (!this.stops[at]) return;
     this.at = at;
+    this._address();
+    this.show();
+  }
+
+  /** Put the stop into the address: at once, but not as often as makes browsers refuse it. */
+  _address() {
+    clearTimeout(this.later);
+    const now = performance.now();
+    this.spare = Math.min(this.spare + (now - this.last) / PAUSE, BURST);
+    this.last = now;
+    if (this.spare < 1) {
+      this.later = setTimeout(() => this._address(), PAUSE);
+      return;
+    }
+    this.spare -= 1;
     const link = `#${this.stop.isBack ? "backward" : "forward"}-${this.stop.step}`;
     try {
       if (location.hash !== link) history.replaceState(null, "", link);
     } catch {
       // a frame without an address of its own has no links
     }
-    this.show();
   }
 
   follow(link) {
@@ -94,8 +113,13 @@ export class Walk {
     const number = isFolded ? `${column[0]}–${column.at(-1)}` : String(step);
     const isWrong = isBack && column.some((k) => this.wrong.has(k));
     const classes = [
-      isBack && "back", at < this.at && "done", isFolded && "fold", isWrong && "wrong",
-    ].filter(Boolean).join(" ");
+      isBack && "back",
+      at < this.at && "done",
+      isFolded && "fold",
+      isWrong && "wrong",
+    ]
+      .filter(Boolean)
+      .join(" ");
     return element(
       "button",
       {
@@ -110,10 +134,10 @@ export class Walk {
     );
   }
 
-  /** The innermost call that all steps of a column stand in. */
-  _call(column) {
-    const [first, ...rest] = column.map((step) => this.steps[step].scope);
-    return first.filter((call, k) => rest.every((scope) => scope[k] === call)).at(-1) ?? "";
+  /** The call that a column is folded into: the outermost one that is not under way. */
+  _call([step]) {
+    const here = this.steps[this.stop.step].scope;
+    return this.steps[step].scope.find((call, k) => call !== here[k]) ?? "";
   }
 
   /** The stop of the other direction that is nearest. */

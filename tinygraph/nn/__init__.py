@@ -3,6 +3,8 @@
 - `Module`: the base class; parameters, modes, state, saving and loading.
 - `Linear`, `ReLU`, `Tanh`, `Dropout`; `BatchNorm`, `LayerNorm`; `Sequential`, `MLP`.
 - `mse`, `cross_entropy`.
+- `aside`, `drawn`, `recalled`, `performed`, `checked`: how a layer of one's own says what it does
+  beside its result, so that it can be compiled.
 
 In the order in which to read it: `state` (arrays by name, in files), `module`, `layers`, `losses`,
 `normalization`, `containers`.
@@ -28,6 +30,7 @@ True
 
 from __future__ import annotations
 
+from tinygraph.engine.effects import aside, checked, drawn, performed, recalled
 from tinygraph.nn.containers import MLP, Sequential
 from tinygraph.nn.layers import Dropout, Linear, ReLU, Tanh
 from tinygraph.nn.losses import cross_entropy, mse
@@ -44,6 +47,11 @@ __all__ = [
     "ReLU",
     "Sequential",
     "Tanh",
+    "aside",
+    "checked",
     "cross_entropy",
+    "drawn",
     "mse",
+    "performed",
+    "recalled",
 ]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.effects import drawn
 from tinygraph.engine.lengths import extent
 from tinygraph.engine.tensor import Tensor
-from tinygraph.engine.tracing import drawn
 from tinygraph.nn.module import Module, as_tensor
 
 __all__ = ["Dropout", "Linear", "ReLU", "Rng", "Tanh", "count"]
@@ -157,7 +157,8 @@ class Dropout(Module):
         x = as_tensor(x)
         if not self.training or self.p == 0:
             return x
-        mask = drawn(self.rng.random(extent(x)) >= self.p)
+        shape = extent(x)
+        mask = drawn(self.rng, lambda rng: rng.random(shape) >= self.p)
         kept = x * (mask / (1 - self.p)).astype(x.dtype)
         return kept
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.effects import checked
 from tinygraph.engine.lengths import extent
 from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.nn.module import as_tensor
@@ -117,11 +118,16 @@ def _checked_labels(shape: tuple[int, ...], given: Any) -> Any:
             f"cross_entropy: labels must be integers, not {labels.dtype}; write "
             "labels.astype(int) if they are whole numbers"
         )
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if wrong.size:
-        first = int(wrong[0])
-        raise ValueError(
-            f"cross_entropy: label {labels[first]} at {first} is no class; logits of shape {shape} "
-            f"have the classes 0 to {classes - 1}"
-        )
-    return given if isinstance(given, Tensor) else labels
+
+    def check(labels: Any) -> None:
+        wrong = (labels < 0) | (labels >= classes)
+        if np.count_nonzero(wrong):
+            first = int(np.argmax(wrong))
+            raise ValueError(
+                f"cross_entropy: label {labels[first]} at {first} is no class; logits of shape "
+                f"{shape} have the classes 0 to {classes - 1}"
+            )
+
+    found = given if isinstance(given, Tensor) else labels
+    checked(check, found)
+    return found

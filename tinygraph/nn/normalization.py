@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy as np
 from tinygraph.batchnorm import primitive as fused
 from tinygraph.batchnorm.formulas import staged
 from tinygraph.engine.arrays import locked
+from tinygraph.engine.effects import aside, performed, recalled
 from tinygraph.engine.functions import normalize_axes
-from tinygraph.engine.tensor import Tensor, peek
+from tinygraph.engine.lengths import extent
+from tinygraph.engine.tensor import Tensor
 from tinygraph.nn.layers import Linear, count
 from tinygraph.nn.module import Module, as_tensor
 
@@ -120,8 +123,8 @@ class BatchNorm(Module):
         x = as_tensor(x)
         axes, shape = self._layout(x.shape)
         if self.running_mean is not None and not self.training:
-            running_mean = self.running_mean.reshape(shape)
-            ivar = 1 / np.sqrt(self.running_var.reshape(shape) + self.eps)
+            running_mean = recalled(self, "running_mean").reshape(shape)
+            ivar = 1 / np.sqrt(recalled(self, "running_var").reshape(shape) + self.eps)
             xhat = (x - running_mean) * ivar
             if self.gamma is None or self.beta is None:
                 return xhat
@@ -133,7 +136,7 @@ class BatchNorm(Module):
         normalize = staged if self.staged else fused.normalize
         out = normalize(x, gamma, beta, eps=self.eps, axis=axes)
         if self.running_mean is not None:
-            self._update(peek(x), axes)
+            self._update(aside(x), axes, shape)
         return out
 
     def reset_running_stats(self) -> None:
@@ -230,31 +233,49 @@ class BatchNorm(Module):
                 "last batch of one, or call eval() to normalize by the running estimates"
             )
 
-    def _update(self, x: Any, axes: Axes) -> None:
-        """Replace the running statistics; the graph of the batch has no part in them."""
-        x = np.real(x)  # a complex step moves the batch by an imaginary 1e-20
-        mean, var = np.mean(x, axis=axes), np.var(x, axis=axes)
-        n = x.size // self.features
+    def _update(self, x: Any, axes: Axes, shape: tuple[int, ...]) -> None:
+        """Let the running statistics follow; the gradient of the batch has no part in them."""
+        x = np.real(x) if x.dtype.kind == "c" else x  # a complex step moves it by 1e-20 i
+        mean, var = _mean_and_variance(x, axes, shape)
+        n = math.prod(extent(x)) // self.features
         if self.unbiased_running_var:
             var = var * (n / (n - 1))
-        stays, batches = self.momentum, getattr(self, "batches", 0) + 1
-        if stays is None:
-            stays = 1 - 1 / int(batches)
+        stays, moves = self._share(self.running_mean), self._share(mean, new=True)
+        running_mean = stays * recalled(self, "running_mean") + moves * mean
+        running_var = stays * recalled(self, "running_var") + moves * var
+        replace = partial(self._replace, extent(x))
+        performed(replace, mean, var, running_mean, running_var)
+
+    def _share(self, of: Any, new: bool = False) -> Any:
+        """Give the factor of the running estimate, or that of the batch, in the dtype of either."""
+        if self.momentum is not None:
+            return 1 - self.momentum if new else self.momentum
+
+        def share(batches: Any) -> Any:
+            stays = 1 - 1 / (int(batches) + 1)
+            return of.dtype.type(1 - stays if new else stays)
+
+        return recalled(self, "batches", share)
+
+    def _replace(
+        self, shape: Axes, mean: Any, var: Any, running_mean: Any, running_var: Any
+    ) -> None:
+        """Replace the running statistics by what a batch of some shape has moved them to."""
         dtype = self.running_mean.dtype
-        with np.errstate(over="ignore"):  # what overflows is refused
-            running_mean = (stays * self.running_mean + (1 - stays) * mean).astype(dtype)
-            running_var = (stays * self.running_var + (1 - stays) * var).astype(dtype)
-        bad = ~np.isfinite((running_mean + running_var).astype(float))
-        if bad.any():
-            k = int(np.argmax(bad))
+        if running_mean.dtype != dtype:
+            with np.errstate(over="ignore"):  # what overflows is refused
+                running_mean, running_var = running_mean.astype(dtype), running_var.astype(dtype)
+        good = np.isfinite(running_mean) & np.isfinite(running_var)
+        if np.count_nonzero(good) < self.features:
+            k = int(np.argmin(good))
             raise ValueError(
-                f"{self!r}: feature {k} of x of shape {np.shape(x)} has mean {mean[k]} and "
+                f"{self!r}: feature {k} of x of shape {shape} has mean {mean[k]} and "
                 f"variance {var[k]}, which would stay in the running statistics for good; find "
                 "where it comes from with detect_anomaly"
             )
         self.running_mean, self.running_var = locked(running_mean), locked(running_var)
         if self.momentum is None:
-            self.batches = locked(np.array(batches))
+            self.batches = locked(np.array(int(self.batches) + 1))
 
     def _options(self) -> str:
         options = {
@@ -268,6 +289,15 @@ class BatchNorm(Module):
         }
         changed = [f"{name}={value}" for name, (value, usual) in options.items() if value != usual]
         return ", ".join([str(self.features), *changed])
+
+
+def _mean_and_variance(x: Any, axes: Axes, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Give both as NumPy computes them, the mean but once; of float16 in float32."""
+    if x.dtype == np.float16:
+        mean, var = _mean_and_variance(x.astype(np.float32), axes, shape)
+        return mean.astype(x.dtype), var.astype(x.dtype)
+    mean = np.mean(x, axis=axes)
+    return mean, np.mean(np.square(x - mean.reshape(shape)), axis=axes)
 
 
 class LayerNorm(Module):

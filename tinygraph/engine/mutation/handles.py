@@ -249,7 +249,9 @@ class Array(Facade):
 
     def detach(self) -> Any:
         """Give the same value as a new array, through which no gradient flows back."""
-        return fresh(np.array(self._data), self._run)
+        value = self._now()
+        is_tensor = isinstance(value, Tensor)
+        return fresh(ops.stop(value) if is_tensor else np.array(value), self._run)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         value = self._now()

@@ -1,0 +1,235 @@
+"""Effects: what a function does beside its result, so that a replay of its graph can do it again.
+
+A layer draws at random, reads state and replaces it; a loss refuses labels that are no class. Of
+what was computed that way a graph holds the numbers, and at the next call they would be those of
+the first. So such code says what it does, in one of five ways, each of which is a plain call where
+nobody listens:
+
+- `drawn`: numbers at random, from a generator;
+- `recalled`: an attribute that is replaced from call to call;
+- `aside`: the value of a tensor, for what no gradient flows through;
+- `performed`: a call with such values, which replaces state;
+- `checked`: a call with such values, which may raise and does nothing else.
+
+Who replays a function runs it inside ``changed(effects=Effects())`` and finds them listed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygraph.engine import ops
+from tinygraph.engine.arrays import held
+from tinygraph.engine.lengths import Formula
+from tinygraph.engine.recording import current, entered
+from tinygraph.engine.tensor import LEAF, Tensor, made, peek
+
+__all__ = ["Act", "Effects", "Fetch", "aside", "checked", "drawn", "performed", "recalled"]
+
+
+class Fetch(NamedTuple):
+    """An input that the function itself brings: a leaf, and how its value is had at each call."""
+
+    leaf: Tensor
+    read: Callable[[], Any]
+    is_recalled: bool
+
+
+class Act(NamedTuple):
+    """A call with arrays, which are the values of tensors or constants."""
+
+    call: Callable[..., Any]
+    values: tuple[Any, ...]
+
+
+class Effects:
+    """What one run of a function does beside its result. Nothing is drawn or replaced meanwhile.
+
+    Attributes
+    ----------
+    fetches : list of Fetch
+        In the order of the calls.
+    acts, checks : list of Act
+    recalled : set of pairs
+        Whose attribute is read anew at each call: the id of the owner, and the name.
+    written : list of Tensors
+        What was written out as text.
+    """
+
+    def __init__(self) -> None:
+        self.fetches: list[Fetch] = []
+        self.acts: list[Act] = []
+        self.checks: list[Act] = []
+        self.recalled: set[tuple[int, str]] = set()
+        self.written: list[Tensor] = []
+        self._copies: dict[int, tuple[Any, Any]] = {}
+
+    def fetch(self, value: Any, read: Callable[[], Any], *, is_recalled: bool) -> Tensor:
+        """Give a leaf for what is read anew at each call."""
+        array = np.array(value)
+        leaf = made(Tensor, held(array if array.ndim else array[()]), LEAF)
+        self.fetches.append(Fetch(leaf, read, is_recalled))
+        return leaf
+
+    def refuse_reading(self, formula: Formula) -> None:
+        """Raise where a value becomes a plain number or array: it is another at the next call."""
+        x = formula
+        while isinstance(x, Formula):
+            x = x.args[0]
+        what = f"the value of {x.name or x.op or 'a tensor'}"
+        does = "branches on" if formula.op == "truth" else "reads"
+        raise ValueError(
+            f"compile: the function {does} {what}, which would be that of the first call for good: "
+            "write it with tensors (np.where for a branch, .detach() for a constant), return it to "
+            "where it can be looked at, or look at it by nn.checked or nn.performed"
+        )
+
+    def copy_of(self, rng: Any) -> Any:
+        """Give a generator that draws what `rng` would draw, and leaves it where it is."""
+        if id(rng) not in self._copies:
+            self._copies[id(rng)] = rng, copy.deepcopy(rng)  # rng, so that its id stays its own
+        return self._copies[id(rng)][1]
+
+
+def _here() -> Effects | None:
+    effects: Effects | None = current().effects if entered.get() else None
+    return effects
+
+
+def drawn(rng: Any, draw: Callable[[Any], Any]) -> Any:
+    """Draw at random: what is drawn is an input of a traced graph, named after its variable.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Or any other object that holds the state of what it draws.
+    draw : callable
+        ``draw(rng)`` gives an array. Its shape must follow from the shapes of the arguments.
+
+    Returns
+    -------
+    ndarray or Tensor
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> drawn(rng, lambda rng: rng.random(3) < 0.5)
+    array([False,  True,  True])
+    """
+    effects = _here()
+    if effects is not None:
+        return effects.fetch(draw(effects.copy_of(rng)), lambda: draw(rng), is_recalled=False)
+    value = draw(rng)
+    if entered.get() and current().tracing:
+        return made(Tensor, held(np.array(value)), LEAF)
+    return value
+
+
+def recalled(owner: Any, name: str, change: Callable[[Any], Any] | None = None) -> Any:
+    """Read an attribute that holds state.
+
+    Parameters
+    ----------
+    owner : object
+    name : str
+    change : callable, optional
+        What of it is wanted.
+
+    Returns
+    -------
+    ndarray or Tensor
+
+    Examples
+    --------
+    >>> from tinygraph import nn
+    >>> recalled(nn.BatchNorm(2), "running_mean")
+    array([0., 0.])
+    """
+
+    def read() -> Any:
+        value = getattr(owner, name)
+        return value if change is None else change(value)
+
+    effects = _here()
+    if effects is None:
+        return read()
+    effects.recalled.add((id(owner), name))
+    return effects.fetch(read(), read, is_recalled=True)
+
+
+def aside(x: Any) -> Any:
+    """Give the value of a tensor for what no gradient flows through; anything else as it is.
+
+    Returns
+    -------
+    ndarray or Tensor
+
+    Examples
+    --------
+    >>> aside(Tensor([1.0, 2.0]))
+    array([1., 2.])
+    """
+    if not isinstance(x, Tensor):
+        return x
+    return peek(x) if _here() is None else ops.stop(x)
+
+
+def performed(act: Callable[..., Any], *values: Any) -> None:
+    """Do something with values, such as to replace state.
+
+    Parameters
+    ----------
+    act : callable
+        ``act(*arrays)``.
+    *values : ndarray or Tensor
+        As `aside` and `recalled` give them, or what was computed from those.
+
+    Examples
+    --------
+    >>> seen = []
+    >>> performed(seen.append, aside(Tensor(2.0)))
+    >>> seen
+    [np.float64(2.0)]
+    """
+    effects = _here()
+    if effects is None:
+        act(*map(_array, values))
+    else:
+        effects.acts.append(Act(act, _as_they_are(values)))
+
+
+def checked(check: Callable[..., Any], *values: Any) -> None:
+    """Let a function look at values, and raise if something is wrong; else it must do nothing.
+
+    Parameters
+    ----------
+    check : callable
+        ``check(*arrays)``.
+    *values : ndarray or Tensor
+
+    Examples
+    --------
+    >>> def check(labels):
+    ...     if np.any(labels < 0):
+    ...         raise ValueError("a label is negative")
+    >>> checked(check, np.array([0, 1, -1]))
+    Traceback (most recent call last):
+        ...
+    ValueError: a label is negative
+    """
+    check(*map(_array, values))
+    if (effects := _here()) is not None:
+        effects.checks.append(Act(check, _as_they_are(values)))
+
+
+def _as_they_are(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give the values that handles have now, whatever is written into them later."""
+    return tuple([x.settled() if isinstance(x, Tensor) else x for x in values])
+
+
+def _array(x: Any) -> Any:
+    return peek(x) if isinstance(x, Tensor) else x

@@ -1,0 +1,325 @@
+"""Environment: what a function reads beside its arguments, and whether that is still what it was.
+
+What a function was traced with is part of the program: the layers that it goes through, the mode
+that they are in, a factor among the globals. If one of these is another at a later call, so is the
+program. Everything is therefore watched that the code which ran can name: globals, variables of
+enclosing functions, and the attributes, entries and arrays that are reached from there.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from functools import partial
+from operator import is_
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygraph.engine.primitive import Primitive
+from tinygraph.engine.sources import Sources
+from tinygraph.engine.tensor import Tensor
+
+__all__ = ["Environment"]
+
+MOST = 20_000
+"""Of things that are watched."""
+
+UNCHANGING = (
+    *(int, float, complex, str, bytes, bool, type(None), type(Ellipsis), range, slice),
+    *(type, BuiltinFunctionType, np.generic, np.dtype, np.ufunc, Primitive, CodeType, property),
+)
+GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+
+
+class _Watch(NamedTuple):
+    """Values by their keys, as they were found in one place.
+
+    Attributes
+    ----------
+    get : callable
+        Gives what is at a key now, or None.
+    keys : tuple
+    values : list
+    whole : collection or None
+        The place, where all of it is watched, so that nothing may be added to it.
+    size : int
+        How much there is in it.
+    called : str
+        What a person calls an entry, with ``{}`` for the key.
+    """
+
+    get: Callable[[Any], Any]
+    keys: tuple[Any, ...]
+    values: list[Any]
+    whole: Any
+    size: int
+    called: str
+
+    def changes(self) -> list[str]:
+        """Name what is another; what is an equal number takes the place of the other."""
+        found = []
+        for k, key in enumerate(self.keys):
+            now, then = self.get(key), self.values[k]
+            if now is not then:
+                if _is_equal(now, then):
+                    self.values[k] = now
+                else:
+                    found.append(self.called.format(key))
+        return found
+
+
+def _is_equal(a: Any, b: Any) -> bool:
+    """Whether two objects are one number, bits and all."""
+    return type(a) is type(b) and isinstance(a, int | float | str) and repr(a) == repr(b)
+
+
+class Environment:
+    """What a function that was traced reads beside its arguments.
+
+    Parameters
+    ----------
+    roots : iterable
+        The function, and arguments that are no arrays.
+    sources : Sources or None
+        The code that ran.
+    recalled : set of pairs
+        Attributes that are read anew at each call: the id of the owner, and the name.
+
+    Attributes
+    ----------
+    arrays : list of tuples
+        Arrays that anybody may write into, their bytes, and what they are called.
+    generators : list
+        What draws at random.
+
+    Raises
+    ------
+    ValueError
+        If it is too much to be watched.
+    """
+
+    def __init__(
+        self, roots: Iterable[Any], sources: Sources | None, recalled: Set[tuple[int, str]]
+    ) -> None:
+        self.arrays: list[tuple[Any, bytes, str]] = []
+        self.generators: list[Any] = []
+        self._watches: list[_Watch] = []
+        self._recalled = recalled
+        self._named = _names_in(sources)
+        self._known: dict[int, Any] = {}
+        self._left: deque[tuple[Any, str]] = deque([(root, "") for root in roots])
+        self._walk()
+        if sources is not None:
+            for code, outside in sources.codes.values():
+                self._meet_code(code, outside)
+            for owner in sources.owners.values():
+                if _is_ours(owner) or not _is_library(type(owner).__module__):
+                    self._left.append((owner, type(owner).__name__))
+        self._walk()
+        self._known.clear()
+        self._states = self.states()
+
+    # ------------------------------------------------------------------ is it as it was
+
+    def is_unchanged(self) -> bool:
+        """Whether everything is what it was."""
+        for watch in self._watches:
+            get, keys, values, whole, size, _ = watch
+            if whole is not None and len(whole) != size:
+                return False
+            try:
+                if not all(map(is_, map(get, keys), values)) and watch.changes():
+                    return False
+            except (IndexError, ValueError):  # a list is shorter
+                return False
+        for array, then, _ in self.arrays:  # noqa: SIM110 - this is called at every step
+            if array.tobytes() != then:
+                return False
+        return True
+
+    def changes(self) -> list[str]:
+        """Name what has changed."""
+        found: list[str] = []
+        for watch in self._watches:
+            if watch.whole is not None and len(watch.whole) != watch.size:
+                found.append(f"the number of entries of {watch.called.format('…')}")
+            else:
+                try:
+                    found += watch.changes()
+                except (IndexError, ValueError):
+                    found.append(watch.called.format("…"))
+        for array, then, called in self.arrays:
+            if array.tobytes() != then:
+                found.append(f"what is in {called}")
+        return found
+
+    def states(self) -> list[str]:
+        """Give the state of everything that draws at random."""
+        found = [repr(random.getstate()), repr(np.random.get_state(legacy=False))]  # noqa: NPY002
+        for rng in self.generators:
+            if isinstance(rng, random.SystemRandom):
+                continue  # it has no state
+            if isinstance(rng, random.Random):
+                found.append(repr(rng.getstate()))
+            else:
+                found.append(repr(getattr(rng, "bit_generator", rng).state))
+        return found
+
+    def has_drawn(self) -> bool:
+        """Whether something has drawn since this was made."""
+        return self.states() != self._states
+
+    # ------------------------------------------------------------------ what there is
+
+    def _meet_code(self, code: CodeType, outside: dict[str, Any]) -> None:
+        """Watch the globals that a code names, and what it takes from modules."""
+        module = str(outside.get("__name__", ""))
+        if _is_library(module) or module.startswith("namedtuple_"):
+            return
+        names = [name for name in code.co_names if name in outside]
+        self._watch(outside.get, names, None, "{}")
+        for name in names:
+            value = outside[name]
+            if isinstance(value, ModuleType) and not _is_library(value.__name__):
+                inside = [other for other in code.co_names if other in vars(value)]
+                self._watch(vars(value).get, inside, None, f"{name}.{{}}")
+                self._left += [(vars(value)[other], f"{name}.{other}") for other in inside]
+            else:
+                self._left.append((value, name))
+
+    def _watch(
+        self, get: Callable[[Any], Any], keys: Iterable[Any], whole: Any, called: str
+    ) -> None:
+        keys = tuple(keys)
+        size = 0 if whole is None else len(whole)
+        if keys or whole is not None:
+            values = [get(key) for key in keys]
+            self._watches.append(_Watch(get, keys, values, whole, size, called))
+
+    def _walk(self) -> None:
+        """Watch what is left, and what is reached from there."""
+        while self._left:
+            value, called = self._left.popleft()
+            if isinstance(value, UNCHANGING) or id(value) in self._known:
+                continue
+            self._known[id(value)] = value
+            if len(self._known) > MOST:
+                raise ValueError(
+                    f"compile: the function reaches over {MOST} things by its variables, which "
+                    "are too many to be watched; pass what it needs as arguments"
+                )
+            self._left.extend(self._inside(value, called))
+
+    def _inside(self, value: Any, called: str) -> Iterator[tuple[Any, str]]:
+        """Watch one thing, and give what is in it."""
+        if isinstance(value, Tensor | ModuleType):
+            return
+        if isinstance(value, np.ndarray):
+            if _can_change(value):
+                self.arrays.append((value, value.tobytes(), called))
+        elif isinstance(value, GENERATORS):
+            self.generators.append(value)
+        elif isinstance(value, tuple | frozenset | set):
+            if isinstance(value, set):
+                keys = tuple(value)
+                self._watch(lambda key: key if key in value else None, keys, value, called)
+            yield from ((one, called) for one in value)
+        elif isinstance(value, list | deque):
+            self._watch(value.__getitem__, range(len(value)), value, f"{called}[{{}}]")
+            yield from ((one, f"{called}[{k}]") for k, one in enumerate(value))
+        elif isinstance(value, dict):
+            self._watch(value.get, value, value, f"{called}[{{!r}}]")
+            yield from ((one, f"{called}[{key!r}]") for key, one in value.items())
+        elif isinstance(value, FunctionType):
+            yield from self._inside_function(value)
+        elif isinstance(value, MethodType):
+            yield from ((value.__func__, called), (value.__self__, called))
+        elif isinstance(value, partial):
+            yield from ((value.func, called), (value.args, called), (value.keywords, called))
+        else:
+            yield from self._inside_object(value, called)
+
+    def _inside_function(self, function: FunctionType) -> Iterator[tuple[Any, str]]:
+        names = function.__code__.co_freevars
+        for name, cell in zip(names, function.__closure__ or (), strict=True):
+            self._watch(partial(_contents, cell), (name,), None, "{}")
+            yield _contents(cell, name), name
+        yield function.__defaults__, f"a default of {function.__name__}"
+        yield function.__kwdefaults__, f"a default of {function.__name__}"
+        if hasattr(function, "__wrapped__"):
+            yield function.__wrapped__, function.__name__
+
+    def _inside_object(self, owner: Any, called: str) -> Iterator[tuple[Any, str]]:
+        of = f"{called}." if called else f"{type(owner).__name__}."
+        attributes = getattr(owner, "__dict__", {})
+        names = [name for name, x in attributes.items() if self._is_watched(owner, name, x)]
+        self._watch(attributes.get, names, attributes, f"{of}{{}}")
+        yield from ((attributes[name], of + name) for name in names)
+        slots = [name for cls in type(owner).__mro__ for name in _slots_of(cls)]
+        self._watch(partial(_slot, owner), slots, None, f"{of}{{}}")
+        yield from ((_slot(owner, name), of + name) for name in slots)
+        if _is_library(type(owner).__module__):
+            return
+        for cls in type(owner).__mro__:
+            if not _is_library(cls.__module__):
+                data = [
+                    name
+                    for name, x in vars(cls).items()
+                    if not (name.startswith("__") or callable(x) or hasattr(x, "__get__"))
+                ]
+                self._watch(vars(cls).get, data, None, f"{cls.__name__}.{{}}")
+                yield from ((vars(cls)[name], f"{cls.__name__}.{name}") for name in data)
+
+    def _is_watched(self, owner: Any, name: str, value: Any) -> bool:
+        """Whether an attribute may be read as it is; state of a layer of ours is recalled."""
+        if (id(owner), name) in self._recalled:
+            return False
+        return not (_is_ours(owner) and isinstance(value, np.ndarray)) or name in self._named
+
+
+def _names_in(sources: Sources | None) -> set[str]:
+    """Give what the code that ran names, without that of libraries."""
+    codes = sources.codes.values() if sources is not None else ()
+    ours = [code for code, outside in codes if not _is_library(str(outside.get("__name__", "")))]
+    return {name for code in ours for name in code.co_names}
+
+
+_LIBRARIES = frozenset({"tinygraph", "numpy", "builtins", *sys.stdlib_module_names} - {"__main__"})
+
+
+def _is_library(module: str) -> bool:
+    return module.partition(".")[0] in _LIBRARIES
+
+
+def _is_ours(owner: Any) -> bool:
+    return type(owner).__module__.partition(".")[0] == "tinygraph"
+
+
+def _contents(cell: CellType, name: str) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it has no value yet
+        return None
+
+
+def _slots_of(cls: type) -> Sequence[str]:
+    slots: Collection[str] = vars(cls).get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return [name for name in names if name not in ("__dict__", "__weakref__")]
+
+
+def _slot(owner: Any, name: str) -> Any:
+    return getattr(owner, name, None)
+
+
+def _can_change(array: Any) -> bool:
+    """Whether the memory of an array can be written by somebody."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return array is not None
