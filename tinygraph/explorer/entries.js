@@ -13,7 +13,7 @@ export function explain(model, name, index, place) {
   const number = (x) => short(x, dtype ?? "f8");
   const said = [element("b", {}, entryText(name, shape, place)), " = "];
   if (graph.nodes[index].op !== null && !graph.leaves.has(index)) {
-    const parts = plugged(graph, now, index, place, number).map((part) => part.text ?? part);
+    const parts = plugged(graph, now, index, place, number, name).map((part) => part.text ?? part);
     if (parts.join("") !== number(v)) said.push(parts.join(""), " = ");
   }
   said.push(element("b", {}, model.written(index, place)));
