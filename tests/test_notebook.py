@@ -52,6 +52,14 @@ def test_staged_and_closed_form_agree(executed):
     assert "FAIL" not in text
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_it_ends_with_a_page_to_step_through(executed):
+    data = [o["data"] for _, o in outputs(executed) if "data" in o]
+    (page,) = (one["text/html"] for one in data if "text/html" in one)
+    assert page.startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    assert 'sandbox="allow-scripts"' in page
+
+
 def test_the_saved_outputs_are_whole():
     saved = nbformat.read(NOTEBOOK, as_version=4)
     for cell in saved.cells:
