@@ -314,8 +314,8 @@ class _Shown:
         return called[tree.root.index]
 
     def _row(self, node: Node, tree: Tree) -> int:
-        own = tree.originals.get(node.index, node.index)
-        own = own if own < len(self.graph.nodes) else None
+        index = tree.originals.get(node.index, node.index)
+        own = index if index < len(self.graph.nodes) else None
         params = {name: encoded(x) for name, x in node.params.items()}
         self.rows.append([str(node.op), [], list(node.shape), params, own])
         return len(self.graph.nodes) + len(self.rows) - 1

@@ -74,8 +74,9 @@ def passes(
         )
         for s in graph.steps
     ]
+    notes: list[str] = []
     if literal:
-        backward, notes = [_line(g, notation.name(g.name), notation) for g in graph.gradients], []
+        backward = [_line(g, notation.name(g.name), notation) for g in graph.gradients]
     else:
         backward, notes = _Backward(graph, notation, apart).shown()
     backward = _in_order(backward, notation)
