@@ -47,9 +47,19 @@ FORMATS = {
 }  # fmt: skip
 
 TEXT = """\
-static inline {unsigned} bits_{type}({type} x) {{ {unsigned} u; memcpy(&u, &x, sizeof u); return u; }}
-static inline {type} from_bits_{type}({unsigned} u) {{ {type} x; memcpy(&x, &u, sizeof x); return x; }}
-static inline {type} two_to_{type}({unsigned} n) {{ return from_bits_{type}((n + {bias}) << {digits}); }}
+static inline {unsigned} bits_{type}({type} x) {{
+    {unsigned} u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}}
+static inline {type} from_bits_{type}({unsigned} u) {{
+    {type} x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}}
+static inline {type} two_to_{type}({unsigned} n) {{
+    return from_bits_{type}((n + {bias}) << {digits});
+}}
 /* 2^n and exp r - 1, for x = n ln 2 + r */
 static inline {type} reduced_{type}({type} x, {unsigned} *n) {{
     {type} shifted = x * {log2e} + {shift};

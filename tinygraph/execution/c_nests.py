@@ -12,6 +12,8 @@ from tinygraph.execution.values import ARGUMENT, Value
 
 __all__ = ["Nests", "Row", "Store", "Sum"]
 
+FLOATS = ("float", "double")
+
 BLOCK = 1024
 """How many entries of a row fast code adds before it adds to the sum of the row."""
 
@@ -44,7 +46,7 @@ class Row(NamedTuple):
 
     Attributes
     ----------
-    index : str
+    at : str
         Which it is: ``i`` or ``(i + 1)``.
     suffix : str
         What its variables end in, where there are several rows.
@@ -52,7 +54,7 @@ class Row(NamedTuple):
         The variables of what is computed once for the row, by index of the value.
     """
 
-    index: str
+    at: str
     suffix: str
     known: dict[int, str]
 
@@ -169,7 +171,7 @@ class Nests:
 
     def adds_in_pairs(self, value: Value) -> bool:
         """Whether NumPy's order of a sum is to be kept, where it adds what lies side by side."""
-        return not self.fast and value.op == "sum" and type_of(value) in ("float", "double")
+        return not self.fast and value.op == "sum" and type_of(value) in FLOATS
 
     def is_whole(self, value: Value) -> bool:
         """Whether a sum in pairs goes over rows as well: all that it adds lies side by side."""
@@ -190,7 +192,7 @@ class Nests:
         """Write what a reduction starts at."""
         if value.op == "max":
             return "-INFINITY"
-        return self.start if type_of(value) in ("float", "double") else "0"
+        return self.start if type_of(value) in FLOATS else "0"
 
     def added(self, value: Value, into: str, terms: Sequence[str]) -> str:
         """Write the statement that adds some numbers to a reduction."""
@@ -211,7 +213,7 @@ class Nests:
             operand that does not have all axes was spread.
         """
         (operand,) = value.operands
-        if value.op not in ("sum", "max") or (value.op == "max" and operand.dtype.kind != "f"):
+        if value.op not in ("sum", "max") or (value.op == "max" and type_of(value) not in FLOATS):
             raise Unsupported(f"{called(value)} is a reduction that is not written in C")
         kept = self.page.loops(value.labels)
         columns = self.page.loops(operand.labels)
@@ -268,6 +270,7 @@ class _Nest:
     ) -> None:
         self.nests, self.page, self.loops, self.values = nests, nests.page, loops, values
         self.targets, self.rows, self.known = targets, rows, known
+        self.computed = {x.index for x in values}
         self.sums = [x for x in targets if isinstance(x, Sum)]
         self.partial: dict[int, str] = {}  # what the inner loops of a sum add to, by its value
 
@@ -292,10 +295,10 @@ class _Nest:
     def _compute(self, k: int) -> None:
         """Declare the values that vary along the `k`-th loop, and along none inside it."""
         now = [x for x in self.values if len(self._inside(x)) == k]
-        used = [x.operand if isinstance(x, Sum) else x.value for x in self.targets]
-        for x in (*(y for x in self.values for y in x.operands), *used):
-            is_met = x.index in self.known[0] or any(x is y for y in self.values)
-            if x.index in self.nests.arrays and not is_met and len(self._inside(x)) == k:
+        read = [y for x in self.values for y in x.operands]
+        read += [x.operand if isinstance(x, Sum) else x.value for x in self.targets]
+        for x in read:
+            if self._is_loaded(x) and len(self._inside(x)) == k:
                 self._declare(x, self.rows[:1])
         for x in now:
             self._declare(x, self.rows)
@@ -308,7 +311,7 @@ class _Nest:
     def _declare(self, x: Value, rows: Sequence[Row]) -> None:
         for k, row in enumerate(rows):
             if x.index in self.nests.arrays and not self._is_new(x):
-                text = self.nests.loaded(x, row.index)
+                text = self.nests.loaded(x, row.at)
             else:
                 text = self.nests.expression(x, self.known[k])
             name = self.page.variable(x, row.suffix if len(rows) > 1 else "")
@@ -316,9 +319,14 @@ class _Nest:
             for known in self.known if len(rows) == 1 else [self.known[k]]:
                 known[x.index] = name
 
+    def _is_loaded(self, x: Value) -> bool:
+        """Whether a value is neither computed here nor known, and stands in an array."""
+        is_known = x.index in self.known[0] or x.index in self.nests.numbers
+        return x.index in self.nests.arrays and not is_known and x.index not in self.computed
+
     def _is_new(self, x: Value) -> bool:
         """Whether a value is computed here, and has an array that it is then stored in."""
-        return x.op != ARGUMENT and any(x is y for y in self.values)
+        return x.op != ARGUMENT and x.index in self.computed
 
     # ------------------------------------------------------------------ loops and sums
 
@@ -393,7 +401,7 @@ class _Nest:
         """Store a value in its array, or add it to its sum."""
         if isinstance(target, Store):
             for row, known in zip(self.rows, self.known, strict=True):
-                place = self.page.place_in(target.loops, row.index)
+                place = self.page.place_in(target.loops, row.at)
                 text = self.nests.text(target.value, known, target.type)
                 self.page.line(f"{target.into}[{place}] = {text};")
             return
@@ -421,7 +429,7 @@ class _Nest:
             loops = (self.page.region.rows, *target.nest)
         into = self.nests.collected(target)
         for row, term in zip(self.rows, terms, strict=True):
-            self.page.line(f"{into}[{self.page.place_in(loops, row.index)}] = {term};")
+            self.page.line(f"{into}[{self.page.place_in(loops, row.at)}] = {term};")
 
 
 def _needed(values: Sequence[Value], wanted: Iterable[Value]) -> list[Value]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from tinygraph.execution.c_expressions import type_of
 from tinygraph.execution.regions import Region
 from tinygraph.execution.values import CONSTANT, Label, Value
+from tinygraph.graph.marks import in_letters
 from tinygraph.writing.numpy_expressions import Names
 
 __all__ = ["Loop", "Page"]
@@ -20,11 +21,12 @@ RESERVED = """
     auto break case char const continue default do double else enum extern float for goto if inline
     int long register restrict return short signed sizeof static struct switch typedef union
     unsigned void volatile while asm typeof bool true false memcpy uint32_t int32_t uint64_t int64_t
-    NAN INFINITY kernel p k n i i0 i1 j j0 j1 work PLACE VECTORS DO
-    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs
-    floor fma fmod gamma_r hypot j0 j1 jn log log10 log1p log2 logb modf pow rint sin sinh sqrt tan
-    tanh trunc y0 y1 yn
-    """.split()
+    NAN INFINITY kernel p k n i i0 i1 j j0 j1 work PLACE VECTORS DO linux unix
+    acos acosh asin asinh atan atan2 atanh ceil cos cosh erf erfc exp exp2 expm1 fabs floor hypot
+    log log10 log1p log2 pow rint sin sinh sqrt tan tanh trunc
+"""
+"""What C, its library, or the text itself calls something else."""
+
 BYTES = {"_Bool": 1, "int64_t": 8, "float": 4, "double": 8}
 
 
@@ -33,18 +35,24 @@ def in_ascii(name: str) -> str:
 
     Examples
     --------
-    >>> in_ascii("γ"), in_ascii("dxhat"), in_ascii("Σx"), in_ascii("größe")
-    ('gamma', 'dxhat', 'SIGMAx', 'grosse')
+    >>> in_ascii("γ"), in_ascii("dxhat"), in_ascii("Σx"), in_ascii("größe"), in_ascii("x̂")
+    ('gamma', 'dxhat', 'SIGMAx', 'grosse', 'xhat')
     """
-    return "".join(c if c.isascii() or not c.isalpha() else _spelled(c) for c in name)
+    if name.isascii():
+        return name
+    return "".join(c if c.isascii() else _spelled(c) for c in in_letters(name))
 
 
 def _spelled(letter: str) -> str:
-    words = unicodedata.name(letter, "LETTER U").split()
-    if words[0] == "GREEK":
+    if letter in SPELLED:
+        return SPELLED[letter]
+    words = unicodedata.name(letter, "").split()
+    if words[:1] == ["GREEK"] and letter.isalpha():
         return words[-1].lower() if letter.islower() else words[-1]
-    plain = "".join(c for c in unicodedata.normalize("NFKD", letter) if c.isascii())
-    return plain or ("ss" if letter == "ß" else f"u{ord(letter):x}")
+    return "".join(c for c in unicodedata.normalize("NFKD", letter) if c.isascii())
+
+
+SPELLED = {"ß": "ss", "\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "∂": "d"}
 
 
 class Page:
@@ -73,7 +81,7 @@ class Page:
         self.declared: list[str] = []
         self.constants: dict[tuple[int, str], str] = {}
         self._depth = 1
-        self._names = Names(RESERVED)
+        self._names = Names(RESERVED.split())
         self._given: dict[object, str] = {}
         self.lengths = {
             loop: self._names.give("".join(label.name for label in loop))
@@ -81,7 +89,8 @@ class Page:
             if loop
         }
         self._counters = {loop: self._names.give(n.lower()) for loop, n in self.lengths.items()}
-        self._counters |= {region.rows: "i"} | {loop: "j" for loop in region.columns[-1:]}
+        self._counters |= {region.rows: "i"} | dict.fromkeys(region.columns[-1:], "j")
+        self._loops: dict[Loop, tuple[Loop, ...]] = {}
         self._of_label = {label: loop for loop in self.lengths for label in loop}
 
     # ------------------------------------------------------------------ names
@@ -117,8 +126,11 @@ class Page:
 
     def loops(self, labels: Iterable[Label]) -> tuple[Loop, ...]:
         """Give the loops along columns that labels need, outermost first."""
-        met = {self._of_label[label] for label in labels}
-        return tuple(loop for loop in self.region.columns if loop in met)
+        labels = tuple(labels)
+        if labels not in self._loops:
+            met = {self._of_label[label] for label in labels}
+            self._loops[labels] = tuple(loop for loop in self.region.columns if loop in met)
+        return self._loops[labels]
 
     def has_rows(self, labels: Iterable[Label]) -> bool:
         """Whether there is a label of rows."""
@@ -135,11 +147,11 @@ class Page:
 
     def place_in(self, loops: Sequence[Loop], row: str = "i") -> str:
         """Write the index into an array along some loops."""
-        text = ""
+        text = before = ""
         for loop in loops:
             j = row if loop == self.region.rows else self._counters[loop]
-            outer = f"({text})" if " + " in text and not text.startswith("(") else text
-            text = f"{outer} * {self.lengths[loop]} + {j}" if text else j
+            outer = f"({text})" if text.endswith(f" + {before}") else text
+            text, before = f"{outer} * {self.lengths[loop]} + {j}" if text else j, j
         return text or "0"
 
     def count(self, loops: Iterable[Loop]) -> str:

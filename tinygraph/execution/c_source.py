@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygraph.execution.c_expressions import TYPES, type_of
+from tinygraph.execution.c_expressions import TYPES, called, type_of
 from tinygraph.execution.c_functions import functions
 from tinygraph.execution.c_nests import PAIRWISE, Nests, Row, Store, Sum
-from tinygraph.execution.c_page import Loop, Page, in_ascii, typed
+from tinygraph.execution.c_page import Loop, Page, typed
 from tinygraph.execution.program import Unsupported
-from tinygraph.execution.regions import Region, Result, Segment, Sweep
+from tinygraph.execution.regions import Region, Result, Sweep
 from tinygraph.execution.values import Value
 
 __all__ = ["HEAD", "Function", "function"]
@@ -71,7 +71,7 @@ class Function(NamedTuple):
         return sum((size + 63) // 64 * 64 + 64 for size in sizes)
 
 
-def function(region: Region, *, fast: bool, name: str = "kernel", title: str = "") -> Function:
+def function(region: Region, *, fast: bool, name: str = "kernel") -> Function:
     """Write a region in C.
 
     Parameters
@@ -83,8 +83,6 @@ def function(region: Region, *, fast: bool, name: str = "kernel", title: str = "
         Of the function: ``void kernel(void **p, const double *k, const long long *n)``, where `p`
         holds the arguments, the results and a workspace, `k` the constants of the region, and `n`
         the lengths of the rows and of each group of columns.
-    title : str, optional
-        What stands above it.
 
     Returns
     -------
@@ -96,7 +94,7 @@ def function(region: Region, *, fast: bool, name: str = "kernel", title: str = "
         If an operation or a dtype is not written in C; or, of strict code, if C does not compute
         NumPy's bits.
     """
-    return _Writer(region, fast).function(name, title)
+    return _Writer(region, fast).function(name)
 
 
 def zero(fast: bool) -> str:
@@ -112,13 +110,17 @@ class _Writer:
         self.page = Page(region)
         self.nests = Nests(self.page, fast, zero(fast))
         for x in region.arguments:
-            self.nests.arrays[x.index] = self.page.name(("array", x.index), f"{_called(x)}_")
+            name = f"{self.page.variable(x)}_"
+            self.nests.arrays[x.index] = self.page.name(("array", x.index), name)
         self.outputs = [
-            self.page.name(("output", k), f"{_called(one.value)}_out")
+            self.page.name(("output", k), f"{self._name_of(one)}_out")
             for k, one in enumerate(region.results)
         ]
 
-    def function(self, name: str, title: str) -> Function:
+    def _name_of(self, one: Result) -> str:
+        return one.name or self.page.variable(one.value)
+
+    def function(self, name: str) -> Function:
         """Write the function: its body first, which says what must be declared."""
         for x in self.region.arguments:
             if not x.labels:
@@ -130,10 +132,21 @@ class _Writer:
         self._vectors(work[-1])
         self._results()
         head = self._head(name)
-        text = "\n".join([*([f"/* {title} */"] if title else []), *head, *self.page.lines, "}", ""])
+        text = "\n".join([self._title(), *head, *self.page.lines, "}", ""])
         helpers = [PAIRWISE.format(type=type) for type in sorted(self.nests.pairwise)]
         helpers += map(functions, sorted(self.nests.functions))
         return Function(text, tuple(helpers), tuple(self.page.places))
+
+    def _title(self) -> str:
+        """Say what each sweep reads, and what it writes where it does."""
+        sweeps = []
+        for sweep in self.region.sweeps:
+            writes = self._listed(one.value for one in sweep.writes)
+            sweeps.append(self._listed(sweep.reads) + (f" -> {writes}" if writes else ""))
+        return f"/* {' | '.join(sweeps) or 'numbers'} */"
+
+    def _listed(self, values: Iterable[Value]) -> str:
+        return ", ".join(map(self.page.variable, values))
 
     def _head(self, name: str) -> list[str]:
         region, arrays = self.region, self.nests.arrays
@@ -192,7 +205,7 @@ class _Writer:
 
     def _place(self, x: Value) -> str:
         loops = self.page.loops(x.labels)
-        place = self.page.place(f"{in_ascii(self.page.variable(x))}_", type_of(x), loops)
+        place = self.page.place(f"{self.page.variable(x)}_", type_of(x), loops)
         self.nests.arrays[x.index] = place
         return place
 
@@ -238,9 +251,9 @@ class _Writer:
         outputs = {
             id(one): name for one, name in zip(self.region.results, self.outputs, strict=True)
         }
-        gives = [*map(_called, sweep.sums), *(_called(one.value) for one in sweep.writes)]
-        reads = ", ".join(map(_called, sweep.reads)) or "vectors"
-        self.page.line(f"/* sweep {number}: {reads} -> {', '.join(gives)} */")
+        gives = self._listed([*sweep.sums, *(one.value for one in sweep.writes)])
+        reads = self._listed(sweep.reads) or "vectors"
+        self.page.line(f"/* sweep {number}: {reads} -> {gives} */")
         totals = {x.index: self._reduction(x) for x in sweep.sums}
         for one in totals.values():
             self._clear(one)
@@ -357,7 +370,7 @@ class _Body:
             for row in rows:
                 name = self.page.variable(x, row.suffix)
                 if x.index in self.nests.arrays:
-                    text = self.nests.loaded(x, row.index)
+                    text = self.nests.loaded(x, row.at)
                 else:
                     text = self.nests.expression(x, row.known)
                 self.page.line(typed(x, name, text))
@@ -379,14 +392,10 @@ class _Body:
         return self.nests.sum(x, into)._replace(is_new=not kept)
 
 
-def _called(x: Value) -> str:
-    return in_ascii(x.name) or f"t{x.index}"
-
-
 def _type_of_result(one: Result) -> str:
     dtype = one.node.dtype
     if dtype is None or dtype.char not in TYPES:
-        raise Unsupported(f"{_called(one.value)} is of {dtype}, which is not compiled")
+        raise Unsupported(f"{called(one.value)} is of {dtype}, which is not compiled")
     return TYPES[dtype.char]
 
 

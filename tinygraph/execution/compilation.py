@@ -139,8 +139,8 @@ def _run(command: tuple[str, ...], arguments: Sequence[str], seconds: float) -> 
         said = process.communicate(timeout=seconds)[0].decode(errors="replace")
     except subprocess.TimeoutExpired:
         _end(process)
-        _versions[command] = Unsupported(f"{name} gave no answer in {seconds:g} s")
-        raise _versions[command] from None
+        _versions[command] = hangs = Unsupported(f"{name} gave no answer in {seconds:g} s")
+        raise hangs from None
     except BaseException:
         _end(process)
         raise

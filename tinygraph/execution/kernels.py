@@ -20,7 +20,7 @@ from tinygraph.execution.calling import Call, Layout
 from tinygraph.execution.compilation import FLAGS, loaded
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
-from tinygraph.execution.regions import Foreign, Region, text_of
+from tinygraph.execution.regions import Foreign, Region
 from tinygraph.execution.sequencing import InNumPy, Sequenced
 from tinygraph.graph.evaluation import number
 from tinygraph.graph.nodes import Node
@@ -81,14 +81,14 @@ class Kernel:
         fast = mode == "fast"
         self.plan = Plan.of(program, fast=fast, is_inside=lambda node: is_written(node, fast))
         regions = [part for part in self.plan.parts if isinstance(part, Region)]
-        if not any(region.rows for region in regions):
+        if not any(region.sweeps or region.after for region in regions):
             raise Unsupported("there is nothing in it that is compiled")
         given = {x.index: array for x, array in zip(program.arguments, arrays, strict=True)}
         for region in regions:
             _check(region, given)
         names = ["kernel", *(f"kernel_{k}" for k in range(2, len(regions) + 1))]
         written = [
-            function(region, fast=fast, name=name, title=text_of(region))
+            function(region, fast=fast, name=name)
             for region, name in zip(regions, names, strict=False)
         ]
         self.source = _source(written)
@@ -99,7 +99,7 @@ class Kernel:
             for part in self.plan.parts
         ]
         self._wanted = [Layout(x.shape, _dtype(x)) for x in program.results]
-        self._alone = self._steps[0] if self._is_one_function() else None
+        self._alone = self._one_function()
         self._sequence: Sequenced | None = None
         if self._alone is None:
             with np.errstate(all="ignore"):  # to see how what NumPy gives lies in memory
@@ -112,11 +112,12 @@ class Kernel:
         kept = self._sequence.nbytes if self._sequence is not None else 0
         return kept + sum(step.nbytes for step in self._steps if isinstance(step, _RegionStep))
 
-    def _is_one_function(self) -> bool:
-        """Whether the results are those of one region, each for itself."""
+    def _one_function(self) -> _RegionStep | None:
+        """Give the only step, if the results are what it gives, each for itself."""
         (step, *more) = self._steps
         wanted = [x.index for x in self._program.results]
-        return not more and isinstance(step, _RegionStep) and wanted == step.gives
+        is_alone = not more and isinstance(step, _RegionStep) and wanted == step.gives
+        return step if is_alone and isinstance(step, _RegionStep) else None
 
     def __call__(self, *arguments: Any, out: Sequence[Any] | None = None) -> tuple[Any, ...]:
         """Compute the results. Any number of threads may do so at a time.
@@ -208,8 +209,8 @@ def _source(written: Sequence[Function]) -> str:
 
 
 def _dtype(node: Node) -> np.dtype[Any]:
-    """Give the dtype object that NumPy's new arrays have."""
-    return np.empty(0, node.dtype).dtype
+    """Give the dtype object that arrays have; what was pickled has another that is equal."""
+    return np.dtype(node.dtype.char if node.dtype is not None else "d")
 
 
 # --------------------------------------------------------------------------- steps
@@ -291,7 +292,9 @@ def _accepted(array: Any, layout: Layout, name: str) -> Any:
             f"{name} has shape {array.shape} and dtype {array.dtype}, but this was made for a "
             f"contiguous array of shape {layout.shape} and dtype {layout.dtype}"
         )
-    return np.array(array, layout.dtype, order="C")
+    accepted = np.empty(*layout)
+    accepted[...] = array
+    return accepted
 
 
 def _copied(result: Any, given: Any, layout: Layout) -> Any:

@@ -286,6 +286,26 @@ def rows_first(order: Sequence[Part], weights: Iterable[tuple[Sequence[Part], in
     return [first, *(part for part in order if part != first)]
 
 
+def also_rows(
+    order: Sequence[Part],
+    arrays: Iterable[Sequence[Part]],
+    inner: Iterable[Sequence[Part]],
+    lengths: Mapping[Part, int],
+) -> list[Part]:
+    """Give what can be gone through with the rows, the first part: as long, and nowhere met by it.
+
+    So Σ x² and Σ y² are sums of one sweep, although no row of x has to do with one of y.
+    """
+    rows = [order[0]]
+    within = {part for parts in arrays for part in parts[1:]}
+    together = [set(parts) for parts in inner]
+    for part in order[1:]:
+        is_met = any(part in parts and not parts.isdisjoint(rows) for parts in together)
+        if lengths[part] == lengths[order[0]] and part not in within and not is_met:
+            rows.append(part)
+    return rows[1:]
+
+
 def groups(
     order: Sequence[Label], together: Iterable[Sequence[Label]]
 ) -> Iterator[tuple[Label, ...]]:

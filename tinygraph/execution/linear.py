@@ -2,7 +2,7 @@
 
 A sum is linear, so what does not depend on where one is in it may stand before it:
 
-    Σ(v · F) = v · ΣF,    Σ(F / v) = ΣF / v,    Σ(−F) = −ΣF,    Σ v = n · v    for v without the axis
+    Σ(v · F) = v · ΣF,   Σ(F / v) = ΣF / v,   Σ(−F) = −ΣF,   Σ v = n · v,   for v without the axis
 
 For BatchNorm, dgamma = Σ dout·xhat and divar = Σ dxhat·xmu are then the same Σ dout·xmu, which is
 known one sweep earlier, and dmu = −Σ(dxmu1 + dxmu2) can be made of it.

@@ -7,7 +7,8 @@ from math import prod
 
 from tinygraph.engine import ops
 from tinygraph.engine.lengths import Formula
-from tinygraph.execution.labels import REDUCTIONS, Labels, in_memory, named, rows_first
+from tinygraph.engine.primitive import Primitive
+from tinygraph.execution.labels import REDUCTIONS, Labels, also_rows, in_memory, named, rows_first
 from tinygraph.execution.regions import Result
 from tinygraph.execution.values import Label, Value, Values
 from tinygraph.graph.evaluation import number
@@ -55,7 +56,7 @@ class Notation:
         given = {x.index for x in arguments}
         arrays = [x for x in nodes if x.op is None and x.shape and x.index not in given]
         self._labels = self._ordered(nodes, [*arguments, *arrays, *results])
-        self.labels = tuple(self._labels.values())
+        self.labels = tuple(dict.fromkeys(self._labels.values()))
         self._of: dict[int, Value] = {}
         for node in nodes:
             self._of[node.index] = value = self._value(node, node.index in given)
@@ -64,12 +65,16 @@ class Notation:
         self.results = tuple([self._result(x, names.get(x.index, "")) for x in results])
 
     def _ordered(self, nodes: Sequence[Node], arrays: Sequence[Node]) -> dict[int, Label]:
-        flat, lengths = self._parts.flat, self._parts.lengths
-        outer = [flat(x) for x in arrays]
-        order = in_memory(outer, [flat(x) for x in nodes])
-        if order:
-            order = rows_first(order, [(parts, prod(lengths[p] for p in parts)) for parts in outer])
-        return named(order, lengths)
+        lengths = self._parts.lengths
+        outer = [self._parts.flat(x) for x in arrays]
+        inner = [self._parts.flat(x) for x in nodes]
+        order = in_memory(outer, inner)
+        if not order:
+            return {}
+        order = rows_first(order, [(parts, prod(lengths[p] for p in parts)) for parts in outer])
+        rows = also_rows(order, outer, inner, lengths)
+        labels = named([part for part in order if part not in rows], lengths)
+        return labels | dict.fromkeys(rows, labels[order[0]])
 
     def _named(self, parts: Sequence[int]) -> tuple[Label, ...]:
         return tuple([self._labels[part] for part in parts])
@@ -86,16 +91,20 @@ class Notation:
             return self.values.constant(number(node), node.dtype, origin)
         operands = [self._of[x.index] for x in node.inputs]
         if op.name in REDUCTIONS:
-            over = self._named(self._parts.over(node))
-            if over or node.dtype != operands[0].dtype:
-                return self.values.apply(op, operands, node.dtype, over=over)
-            return self._alone(operands[0]) if op is ops.sum else operands[0]
+            return self._reduction(op, node, operands[0])
         if not op.elementwise or op.name == "stop":  # which moves entries, and changes none
             return operands[0]
         if op.name == "cast" and node.dtype == operands[0].dtype:
             return operands[0]
         return self.values.apply(op, operands, node.dtype, params=node.params)
 
-    def _alone(self, x: Value) -> Value:
-        """Give the sum of one number, which NumPy adds to 0: of −0 it is 0."""
-        return self.values.apply(ops.add, [x, self.values.constant(0, None)], x.dtype)
+    def _reduction(self, op: Primitive, node: Node, x: Value) -> Value:
+        over = self._named(self._parts.over(node))
+        if over or node.dtype != x.dtype:
+            all_labels = self._named(self._parts.flat(node.inputs[0]))
+            inside = [y for y in all_labels if y > max(over, default=y) and y not in x.labels]
+            spread = inside if op is ops.sum else ()
+            return self.values.apply(op, [x], node.dtype, over=over, spread=spread)
+        if op is ops.sum:  # of one number, which NumPy adds to 0: −0 becomes 0
+            return self.values.apply(ops.add, [x, self.values.constant(0, None)], x.dtype)
+        return x

@@ -146,7 +146,7 @@ class Stepper:
     def _reduced(self, x: Value, known: Mapping[int, Any], lengths: Mapping[Label, int]) -> Any:
         """Reduce what is spread along all labels that it is to be reduced over."""
         (operand,) = x.operands
-        shape = self._shape({*operand.labels, *x.over}, lengths)
+        shape = self._shape({*operand.labels, *x.labels, *x.over}, lengths)
         axis = tuple(k for k, label in enumerate(self.region.labels) if label in x.over)
         entries = np.broadcast_to(known[operand.index], shape)
         return x.primitive.forward(entries, axis=axis, keepdims=True)  # type: ignore[union-attr]

@@ -61,7 +61,9 @@ class Value:
         In the order of memory; of an argument these are its axes, but for those of length 1.
     over : tuple of Labels
         Of a reduction: along what. Its operand need not have all of them: Σ over N of a v without
-        N is v added to itself N times.
+        N is v added to itself N times. A sum may have labels that its operand does not have, if
+        these are inside of what it goes over: for what is spread along columns, NumPy adds up row
+        by row, and not in pairs, as it does for what has no columns.
     params : mapping
         Parameters of the primitive, ``n`` of ``pow`` and ``dtype`` of ``cast``; axes and shapes are
         none. Of a constant: ``value``, the number that the engine computes with; where it came from
@@ -124,17 +126,21 @@ class Values:
         dtype: np.dtype[Any] | None,
         *,
         over: Iterable[Label] = (),
+        spread: Iterable[Label] = (),
         params: Mapping[str, Any] = NOTHING,
     ) -> Value:
-        """Give the value of an operation: elementwise, or a reduction `over` some labels."""
-        operands = tuple(operands)
+        """Give the value of an operation: elementwise, or a reduction `over` some labels.
+
+        Of a reduction, `spread` are labels that its operand was spread along, which it then has.
+        """
+        operands, spread = tuple(operands), tuple(spread)
         along = tuple(sorted(over))
         given = tuple([(name, repr(x)) for name, x in params.items()]) if params else ()
-        key = primitive.name, tuple([x.index for x in operands]), along, dtype, given
+        key = primitive.name, tuple([x.index for x in operands]), along, spread, dtype, given
         if key in self._known:
             return self._known[key]
         met = {label for x in operands for label in x.labels}
-        labels = tuple(sorted(met.difference(along)))
+        labels = tuple(sorted(met.union(spread).difference(along)))
         rest = {"over": along, "params": params, "primitive": primitive}
         return self._given(key, primitive.name, operands, labels, dtype, **rest)
 

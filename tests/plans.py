@@ -1,0 +1,163 @@
+"""Random functions that plans are made of, and plans carried out in NumPy."""
+
+from functools import partial
+from inspect import signature
+
+import numpy as np
+
+from tinygraph import Graph, trace
+from tinygraph.execution import Program
+from tinygraph.execution.regions import Foreign
+from tinygraph.execution.stepping import Stepper
+from tinygraph.graph.evaluation import evaluate, number
+
+SHAPES = [
+    (4, 3),
+    (7, 2),
+    (3, 1),
+    (1, 5),
+    (6, 6),
+    (5,),
+    (1,),
+    (2, 3, 4),
+    (3, 2, 2, 3),
+    (64, 64),
+    (40, 3),
+]
+
+# Bounded, so that a difference says something; kinks are met by no random number.
+ELEMENTWISE = [
+    lambda a, b: a + b,
+    lambda a, b: a - b,
+    lambda a, b: a * b,
+    lambda a, b: np.tanh(a) * b,
+    lambda a, b: a / (np.square(b) + 1),
+    lambda a, b: a / np.sqrt(b * b + 0.5),
+    lambda a, b: -a,
+    lambda a, b: 1 / (a * a + 1),
+    lambda a, b: np.exp(np.tanh(a)),
+    lambda a, b: np.log(a * a + 1.5),
+    lambda a, b: np.maximum(a, 0),
+    lambda a, b: np.maximum(a, b),
+    lambda a, b: np.where(a > b, a, 2 * b),
+    lambda a, b: abs(a) ** 3 / 3,
+]
+REDUCING = [
+    lambda a, axis: a - np.mean(a, axis=axis, keepdims=True),
+    lambda a, axis: a / np.sqrt(np.sum(a * a, axis=axis, keepdims=True) + 0.5),
+    lambda a, axis: a * np.sum(a, axis=axis, keepdims=True),
+    lambda a, axis: a + np.max(a, axis=axis, keepdims=True),
+    lambda a, axis: np.exp(a - np.max(a, axis=axis, keepdims=True)),
+    lambda a, axis: np.sum(a, axis=axis, keepdims=True),
+    lambda a, axis: a - np.var(a, axis=axis, keepdims=True),
+    lambda a, axis: (a.T * np.mean(a.T, axis=0)).T,
+    lambda a, axis: a - np.reshape(np.mean(np.reshape(a, (len(a), -1)), axis=0), (1, *a.shape[1:])),
+    lambda a, axis: a + np.sum(np.reshape(a, -1)) * np.reshape(np.tanh(np.reshape(a, -1)), a.shape),
+    lambda a, axis: a - np.reshape(a[..., None] * np.tanh(a)[None, ..., None], a.shape) / 2,
+]
+
+
+def axes(shape):
+    """Give the axes that reductions go over: rows, columns, all of them, all but the channel."""
+    ndim = len(shape)
+    return [0, -1, tuple(range(ndim)), *([(0, *range(2, ndim))] if ndim > 2 else [])]
+
+
+def leaves(shape, rng, dtype="float64"):
+    """Draw an array, one number each per column and per row, another array, and a number."""
+    shapes = [shape, shape[-1:], (shape[0], *[1] * (len(shape) - 1)), shape, ()]
+    return [rng.normal(size=s).astype(dtype) for s in shapes]
+
+
+def drawn(seed, shape):
+    """Draw a function of such leaves: elementwise steps, and reductions over some axes."""
+    rng = np.random.default_rng(seed)
+    steps = []
+    for _ in range(rng.integers(2, 8)):
+        if rng.random() < 0.45:
+            over = axes(shape)[rng.integers(len(axes(shape)))]
+            f = partial(REDUCING[rng.integers(len(REDUCING))], axis=over)
+            steps.append((f, rng.integers(100), None))
+        else:
+            f = ELEMENTWISE[rng.integers(len(ELEMENTWISE))]
+            steps.append((f, rng.integers(100), rng.integers(100)))
+
+    def function(x, v, r, y, c):
+        found = [x, x + v, x * r, y * c]
+        for f, i, j in steps:
+            a = found[-1] if i % 3 else found[i % len(found)]
+            if j is None:
+                found.append(f(a + 0 * x if a.shape != x.shape else a))
+            else:
+                found.append(f(a, found[j % len(found)]))
+        return found[-1], found[-2]
+
+    return function
+
+
+def joint(f, values):
+    """Trace a function, and give the program of both passes and its arrays by index."""
+    program = Program.of(Graph.joint(trace(f)(*values)))
+    rng = np.random.default_rng(7)
+    by_name = dict(zip(signature(f).parameters, values, strict=True))
+    arrays = {
+        x.index: np.asarray(rng.normal(size=x.shape), x.dtype)
+        if x.role == "upstream"
+        else by_name[x.name]
+        for x in program.arguments
+    }
+    return program, arrays
+
+
+def by_engine(program, arrays):
+    """Give the value of every node."""
+    values = {index: np.asarray(x)[()] for index, x in arrays.items()}
+    with np.errstate(all="ignore"):
+        evaluate(program.nodes, values)
+    return values
+
+
+def carried_out(plan, arrays, block=None):
+    """Give the value of every result of a plan; the rows in blocks of some length."""
+    known = dict(arrays)
+    with np.errstate(all="ignore"):
+        for part in plan.parts:
+            if isinstance(part, Foreign):
+                operands = [_array(x, known) for x in part.node.inputs]
+                known[part.node.index] = part.node.op.forward(*operands, **part.node.params)
+            else:
+                known |= in_region(part, known, block)
+    return [_array(x, known) for x in plan.results]
+
+
+def _array(node, known):
+    return known[node.index] if node.index in known else number(node)
+
+
+def in_region(region, known, block=None):
+    """Give the results of a region by the index of their node."""
+    given = {x.node.index: _array(x.node, known) for x in region.arguments}
+    stepper = Stepper(region, given)
+    out = {
+        x.node.index: np.empty([y.length for y in x.labels], x.node.dtype) for x in region.results
+    }
+    for sweep in region.sweeps:
+        stepper.start(sweep)
+        n = region.rows[0].length
+        shares = []
+        for i in range(0, max(n, 1), block or max(n, 1)):
+            rows = slice(i, min(n, i + (block or n)))
+            blocks = {}
+            for x in sweep.reads:
+                whole = np.reshape(given[x.node.index], [y.length for y in x.labels])
+                blocks[x.node.index] = whole[rows]
+            share, written = stepper.block(sweep, blocks, rows.stop - i)
+            shares.append(share)
+            for x, part in zip(sweep.writes, written, strict=True):
+                out[x.node.index][rows] = part
+        stepper.end(sweep, shares)
+    stepper.finish()
+    for x in region.results:
+        if set(x.labels).isdisjoint(region.rows):
+            out[x.node.index] = stepper.vector(x)
+    return {x.node.index: out[x.node.index].reshape(x.node.shape)[()] for x in region.results}
