@@ -93,8 +93,7 @@ class Form:
 
     def vjp(self, arrays: Sequence[Any], dout: Any, out: Any) -> tuple[Any, dict[str, Any]]:
         """Compute both passes; see `Compiled.vjp`."""
-        seeds = [_seed(x, n) for x, n in self._with_outputs(dout, "dout")]
-        douts = seeds if self._reached else []
+        douts = self._seeds(dout) if self._reached else ()
         executor = self._executor(arrays, douts)
         given = [*(arrays if self._uses_all else [arrays[k] for k in self._used]), *douts]
         if out is None:
@@ -128,6 +127,12 @@ class Form:
         values = iter(results)
         parts = (next(values) if part is OUTPUT else _copied(part) for part in self._parts)
         return folded(self._result, parts)
+
+    def _seeds(self, dout: Any) -> list[Any]:
+        """Check the upstream gradients."""
+        if self._result is OUTPUT:
+            return [_seed(dout, self._outputs[0])]
+        return [_seed(x, n) for x, n in self._with_outputs(dout, "dout")]
 
     def _with_outputs(self, given: Any, what: str) -> Iterator[tuple[Any, Node]]:
         """Give what is given for each output, in their order, with the output."""

@@ -72,12 +72,12 @@ class Recording:
             np.errstate(all="ignore"),
             _no_garbage(),
         ):
-            self.result = trace(function)(
-                *map(self._leaf, args), **{name: self._leaf(x) for name, x in kwargs.items()}
-            )
+            given = [*map(self._leaf, args)]  # first, since the leaves are in the order of arguments
+            named = {name: self._leaf(x) for name, x in kwargs.items()}
+            self.result = trace(function)(*given, **named)
         self.outputs = [x for x in unfolded(self.result) if isinstance(x, Tensor)]
-        given = [x for x in _values(self) if isinstance(x, Tensor)]
-        self.ends: list[Any] = [*self.outputs, *given]
+        values = [x for x in _values(self) if isinstance(x, Tensor)]
+        self.ends: list[Any] = [*self.outputs, *values]
         self.nodes: list[Any] = reachable(self.ends)
         self._check()
         known = {x.index for x in [*self.arrays, *self.tensors, *self.brought]}

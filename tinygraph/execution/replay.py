@@ -316,14 +316,14 @@ class _Writer:
         return f"{self._function(str(op), function)}({', '.join(given)})"
 
     def _returned(self) -> Iterator[str]:
-        """Give the results, copied where others hold their memory or it is written only once."""
+        """Give the results, copied where others hold their memory, or an entry is there twice."""
         nodes = self.program.nodes
         others = {self.memory.group(node) for node in nodes if node.op is None}
         for node in self.program.results:
             value, variable = self.values[node.index], self._variable(node)
             if isinstance(value, np.ndarray):
                 group = self.memory.group(node)
-                if group in others or 0 in value.strides:
+                if group in others or 0 in value.strides or not value.flags.writeable:
                     variable = f"{variable}.copy(order='K')"
                 others.add(group)
             yield variable
