@@ -1,9 +1,10 @@
-"""Draw the gallery: every picture in graphs/, and the page that shows them.
+"""Draw the gallery: every picture and page in graphs/, and what shows them.
 
     python examples/gallery.py              # into graphs/
     python examples/gallery.py -o pictures
+    python examples/gallery.py --still      # also explorer.png, by playwright and a Chromium
 
-The .dot and .svg files are the same at every run and on every machine.
+The .dot, .svg and .html files are the same at every run and on every machine.
 """
 
 import argparse
@@ -13,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph import Tensor, draw, nn, simplify, trace
+from tinygraph import Tensor, draw, explore, nn, simplify, trace
 from tinygraph.batchnorm import staged
 from tinygraph.cli.inputs import wine
+from tinygraph.cli.targets import run_sample
 from tinygraph.drawing.fitting import PAGE
 from tinygraph.drawing.rendering import Picture, RenderingError
+from tinygraph.explorer import Page
 
 EPS = 1e-5
 
@@ -274,12 +277,47 @@ PICTURES: dict[str, tuple[Callable[[], Picture], str, str]] = {
 }
 
 
+def explore_function(f: Callable, *shapes: tuple[int, ...], **options: Any) -> Page:
+    """Show a function of few numbers, with two decimals, so that eyes can follow."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).round(2) for shape in shapes]
+    return explore(trace(f)(*arrays, **options), title=f.__name__)
+
+
+PAGES: dict[str, tuple[Callable[[], Page], str]] = {
+    "batchnorm": (
+        lambda: explore(run_sample(), title="BatchNorm", note="8 wines × alcohol, malic acid, ash"),
+        "BatchNorm of eight wines. Go to backward step 0 and leave dx2 out: the page says by how "
+        "much dx is wrong, and what x says to it when it is moved. Then change one entry of dout, "
+        "and see which rows of dx follow.",
+    ),
+    "attention": (
+        lambda: explore_function(attention, (3, 4), (4, 4), (4, 4), (4, 4)),
+        "Self-attention over three tokens. Point at an entry of S: its row of Q and its column of "
+        "Kᵀ light up. Change one number of X: no row of P stays as it was.",
+    ),
+    "network": (
+        lambda: explore_function(
+            network,
+            *((6, 4), (4, 3), (3,), (3,), (3,), (3, 2), (2,), (2,), (2,), (6, 2)),
+            eps=EPS,
+        ),
+        "Two layers with BatchNorm and a loss. Follow db1 and db2 to the end: what a bias adds, "
+        "the mean takes off again, so both are zero but for rounding.",
+    ),
+}
+
+
 def page() -> str:
     """Write the page that shows every picture."""
+    links = [f"- [{name}.html]({name}.html): {text}" for name, (_, text) in PAGES.items()]
     parts = [
         "# Gallery\n\nEvery picture here is drawn by tinygraph from a NumPy function, by `python "
         "examples/gallery.py`. Values flow along the black arrows, gradients back along the red, "
-        "dashed ones. Click on a picture to see it large."
+        "dashed ones. Click on a picture to see it large.",
+        "## To step through\n\nThree pages of `explore`, each one file for any browser: save it, "
+        "and open it.\n\n[![Backward step 7 of BatchNorm](explorer.png)](batchnorm.html)",
+        "\n".join(links),
     ]
     for name, (_, title, text) in PICTURES.items():
         parts.append(f"## {title}\n\n{text}\n\n![{title}]({name}.svg)")
@@ -289,7 +327,9 @@ def page() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the gallery.")
     parser.add_argument("-o", "--output", default="graphs", help="directory (default graphs)")
-    folder = Path(parser.parse_args().output)
+    parser.add_argument("--still", action="store_true", help="take explorer.png anew")
+    options = parser.parse_args()
+    folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     for name, (make, _, _) in PICTURES.items():
         picture = make()
@@ -298,8 +338,28 @@ def main() -> None:
             picture.save(folder / f"{name}.svg")
         except RenderingError as error:
             print(f"{name}.svg is not drawn: {error}")
+    for name, (make_page, _) in PAGES.items():
+        make_page().save(folder / f"{name}.html")
+    if options.still:
+        take_still(folder / "batchnorm.html", folder / "explorer.png")
     (folder / "README.md").write_text(page(), encoding="utf-8")
-    print(f"{len(PICTURES)} pictures in {folder}/")
+    print(f"{len(PICTURES)} pictures and {len(PAGES)} pages in {folder}/")
+
+
+def take_still(source: Path, target: Path) -> None:
+    """Show backward step 7 in a browser, and keep what is seen."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(
+        p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome")) if p.exists()
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(program), args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1400, "height": 830})
+        tab.goto(f"{source.resolve().as_uri()}#backward-7")
+        tab.evaluate("() => document.fonts.ready.then(() => true)")
+        tab.screenshot(path=target)
+        browser.close()
 
 
 if __name__ == "__main__":

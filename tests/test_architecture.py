@@ -37,7 +37,8 @@ WINGS = {
     "algebra": {"writing", "graph", "engine"},
     "execution": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
-    "cli": {"algebra", "checks", "drawing", "writing", "batchnorm", "engine", "files"},
+    "explorer": {"drawing", "writing", "graph", "engine", "files"},
+    "cli": {"algebra", "checks", "explorer", "drawing", "writing", "batchnorm", "engine", "files"},
     "__main__": {"cli"},
     "__init__": {
         "engine",
@@ -48,6 +49,7 @@ WINGS = {
         "optim",
         "writing",
         "drawing",
+        "explorer",
         "algebra",
         "checks",
         "execution",

@@ -11,6 +11,7 @@ Whatever is named here is imported when it is first used.
 - `compare`: staged BatchNorm against the closed form.
 - `compile`: a function, or a snapshot, that runs without the engine.
 - `check`: a backward pass of one's own, line by line.
+- `explore`: a page on which a person steps through the graph with its numbers.
 - `prove`: a backward pass of one's own, for all lengths.
 - `simplify`: the closed form of a backward pass, derived.
 - `gradcheck`: any gradient against the complex step or differences.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tinygraph.drawing import draw
     from tinygraph.engine import Tensor, detect_anomaly, grad, no_grad, trace
     from tinygraph.execution import compile
+    from tinygraph.explorer import explore
     from tinygraph.graph import Graph
     from tinygraph.writing import derive
 
@@ -45,6 +47,7 @@ __all__ = [
     "derive",
     "detect_anomaly",
     "draw",
+    "explore",
     "grad",
     "gradcheck",
     "nn",
@@ -66,6 +69,7 @@ _WINGS = {
     "derive": "writing",
     "detect_anomaly": "engine",
     "draw": "drawing",
+    "explore": "explorer",
     "grad": "engine",
     "gradcheck": "checks",
     "no_grad": "engine",

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
         description="Computational graphs of NumPy code: drawn, differentiated, compared.",
         epilog="examples:\n"
         "  tinygraph batchnorm\n"
+        "  tinygraph explore batchnorm\n"
         "  tinygraph compare --exact\n"
         "  tinygraph draw model.py:forward x=64x100 gamma=100 beta=100 eps=1e-5 -o out.svg\n"
         "  tinygraph derive batchnorm --format python\n"
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_draw(commands)
     _add_derive(commands)
+    _add_explore(commands)
     _add_check(commands)
     _add_prove(commands)
     _add_simplify(commands)
@@ -157,7 +159,7 @@ def _add_comparison(
     return command, arithmetic
 
 
-# --------------------------------------------------------------------------- draw and derive
+# --------------------------------------------------------------------------- draw, derive, explore
 
 ARGUMENTS = """arguments of the function:
   name=64x100, name=100, name=()   a tensor of that shape, random from --seed
@@ -168,6 +170,16 @@ ARGUMENTS = """arguments of the function:
 
 
 def _add_target(commands: Any, name: str, examples: str, *, output: str, **texts: str) -> Any:
+    command = _add_function(commands, name, examples, output=output, **texts)
+    command.add_argument(
+        "--literal",
+        action="store_true",
+        help="in formulas say what runs, operation by operation, not what an author would print",
+    )
+    return command
+
+
+def _add_function(commands: Any, name: str, examples: str, *, output: str, **texts: str) -> Any:
     command = commands.add_parser(
         name,
         epilog=f"{ARGUMENTS}\nexamples:\n{examples}",
@@ -181,11 +193,6 @@ def _add_target(commands: Any, name: str, examples: str, *, output: str, **texts
     command.add_argument("--seed", type=_seed, default=0, help="of random tensors (default 0)")
     command.add_argument("-o", "--output", type=_name, metavar="FILE", help=output)
     command.add_argument("--force", action="store_true", help="overwrite a file of your own")
-    command.add_argument(
-        "--literal",
-        action="store_true",
-        help="in formulas say what runs, operation by operation, not what an author would print",
-    )
     return command
 
 
@@ -253,6 +260,27 @@ def _add_derive(commands: Any) -> None:
         "--format", choices=tuple(NOTATIONS), help="instead of the suffix (default text)"
     )
     derive.set_defaults(output="-")
+
+
+def _add_explore(commands: Any) -> None:
+    explore = _add_function(
+        commands,
+        "explore",
+        "  tinygraph explore batchnorm                  8 wines, 3 features each\n"
+        "  tinygraph explore model.py:forward x=8x3 gamma=3 beta=3 eps=1e-5 -o page.html\n"
+        "  tinygraph explore model.py:forward x=8x3 gamma=3 beta=3 eps=1e-5 "
+        "--check model.py:backward",
+        output="ends in .html; - for standard output (default: FUNCTION.html, here)",
+        help="write a page on which you step through a function with its numbers",
+        description="Run a function of yours, and write one page, for any browser and without a "
+        "network: its graph, forwards and backwards, step by step with all numbers, of which those "
+        "of the inputs can be changed.",
+    )
+    explore.add_argument(
+        "--check",
+        metavar="FILE.py:BACKWARD",
+        help="a backward pass of yours, which is checked, and whose wrong lines the page shows",
+    )
 
 
 # --------------------------------------------------------------------------- check

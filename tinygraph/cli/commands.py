@@ -190,7 +190,7 @@ def _write_pictures(graph: Any, targets: Sequence[Path]) -> tuple[list[str], str
     return written, ""
 
 
-# --------------------------------------------------------------------------- draw and derive
+# --------------------------------------------------------------------------- draw, derive, explore
 
 
 def _run_draw(options: argparse.Namespace) -> int:
@@ -269,6 +269,42 @@ def _run_derive(options: argparse.Namespace) -> int:
         text = derive(out, format=format, literal=options.literal)
     write((text.rstrip("\n") + "\n").encode(), options.output, format)
     return AGREE
+
+
+def _run_explore(options: argparse.Namespace) -> int:
+    name = options.target.rpartition(":")[2].rpartition(".")[2]
+    output = f"{name or 'function'}.html" if options.output is None else options.output
+    if output != "-":
+        if Path(output).suffix.lower() not in (".html", ".htm"):
+            raise InputError(f"{output}: is written as a page, so its name must end in .html")
+        check_targets([Path(output)], options.force)
+
+    from tinygraph.cli.targets import explaining, run_sample, run_target
+    from tinygraph.explorer import explore
+
+    is_sample = options.target == "batchnorm" and not options.arguments
+    with aside(), explaining(options.target):
+        if is_sample:
+            out, note = run_sample(), "8 wines × alcohol, malic acid, ash"
+        else:
+            out, note = run_target(options.target, options.arguments, options.seed), ""
+        report = _checked(options) if options.check else None
+        title = "BatchNorm" if options.target == "batchnorm" else name
+        page = explore(out, report=report, title=title, note=note)
+    write(page.html.encode(), output, "html")
+    return AGREE
+
+
+def _checked(options: argparse.Namespace) -> Any:
+    """Check a backward pass on the arguments of the forward one."""
+    from tinygraph.checks import check
+    from tinygraph.cli.targets import explaining, load_pair
+
+    with explaining(options.check):
+        forward, backward, bound = load_pair(
+            options.target, options.check, options.arguments, options.seed
+        )
+        return check(forward, backward, *bound.args, seed=options.seed, **bound.kwargs)
 
 
 # --------------------------------------------------------------------------- check
@@ -356,6 +392,7 @@ COMMANDS = {
     "compare": _run_compare,
     "draw": _run_draw,
     "derive": _run_derive,
+    "explore": _run_explore,
     "check": _run_check,
     "prove": _run_prove,
     "simplify": _run_simplify,

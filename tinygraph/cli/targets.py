@@ -32,7 +32,7 @@ from tinygraph.cli.inputs import InputError, read_array, wine
 from tinygraph.engine.tensor import Tensor
 from tinygraph.engine.tracing import trace
 
-__all__ = ["explaining", "load_pair", "run_target"]
+__all__ = ["explaining", "load_pair", "run_sample", "run_target"]
 
 BUILT_IN = "batchnorm"
 MOST_NUMBERS, MOST_AXES = 10**8, 64
@@ -75,6 +75,23 @@ def run_target(target: str, arguments: Sequence[str], seed: int = 0) -> Any:
     with explaining(target):
         result = trace(function)(*bound.args, **bound.kwargs)
     return _tensors(result, target)
+
+
+def run_sample() -> Tensor:
+    """Run staged BatchNorm on few numbers, for eyes: 8 wines with 3 features each.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> run_sample()
+    Tensor(out, shape=(8, 3), dtype=float64, op=add)
+    """
+    x = wine()[::23, :3]  # of all three cultivars
+    result: Tensor = trace(staged)(x, np.array([1.0, 1.5, 0.5]), np.array([0.0, -0.5, 1.0]))
+    return result
 
 
 def load_pair(

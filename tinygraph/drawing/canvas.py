@@ -75,7 +75,7 @@ class Canvas:
         self.results = {step.number: step.result for step in graph.steps}
         self.sums = {g.of.index: g for g in graph.all_gradients if g.kind == "sum"}
         self.terms = _terms(graph)
-        self.upstream = {g.of.index: g.name for g in graph.gradients[::-1] if g.kind == "upstream"}
+        self.upstream = {g.of.index: g for g in graph.gradients[::-1] if g.kind == "upstream"}
         self.names_of: dict[int, list[Gradient]] = {}
         for g in graph.gradients:
             self.names_of.setdefault(g.node.index, []).append(g)
@@ -275,9 +275,9 @@ class Canvas:
 
     def arriving(self, out: Node) -> Stroke:
         """Give the stroke of what arrives at an output."""
-        name = self.upstream[out.index]
-        line, ident = line_of(self.called(name), RED), self.ident("g-", name)
-        return Stroke(ident, "gradient", (line,), printable(name), out.step)
+        g = self.upstream[out.index]
+        line, ident = line_of(self.called(g.name), RED), self.ident("g-", g.name)
+        return Stroke(ident, "gradient", (line,), printable(g.name), out.step, g)
 
     def gradient(self, g: Gradient, rule: bool = False, shape: bool = False) -> Stroke:
         """Give the stroke of a gradient, labelled with its name, or its rule where that fits."""
@@ -291,7 +291,7 @@ class Canvas:
         if shape:
             lines += _shape(g.node, RED)
         ident = self.ident("g-", g.name or str(g.node.index))
-        return Stroke(ident, "gradient", tuple(lines), printable(written), g.step)
+        return Stroke(ident, "gradient", tuple(lines), printable(written), g.step, g)
 
     def ranged(self, strokes: list[Stroke]) -> list[Stroke]:
         """Where many gradients come back along one road, label the first with all of them."""
@@ -333,7 +333,7 @@ class Canvas:
                 ]
         ident = self.ident("v-", value.name or str(value.index))
         title = f"{name} {shape_text(value.shape)}" if value.shape else name
-        return Stroke(ident, "value", tuple(lines), printable(title), step)
+        return Stroke(ident, "value", tuple(lines), printable(title), step, value)
 
     def _read(self, value: Node, reader: Node) -> Stroke:
         ident = self.ident("r-", value.name or str(value.index))

@@ -14,6 +14,7 @@ from math import ceil, sqrt
 
 from tinygraph.drawing.breaking import filled
 from tinygraph.drawing.typography import Line, height, width
+from tinygraph.graph.nodes import Gradient, Node
 
 __all__ = [
     "CORNER",
@@ -109,6 +110,8 @@ class Stroke:
     title : str
         What it is, in full: shown where a pointer rests on it.
     step : int
+    shows : Node or Gradient, optional
+        The value that flows here, or the gradient that comes back.
     """
 
     ident: str
@@ -116,6 +119,7 @@ class Stroke:
     lines: tuple[Line, ...] = ()
     title: str = ""
     step: int = 0
+    shows: Node | Gradient | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from tinygraph.execution.compilation import FLAGS, loaded
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Foreign, Region
+from tinygraph.execution.sequencing import InNumPy, Sequenced
 from tinygraph.graph.evaluation import number
 from tinygraph.graph.nodes import Node
 
@@ -94,19 +95,22 @@ class Kernel:
         functions = loaded(self.source, mode=mode, symbols=names[: len(regions)])
         steps = iter([_RegionStep(*of) for of in zip(functions, regions, written, strict=True)])
         self._steps: list[_Step] = [
-            _ForeignStep(part.node) if isinstance(part, Foreign) else next(steps)
+            InNumPy(part.node) if isinstance(part, Foreign) else next(steps)
             for part in self.plan.parts
         ]
         self._wanted = [Layout(x.shape, _dtype(x)) for x in program.results]
         self._alone = self._one_function()
+        self._sequence: Sequenced | None = None
         if self._alone is None:
             with np.errstate(all="ignore"):  # to see how what NumPy gives lies in memory
-                self._run(arrays, strictly=not fast)
+                values = self._seen(arrays, strictly=not fast)
+            self._sequence = Sequenced(program, self._steps, values)
 
     @property
     def nbytes(self) -> int:
         """How much memory a call holds beside its results."""
-        return sum(step.nbytes for step in self._steps)
+        kept = self._sequence.nbytes if self._sequence is not None else 0
+        return kept + sum(step.nbytes for step in self._steps if isinstance(step, _RegionStep))
 
     def _one_function(self) -> _RegionStep | None:
         """Give the only step, if the results are what it gives, each for itself."""
@@ -136,7 +140,7 @@ class Kernel:
             If an array has another shape or dtype, or is not contiguous.
         """
         if self._alone is None:
-            results = self._run(arguments)
+            results = list(self._sequence(arguments))  # type: ignore[misc]
         elif out is None:
             results = [np.empty(shape, dtype) for shape, dtype in self._wanted]
             self._alone.call(arguments, results)
@@ -160,17 +164,30 @@ class Kernel:
             places.append(given if is_free else np.empty(shape, dtype))
         return places
 
-    def _run(self, arguments: Sequence[Any], strictly: bool = False) -> list[Any]:
-        """Run one step after the other, and give results that share no memory."""
+    def again(self, kept: Sequence[Any], *arguments: Any) -> tuple[Any, ...]:
+        """Compute into results of an earlier call that nobody holds any more; None where new."""
+        if self._sequence is not None:
+            return self._sequence(arguments, kept)
+        places = [
+            np.empty(shape, dtype) if x is None else x
+            for x, (shape, dtype) in zip(kept, self._wanted, strict=True)
+        ]
+        self._alone.call(arguments, places)  # type: ignore[union-attr]
+        return tuple([x if x.shape else x[()] for x in places])
+
+    def _seen(self, arguments: Sequence[Any], strictly: bool) -> dict[int, Any]:
+        """Run one step after the other, and give all that is computed, by the index of the node."""
         known = {x.index: a for x, a in zip(self._program.arguments, arguments, strict=True)}
         for step in self._steps:
-            step.run(known, strictly)
-        results: list[Any] = []
-        for node in self._program.results:
-            result = np.asarray(known[node.index] if node.index in known else number(node))
-            is_shared = any(np.may_share_memory(result, x) for x in (*arguments, *results))
-            results.append(result.copy() if is_shared else result)
-        return results
+            if isinstance(step, _RegionStep):
+                step.run(known, strictly)
+            else:
+                operands = [
+                    known[x.index] if x.index in known else number(x) for x in step.node.inputs
+                ]
+                forward = step.node.op.forward  # type: ignore[union-attr]
+                known[step.node.index] = computed(forward(*operands, **step.node.params))
+        return known
 
 
 def _check(region: Region, given: Mapping[int, Any]) -> None:
@@ -244,22 +261,7 @@ class _RegionStep:
         known.update(zip(self.gives, [x if x.shape else x[()] for x in results], strict=True))
 
 
-class _ForeignStep:
-    """One operation that NumPy computes."""
-
-    nbytes = 0
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-
-    def run(self, known: dict[int, Any], strictly: bool) -> None:
-        """Compute it from what is known, and note it there."""
-        operands = [known[x.index] if x.index in known else number(x) for x in self.node.inputs]
-        op = self.node.op
-        known[self.node.index] = computed(op.forward(*operands, **self.node.params))  # type: ignore[union-attr]
-
-
-_Step = _RegionStep | _ForeignStep
+_Step = _RegionStep | InNumPy
 
 
 def _double(value: Any) -> float:

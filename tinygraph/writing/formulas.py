@@ -163,7 +163,7 @@ class Notation(Printer):
     def axes(self, node: Node) -> str:
         """Write the axes of a sum or maximum, unless all are of the batch, or of everything."""
         axes = _axes(node)
-        return self.language.axes(axes) if self._mixed and axes is not None else ""
+        return self.language.axes(axes) if self._mixed and axes else ""
 
     def signs(self) -> dict[str, str]:
         """Give the signs that need a word, of all that has been written, and what they mean."""

@@ -22,13 +22,18 @@ __all__ = ["Line", "Pass", "named_constants", "passes"]
 
 
 class Line(NamedTuple):
-    """One equation; what is given has no formula. `value` is the node that holds its value."""
+    """One equation; what is given has no formula.
+
+    `value` is the node that holds its value. `gradients` are those that it gives, of a backward
+    pass: two where both parts of a · a share a line, and a sum with the only part that is shown.
+    """
 
     step: int
     name: str
     formula: str
     shape: str
     value: Node
+    gradients: tuple[Gradient, ...] = ()
 
 
 class Pass(NamedTuple):
@@ -102,10 +107,16 @@ def _in_order(lines: list[Line], notation: Notation) -> list[Line]:
     return list(placed.values())
 
 
-def _line(g: Gradient, name: str, notation: Notation, formula: str | None = None) -> Line:
+def _line(
+    g: Gradient,
+    name: str,
+    notation: Notation,
+    formula: str | None = None,
+    gradients: tuple[Gradient, ...] = (),
+) -> Line:
     if formula is None:
         formula = "" if g.kind == "upstream" else notation.gradient(g)
-    return Line(g.step, name, formula, _shape(g.node), g.node)
+    return Line(g.step, name, formula, _shape(g.node), g.node, gradients or (g,))
 
 
 class _Backward:
@@ -159,11 +170,12 @@ class _Backward:
         if g is not term[-1]:
             return None  # both parts of a product come where the second does
         total = self.totals.get(g.of.index)
+        gives = tuple(term)
         if total and self._is_whole(terms):
-            name = notation.name(total.name)
+            name, gives = notation.name(total.name), (*gives, total)
         else:
             name = notation.sum_of([notation.name(part.name) for part in term])
-        return _line(g, name, notation, notation.twice(g) if len(term) == 2 else None)
+        return _line(g, name, notation, notation.twice(g) if len(term) == 2 else None, gives)
 
     def _notes(self) -> list[str]:
         notes: dict[int, tuple[Node, list[str]]] = {}

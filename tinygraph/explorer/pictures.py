@@ -1,0 +1,142 @@
+"""Pictures for a page: `draw`'s own, in the page's colours, that say what each stroke shows.
+
+A page turns light or dark, so colours become classes; what every text and stroke has in common
+stands in the page's style. The page finds a box by its id, a value's stroke by ``data-node``, a
+gradient's by ``data-gradient``, its position in `Graph.all_gradients`, and the steps that were
+folded into one box by ``data-steps``.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+from tinygraph.drawing import draw
+from tinygraph.drawing.boxes import gather
+from tinygraph.drawing.layout import RenderingError, place
+from tinygraph.drawing.scene import draw_scene
+from tinygraph.drawing.sheet import Sheet
+from tinygraph.drawing.svg import write_svg
+from tinygraph.graph.nodes import Gradient
+from tinygraph.graph.snapshot import Graph
+
+__all__ = ["page_picture"]
+
+SVG = "{http://www.w3.org/2000/svg}"
+ET.register_namespace("", SVG[1:-1])
+
+COLORS = {
+    "#222222": "ink",
+    "#5f5f5f": "soft",
+    "#767676": "soft",
+    "#b71c1c": "red",
+    "#2b6cb0": "blue",
+    "#555555": "box",
+    "#bbbbbb": "frame",
+    "#f7f7f7": "raise",
+    "#dcebfa": "wash",
+    "white": "paper",
+    "none": "none",
+}
+COMMON = {
+    "text-anchor": "middle",
+    "font-size": "13",
+    "textLength": None,  # the page has the font for which it was measured
+    "lengthAdjust": None,
+    "stroke-width": "1.2",
+}
+
+
+def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
+    """Draw a graph for a page.
+
+    Parameters
+    ----------
+    graph : Graph
+    detail : {"steps", "primitives"}
+
+    Returns
+    -------
+    svg : str
+        Empty where nothing is installed that can place it.
+    note : str
+        What was folded, or why there is no picture; else empty.
+    """
+    is_scalar = bool(graph.values) and not any(node.shape for node in graph.nodes)
+    shown = _with_gradients(graph) if is_scalar else graph
+    drawn = draw(shown, detail=detail, values=is_scalar, direction="LR", legend=False)
+    sheet = drawn.sheet
+    if sheet is None:
+        return "", ""
+    try:
+        scene = draw_scene(sheet, place(drawn.source))
+    except RenderingError as error:
+        return "", f"no picture: {error}"
+    label = "The graph: values forward in black, gradients back in red."
+    root = ET.fromstring(write_svg(scene, label))
+    for name in ("width", "height", "font-family", "class"):
+        root.attrib.pop(name)
+    for child in (root.find(f"{SVG}style"), root.find(f"{SVG}rect")):
+        if child is not None:
+            root.remove(child)
+    _say_what_is_shown(root, graph, sheet)
+    if is_scalar:
+        for text in root.findall(".//*[@class]/{*}text[last()]"):
+            if " | " in (text.text or ""):
+                text.set("data-live", "")
+    boxes = gather(graph, detail)
+    for box in boxes.boxes:
+        if box.kind == "group":
+            steps = sorted({node.step for node in box.nodes})
+            group = root.find(f".//*[@id='group{box.result.index}']")
+            if group is not None:
+                group.set("data-steps", " ".join(map(str, steps)))
+    for element in root.iter():
+        _slim(element)
+    return ET.tostring(root, encoding="unicode"), boxes.folded
+
+
+def _with_gradients(graph: Graph) -> Graph:
+    """Give a graph whose forward nodes hold value and gradient: boxes need room for both."""
+    arriving = {
+        g.of.index: g.node.index for g in graph.all_gradients
+    }  # a sum comes after its parts
+    values = {
+        k: (value, graph.values.get(arriving.get(k, -1), (None, None))[0])
+        for k, (value, _) in graph.values.items()
+    }
+    return replace(graph, values=values)
+
+
+def _say_what_is_shown(root: ET.Element, graph: Graph, sheet: Sheet) -> None:
+    shown = {stroke.ident: stroke.shows for road in sheet.roads for stroke in road.strokes}
+    position = {id(g): k for k, g in enumerate(graph.all_gradients)}
+    for group in root.iter(f"{SVG}g"):
+        thing = shown.get(group.get("id", ""))
+        if isinstance(thing, Gradient):
+            group.set("data-gradient", str(position[id(thing)]))
+        elif thing is not None:
+            group.set("data-node", str(thing.index))
+
+
+def _slim(element: ET.Element) -> None:
+    """Name colours by classes, and leave out what the page's style says of every such element."""
+    fill, stroke = (element.attrib.pop(name, "") for name in ("fill", "stroke"))
+    is_edge = element.tag == f"{SVG}path"
+    if is_edge and not stroke:
+        element.set("class", "head")
+    elif not is_edge and (fill or stroke):
+        classes = [COLORS[fill]] if fill else []
+        classes += [f"{COLORS[stroke]}-line"] if stroke else []
+        element.set("class", " ".join(classes))
+    if is_edge:
+        element.attrib.pop("stroke-width", None)
+        element.attrib.pop("stroke-dasharray", None)
+    for name, value in COMMON.items():
+        if value is None or element.get(name) == value:
+            element.attrib.pop(name, None)
+    if element.tag == f"{SVG}text" and element.get("class") == "ink":
+        element.attrib.pop("class")
+    element.tail = None
+    if element.text is not None and not element.text.strip():
+        element.text = None
