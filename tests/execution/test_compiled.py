@@ -367,7 +367,7 @@ def test_what_changes_with_each_call_fills_no_memory():
     f, x = tinygraph.compile(lambda x, k: x * k), array(3)
     for k in range(40):
         assert same_bits(f(x, float(k)), x * float(k))
-    assert len(f._known) <= 32
+    assert len(f._forms) <= 32
 
 
 # --- whoever calls --------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ values), `partition` (what is left to NumPy) and `plan`; `stepping` (a plan's sw
 blocks of rows).
 
 As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (names and loops),
-`c_nests` (loops along a row), `c_source` (a region), `compilation` (a text becomes a function),
-`calling` (it gets arrays), `stitching` (with what NumPy does in between), `kernels` (a program in
-C).
+`c_nests` (loops along a row), `c_source` (a region), `c_program` (the whole text), `compilation` (a
+text becomes a function), `calling` (it gets arrays), `c_steps` (a region as a step), `sequencing`
+(with NumPy's steps in between) and `kernels` (a program in C).
 
 From a function to programs: `environment` (what it reads beside its arguments), `recordings` (it is
 run once and taken down), `refusals` (what it does that its graph would not do again). Where it

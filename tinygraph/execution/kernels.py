@@ -7,23 +7,21 @@ What C does not do, NumPy does between two of its functions: products of matrice
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.arrays import owner
-from tinygraph.execution.c_expressions import is_written, literal
-from tinygraph.execution.c_source import HEAD, Function, function
+from tinygraph.engine.arrays import computed, owner
+from tinygraph.execution.c_program import written
+from tinygraph.execution.c_steps import RegionStep, layout_of
 from tinygraph.execution.calling import Layout
 from tinygraph.execution.compilation import FLAGS, loaded
-from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Foreign, Region
-from tinygraph.execution.stitching import RegionCall, Stitched, layout_of
+from tinygraph.execution.sequencing import InNumPy, Sequenced
+from tinygraph.graph.evaluation import number
 
-__all__ = ["Kernel", "c_text"]
+__all__ = ["Kernel"]
 
 
 class Kernel:
@@ -75,27 +73,38 @@ class Kernel:
     def __init__(self, program: Program, arrays: Sequence[Any], mode: str) -> None:
         if mode not in FLAGS:
             raise ValueError(f"mode is {mode!r}, but must be one of {', '.join(FLAGS)}")
-        self.executor = mode
-        self.plan = _plan(program, mode)
-        regions = _regions(self.plan)
+        self.executor, self._program = mode, program
+        self.plan, regions, texts, symbols, self.source = written(program, mode)
         given = {x.index: array for x, array in zip(program.arguments, arrays, strict=True)}
         for region in regions:
             _check(region, given)
-        written = _written(regions, mode)
-        self.source = _source(written)
-        functions = loaded(
-            self.source, mode=mode, symbols=[_symbol(k) for k in range(len(regions))]
-        )
-        calls = iter([RegionCall(*of) for of in zip(functions, regions, written, strict=True)])
-        parts = [part if isinstance(part, Foreign) else next(calls) for part in self.plan.parts]
-        self._stitched = Stitched(program, parts, arrays, mode == "strict")
-        self._run = self._stitched.run
+        functions = loaded(self.source, mode=mode, symbols=symbols)
+        steps = iter([RegionStep(*of) for of in zip(functions, regions, texts, strict=True)])
+        self._steps: list[RegionStep | InNumPy] = [
+            InNumPy(part.node) if isinstance(part, Foreign) else next(steps)
+            for part in self.plan.parts
+        ]
         self._wanted = [layout_of(x) for x in program.results]
+        self._has_numbers = not all(layout.shape for layout in self._wanted)
+        self._alone = self._one_function()
+        self._sequence: Sequenced | None = None
+        if self._alone is None:
+            with np.errstate(all="ignore"):  # to see how what NumPy gives lies in memory
+                values = self._seen(arrays, strictly=mode == "strict")
+            self._sequence = Sequenced(program, self._steps, values)
 
     @property
     def nbytes(self) -> int:
         """How much memory a call holds beside its results."""
-        return self._stitched.nbytes
+        kept = self._sequence.nbytes if self._sequence is not None else 0
+        return kept + sum(step.nbytes for step in self._steps if isinstance(step, RegionStep))
+
+    def _one_function(self) -> RegionStep | None:
+        """Give the only step, if the results are what it gives, each for itself."""
+        (step, *more) = self._steps
+        wanted = [x.index for x in self._program.results]
+        is_alone = not more and isinstance(step, RegionStep) and wanted == step.gives
+        return step if is_alone and isinstance(step, RegionStep) else None
 
     def __call__(self, *arguments: Any, out: Sequence[Any] | None = None) -> tuple[Any, ...]:
         """Compute the results. Any number of threads may do so at a time.
@@ -118,11 +127,22 @@ class Kernel:
             If an array has another shape or dtype, or is not contiguous.
         """
         if out is None:
-            return self._run(*arguments)  # type: ignore[no-any-return]
-        places = self._placed(arguments, out)
-        results = self._stitched.run_into(places, *arguments)
+            return self._computed(arguments, None)
+        if len(out) != len(self._wanted):
+            raise ValueError(f"out must have {len(self._wanted)} entries, not {len(out)}")
+        results = self._computed(arguments, self._placed(arguments, out))
         of = zip(results, out, self._wanted, strict=True)
         return tuple([_copied(*one) for one in of])
+
+    def _computed(self, arguments: Sequence[Any], places: Sequence[Any] | None) -> tuple[Any, ...]:
+        """Compute into places, or into new arrays."""
+        if self._sequence is not None:
+            return self._sequence(arguments, places or ())
+        results = [np.empty(*layout) for layout in self._wanted] if places is None else places
+        self._alone.call(arguments, results)  # type: ignore[union-attr]
+        if self._has_numbers:
+            results = [x if x.shape else x[()] for x in results]
+        return tuple(results)
 
     def _placed(self, arguments: Sequence[Any], out: Sequence[Any]) -> list[Any]:
         """Give where C writes: the arrays that are given, if they are free for it."""
@@ -139,98 +159,36 @@ class Kernel:
             met.append(places[-1])
         return places
 
+    def again(self, kept: Sequence[Any], *arguments: Any) -> tuple[Any, ...]:
+        """Compute into results of an earlier call that nobody holds any more; None where new."""
+        if self._sequence is not None:
+            return self._sequence(arguments, kept)
+        places = [
+            np.empty(*layout) if x is None else x
+            for x, layout in zip(kept, self._wanted, strict=True)
+        ]
+        return self._computed(arguments, places)
+
+    def _seen(self, arguments: Sequence[Any], strictly: bool) -> dict[int, Any]:
+        """Run one step after the other, and give all that is computed, by the index of the node."""
+        known = {x.index: a for x, a in zip(self._program.arguments, arguments, strict=True)}
+        for step in self._steps:
+            if isinstance(step, RegionStep):
+                step.run(known, strictly)
+            else:
+                operands = [
+                    known[x.index] if x.index in known else number(x) for x in step.node.inputs
+                ]
+                forward = step.node.op.forward  # type: ignore[union-attr]
+                known[step.node.index] = computed(forward(*operands, **step.node.params))
+        return known
+
 
 def _shares(array: Any, others: Sequence[Any]) -> bool:
-    """Whether an array may share memory with others; most have another owner, which is seen soon."""
+    """Whether an array may share memory with others: most have another owner, which is seen."""
     own = owner(array)
     suspects = [x for x in others if (at := owner(x)) is own or at.base is not own.base]
     return any(np.may_share_memory(array, x) for x in suspects)
-
-
-def c_text(program: Program, *, mode: str = "fast") -> str:
-    """Write a program in C for a reader, and say how its functions are called.
-
-    Parameters
-    ----------
-    program : Program
-    mode : str, optional
-        ``fast`` or ``strict``, as of a `Kernel`.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    Unsupported
-        If nothing of the program is written in C.
-
-    Examples
-    --------
-    >>> import tinygraph
-    >>> x, w = np.ones((4, 3)), np.ones(3)
-    >>> graph = tinygraph.Graph.joint(tinygraph.trace(lambda x, w: x * w)(x, w))
-    >>> text = c_text(Program.of(graph))
-    >>> print(text[text.index("/* kernel") : text.index("void")])
-    /* kernel(p, k, n)
-       p: x_, w_, dout_, out_out, dx_out, dw_out, and a workspace of 256 bytes
-       k: nothing
-       n: N = 4, D = 3 */
-    <BLANKLINE>
-    /* x, dout -> out, dx */
-    <BLANKLINE>
-    """
-    plan = _plan(program, mode)
-    regions = _regions(plan)
-    written = _written(regions, mode)
-    parts = iter(map(_usage, range(len(regions)), regions, written))
-    by_numpy = "/* then {}, by NumPy */".format
-    said = [
-        next(parts) if isinstance(part, Region) else by_numpy(part.node.op) for part in plan.parts
-    ]
-    return _source(written, "\n".join(said) + "\n")
-
-
-def _usage(k: int, region: Region, written: Function) -> str:
-    """Say how a function is called."""
-    loops = [loop for loop in (region.rows, *region.columns) if loop]
-    lengths = [str(prod(label.length for label in loop)) for loop in loops]
-    numbers = [literal(x.params["value"]) for x in region.constants]
-    lines = [
-        f"{_symbol(k)}(p, k, n)",
-        f"p: {', '.join(written.pointers)}, and a workspace of {written.nbytes} bytes",
-        f"k: {_bound(written.constants, numbers)}",
-        f"n: {_bound(written.lengths, lengths)}",
-    ]
-    wrapped = [wrap(line, 95, subsequent_indent="   ") for line in lines]
-    return "/* " + "\n   ".join(line for part in wrapped for line in part) + " */"
-
-
-def _bound(names: Sequence[str], values: Sequence[str]) -> str:
-    pairs = zip(names, values, strict=True)
-    return ", ".join(f"{name} = {value}" for name, value in pairs) or "nothing"
-
-
-def _plan(program: Program, mode: str) -> Plan:
-    fast = mode == "fast"
-    return Plan.of(program, fast=fast, is_inside=lambda node: is_written(node, fast))
-
-
-def _regions(plan: Plan) -> list[Region]:
-    regions = [part for part in plan.parts if isinstance(part, Region)]
-    if not any(region.sweeps or region.after for region in regions):
-        raise Unsupported("there is nothing in it that is compiled")
-    return regions
-
-
-def _written(regions: Sequence[Region], mode: str) -> list[Function]:
-    named = enumerate(regions)
-    return [function(region, fast=mode == "fast", name=_symbol(k)) for k, region in named]
-
-
-def _symbol(k: int) -> str:
-    """Name the function of the `k`-th region."""
-    return f"kernel_{k + 1}" if k else "kernel"
 
 
 def _check(region: Region, given: Mapping[int, Any]) -> None:
@@ -243,12 +201,6 @@ def _check(region: Region, given: Mapping[int, Any]) -> None:
             continue
         if type(array) is not np.ndarray or not (array.flags.c_contiguous and array.flags.aligned):
             raise Unsupported(f"{x.name or 'an argument'} is no contiguous array in C order")
-
-
-def _source(written: Sequence[Function], *said: str) -> str:
-    """Put the functions and what they call together, and what is said before."""
-    helpers = dict.fromkeys(text for one in written for text in one.helpers)
-    return "\n".join([HEAD, *helpers, *said, *(one.text for one in written)])
 
 
 def _copied(result: Any, given: Any, layout: Layout) -> Any:
