@@ -70,6 +70,7 @@ WINGS = {
 # What of others may be imported where; the standard library and NumPy are everywhere.
 OTHERS = {"drawing.layout": {"pygraphviz"}, "drawing.rendering": {"graphviz"}}
 OTHERS |= {"engine.library.special": {"scipy"}}
+OTHERS |= {"execution.stores": {"zarr"}, "execution.clusters": {"dask", "distributed"}}
 
 
 def wing_of(name):

@@ -426,7 +426,7 @@ def test_other_arrays_than_it_was_made_for_are_refused(change):
 def test_more_or_fewer_arrays_are_refused():
     kernel, _, given, _ = kernel_of(staged)
     for some in (given[:-1], [*given, given[0]], []):
-        with pytest.raises(TypeError, match=f"4 arguments are taken, not {len(some)}"):
+        with pytest.raises(TypeError, match="positional argument"):
             kernel(*some)
     with pytest.raises(ValueError, match="out must have 4 entries, not 1"):
         kernel(*given, out=[None])

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.cli.arguments import FORMATS, NOTATIONS, PROSE, parser
+from tinygraph.cli.batches import check_options, run_batch
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
 from tinygraph.cli.outputs import (
     aside,
@@ -100,7 +101,12 @@ def _one_line(error: BaseException) -> str:
 
 
 def _run_batchnorm(options: argparse.Namespace) -> int:
-    targets = [Path(options.output, f"batchnorm.{suffix}") for suffix in ("dot", "svg")]
+    check_options(options)
+    if options.out is not None:
+        run_batch(options)
+        return AGREE
+    folder = "graphs" if options.output is None else options.output
+    targets = [Path(folder, f"batchnorm.{suffix}") for suffix in ("dot", "svg")]
     check_targets(targets, options.force)
     source, _, report = _compare(options)
     written, failure = _write_pictures(report.graph, targets)

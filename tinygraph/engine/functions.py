@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.foreign import native
 from tinygraph.engine.lengths import Measured
 from tinygraph.engine.primitive import NUMPY, Tracer
 
@@ -81,15 +82,20 @@ def divide(a: Any, b: Any) -> Any:
 def power(x: Any, n: Any) -> Any:
     """``x ** 2`` is the primitive square; a fixed exponent is a parameter, not an operand."""
     if is_node(x) and (type(n) in (int, float) or isinstance(n, Measured)):
-        return ops.square(x) if n == 2 else ops.pow(x, n=n)
+        return ops.square(x) if n == 2 and _keeps_dtype(x, n) else ops.pow(x, n=n)
     return ops.power(x, n)
+
+
+def _keeps_dtype(x: Any, n: Any) -> bool:
+    """Whether a number makes no floats of whole numbers, as 2.0 does."""
+    return type(n) is not float or x.dtype.kind not in "biu"
 
 
 def maximum(a: Any, b: Any) -> Any:
     """``max(x, 0)`` is relu, whose derivative at 0 is 0."""
-    if is_node(a) and type(b) in (int, float) and b == 0:
+    if is_node(a) and type(b) in (int, float) and b == 0 and _keeps_dtype(a, b):
         return ops.relu(a)
-    if is_node(b) and type(a) in (int, float) and a == 0:
+    if is_node(b) and type(a) in (int, float) and a == 0 and _keeps_dtype(b, a):
         return ops.relu(b)
     return ops.maximum(a, b)
 
@@ -99,8 +105,8 @@ def matmul(a: Any, b: Any) -> Any:
     for x in (a, b):
         if np.ndim(x) == 0:
             raise ValueError("matmul: @ takes vectors and matrices, not scalars; use *")
-    a = a if is_node(a) else np.asarray(a)
-    b = b if is_node(b) else np.asarray(b)
+    a = a if is_node(a) else np.asarray(native(a))
+    b = b if is_node(b) else np.asarray(native(b))
     row, column = a.ndim == 1, b.ndim == 1
     if a.shape[-1] != b.shape[0 if column else -2]:
         raise ValueError(

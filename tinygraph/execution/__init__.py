@@ -13,21 +13,26 @@ blocks of rows).
 
 As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (names and loops),
 `c_nests` (loops along a row), `c_source` (a region), `c_program` (the whole text), `compilation` (a
-text becomes a function), `calling` (it gets arrays), `c_steps` (a region as a step), `sequencing`
-(with NumPy's steps in between) and `kernels` (a program in C).
+text becomes a function), `calling` (it gets arrays), `stitching` (with what NumPy does in between)
+and `kernels` (a program in C).
 
-From a function to programs: `environment` (what it reads beside its arguments), `recordings` (it is
-run once and taken down), `refusals` (what it does that its graph would not do again). Where it
-closes over parameters: `cutting` (a joint graph in two programs), `merging` (what would be computed
-twice), `runs` (what one call has computed) and `training` (the training step). Where it is one of
-arrays: `layouts` (how they lie in memory), `targets` (arrays that results are written into),
-`forms` (a function for arguments of one layout) and `subjects` (what is compiled). At the end:
-`compiled` (a function that is called as it was).
+Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over one
+block of rows), `stores` (where blocks are read from and written to), `clusters` (who sweeps over
+them), `schedule` (the sweeps of a region), `blocks`.
+
+From a function to programs: `layouts` (how arguments lie in memory), `environment` (what it reads
+beside them), `recordings` (it is run once and taken down), `refusals` (what it does that its graph
+would not do again). Where it closes over parameters: `cutting` (a joint graph in two programs),
+`merging` (what would be computed twice), `runs` (what one call has computed) and `training` (the
+training step). Where it is one of arrays: `targets` (arrays that results are written into), `forms`
+(a function for arguments of one layout) and `subjects` (what is compiled). At the end: `compiled`
+(a function that is called as it was).
 """
 
+from tinygraph.execution.blocks import Blocks
 from tinygraph.execution.compiled import Compiled, compile
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.replay import Replay
 
-__all__ = ["Compiled", "Plan", "Program", "Replay", "Unsupported", "compile"]
+__all__ = ["Blocks", "Compiled", "Plan", "Program", "Replay", "Unsupported", "compile"]

@@ -19,6 +19,7 @@ from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.replay import Replay
 from tinygraph.execution.subjects import OfFunction, OfGraph
+from tinygraph.execution.targets import check_apart
 from tinygraph.execution.training import Steps
 from tinygraph.graph.snapshot import Graph
 
@@ -230,7 +231,11 @@ class Compiled:
                 while len(self._forms) >= MOST:
                     del self._forms[next(iter(self._forms))]
                 self._forms[key] = form
-        return None if form is None else (form, arrays)
+        if form is None:
+            return None
+        if form.overwrites:
+            check_apart([*args, *kwargs.values()])
+        return form, arrays
 
     def _stepped(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
         """Call a function in which there are Tensors."""

@@ -67,6 +67,8 @@ class Form:
         See `Make`.
     is_current : callable
         Whether what was recorded is still right.
+    overwrites : bool, optional
+        Whether the function writes into its arguments, which must then lie apart.
 
     Attributes
     ----------
@@ -83,6 +85,8 @@ class Form:
         result: Any,
         make: Make,
         is_current: Callable[[], bool],
+        *,
+        overwrites: bool = False,
     ) -> None:
         arriving = {g.of.index for g in graph.all_gradients}
         named = {name: inputs[k] for name, k in (wrt or {}).items()}
@@ -91,7 +95,7 @@ class Form:
             Program.of(graph, [str(x.name) for x in reached.values()], backward=bool(reached))
         )
         self.executor: Any = None
-        self.is_current = is_current
+        self.is_current, self.overwrites = is_current, overwrites
         self._wrt = wrt
         self._used = [k for k, x in enumerate(inputs) if x is not None]
         self._reached = list(reached)
@@ -129,7 +133,8 @@ class Form:
 
         Results, and upstream gradients, that are not as usual are looked at closely each time.
         """
-        if self._result is not OUTPUT or len(self._reached) < len(self._wrt or {}):
+        is_usual = self._result is OUTPUT and len(self._reached) == len(self._wrt or {})
+        if self.overwrites or not is_usual:
             return None
         seed = _seed(dout, self._outputs[0]) if self._reached else None
         if dout is not None and seed is not dout:

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.arrays import computed, owner
+from tinygraph.engine.arrays import owner
 from tinygraph.execution.c_program import written
-from tinygraph.execution.c_steps import RegionStep, layout_of
 from tinygraph.execution.calling import Layout
 from tinygraph.execution.compilation import FLAGS, loaded
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Foreign, Region
-from tinygraph.execution.sequencing import InNumPy, Sequenced
-from tinygraph.graph.evaluation import number
+from tinygraph.execution.stitching import RegionCall, Stitched, layout_of
 
 __all__ = ["Kernel"]
 
@@ -73,38 +71,22 @@ class Kernel:
     def __init__(self, program: Program, arrays: Sequence[Any], mode: str) -> None:
         if mode not in FLAGS:
             raise ValueError(f"mode is {mode!r}, but must be one of {', '.join(FLAGS)}")
-        self.executor, self._program = mode, program
+        self.executor = mode
         self.plan, regions, texts, symbols, self.source = written(program, mode)
         given = {x.index: array for x, array in zip(program.arguments, arrays, strict=True)}
         for region in regions:
             _check(region, given)
         functions = loaded(self.source, mode=mode, symbols=symbols)
-        steps = iter([RegionStep(*of) for of in zip(functions, regions, texts, strict=True)])
-        self._steps: list[RegionStep | InNumPy] = [
-            InNumPy(part.node) if isinstance(part, Foreign) else next(steps)
-            for part in self.plan.parts
-        ]
+        calls = iter([RegionCall(*of) for of in zip(functions, regions, texts, strict=True)])
+        parts = [part if isinstance(part, Foreign) else next(calls) for part in self.plan.parts]
+        self._stitched = Stitched(program, parts, arrays, mode == "strict")
+        self._run = self._stitched.run
         self._wanted = [layout_of(x) for x in program.results]
-        self._has_numbers = not all(layout.shape for layout in self._wanted)
-        self._alone = self._one_function()
-        self._sequence: Sequenced | None = None
-        if self._alone is None:
-            with np.errstate(all="ignore"):  # to see how what NumPy gives lies in memory
-                values = self._seen(arrays, strictly=mode == "strict")
-            self._sequence = Sequenced(program, self._steps, values)
 
     @property
     def nbytes(self) -> int:
         """How much memory a call holds beside its results."""
-        kept = self._sequence.nbytes if self._sequence is not None else 0
-        return kept + sum(step.nbytes for step in self._steps if isinstance(step, RegionStep))
-
-    def _one_function(self) -> RegionStep | None:
-        """Give the only step, if the results are what it gives, each for itself."""
-        (step, *more) = self._steps
-        wanted = [x.index for x in self._program.results]
-        is_alone = not more and isinstance(step, RegionStep) and wanted == step.gives
-        return step if is_alone and isinstance(step, RegionStep) else None
+        return self._stitched.nbytes
 
     def __call__(self, *arguments: Any, out: Sequence[Any] | None = None) -> tuple[Any, ...]:
         """Compute the results. Any number of threads may do so at a time.
@@ -127,22 +109,21 @@ class Kernel:
             If an array has another shape or dtype, or is not contiguous.
         """
         if out is None:
-            return self._computed(arguments, None)
+            return self._run(*arguments)  # type: ignore[no-any-return]
         if len(out) != len(self._wanted):
             raise ValueError(f"out must have {len(self._wanted)} entries, not {len(out)}")
-        results = self._computed(arguments, self._placed(arguments, out))
+        places = self._placed(arguments, out)
+        results = self._stitched.run_into(places, *arguments)
         of = zip(results, out, self._wanted, strict=True)
         return tuple([_copied(*one) for one in of])
 
-    def _computed(self, arguments: Sequence[Any], places: Sequence[Any] | None) -> tuple[Any, ...]:
-        """Compute into places, or into new arrays."""
-        if self._sequence is not None:
-            return self._sequence(arguments, places or ())
-        results = [np.empty(*layout) for layout in self._wanted] if places is None else places
-        self._alone.call(arguments, results)  # type: ignore[union-attr]
-        if self._has_numbers:
-            results = [x if x.shape else x[()] for x in results]
-        return tuple(results)
+    def again(self, kept: Sequence[Any], *arguments: Any) -> tuple[Any, ...]:
+        """Compute into results of an earlier call that nobody holds any more; None where new."""
+        places = [
+            np.empty(*layout) if x is None else x
+            for x, layout in zip(kept, self._wanted, strict=True)
+        ]
+        return self._stitched.run_into(places, *arguments)  # type: ignore[no-any-return]
 
     def _placed(self, arguments: Sequence[Any], out: Sequence[Any]) -> list[Any]:
         """Give where C writes: the arrays that are given, if they are free for it."""
@@ -158,30 +139,6 @@ class Kernel:
             places.append(given if is_free else np.empty(*layout))
             met.append(places[-1])
         return places
-
-    def again(self, kept: Sequence[Any], *arguments: Any) -> tuple[Any, ...]:
-        """Compute into results of an earlier call that nobody holds any more; None where new."""
-        if self._sequence is not None:
-            return self._sequence(arguments, kept)
-        places = [
-            np.empty(*layout) if x is None else x
-            for x, layout in zip(kept, self._wanted, strict=True)
-        ]
-        return self._computed(arguments, places)
-
-    def _seen(self, arguments: Sequence[Any], strictly: bool) -> dict[int, Any]:
-        """Run one step after the other, and give all that is computed, by the index of the node."""
-        known = {x.index: a for x, a in zip(self._program.arguments, arguments, strict=True)}
-        for step in self._steps:
-            if isinstance(step, RegionStep):
-                step.run(known, strictly)
-            else:
-                operands = [
-                    known[x.index] if x.index in known else number(x) for x in step.node.inputs
-                ]
-                forward = step.node.op.forward  # type: ignore[union-attr]
-                known[step.node.index] = computed(forward(*operands, **step.node.params))
-        return known
 
 
 def _shares(array: Any, others: Sequence[Any]) -> bool:

@@ -122,7 +122,11 @@ def place_of(x: Any) -> Any:
 
 
 def fitting(
-    args: Sequence[Any], kwargs: Mapping[str, Any], used: Sequence[int], dout: Any, seed: Any
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    used: Sequence[int] | None = None,
+    dout: Any = None,
+    seed: Any = None,
 ) -> Callable[..., tuple[Any, ...] | None]:
     """Write the function that gives what a program is called with, if nothing is new.
 
@@ -130,11 +134,11 @@ def fitting(
     ----------
     args, kwargs
         What a function was called with.
-    used : sequence of int
-        Which of the arrays among them the program takes.
-    dout : ndarray or None
+    used : sequence of int, optional
+        Which of the arrays among them the program takes; by default all.
+    dout : ndarray, optional
         The upstream gradient that was passed.
-    seed : ndarray or NumPy scalar or None
+    seed : ndarray or NumPy scalar, optional
         What that is in the program, where there is one.
 
     Returns
@@ -147,14 +151,14 @@ def fitting(
     names = [f"a{k}" for k in range(len(every))]
     first, rest = names[: len(args)], names[len(args) :]
     arrays = [name for name, x in zip(names, every, strict=True) if isinstance(x, np.ndarray)]
-    given = [arrays[k] for k in used]
+    given = arrays if used is None else [arrays[k] for k in used]
     asked = [_asked(name, x, scope) for name, x in zip(names, every, strict=True)]
     if seed is not None:
         asked.append("dout is None" if dout is None else Layout.of(dout).asked("dout", scope))
         given.append("seed" if dout is None else "dout")
         scope["seed"] = seed
     lines = [
-        "def fit(args, kwargs, dout):",
+        "def fit(args, kwargs, dout=None):",
         f"    if len(args) != {len(args)} or " + ("tuple(kwargs) != keys:" if rest else "kwargs:"),
         "        return None",
         f"    {', '.join(first)}, = args" if first else "",

@@ -99,7 +99,15 @@ class OfFunction:
         inputs = [of.get(leaf.index) for leaf in recording.arrays]
         parts = (OUTPUT if isinstance(x, Tensor) else x for x in unfolded(recording.result))
         result = folded(recording.result, parts)
-        return Form(graph, inputs, named, result, make, environment.is_unchanged)
+        return Form(
+            graph,
+            inputs,
+            named,
+            result,
+            make,
+            environment.is_unchanged,
+            overwrites=effects.overwrites,
+        )
 
     def _named(
         self,
