@@ -114,6 +114,20 @@ class Replay:
         finally:
             self._kept.append(places)
 
+    def again(self, kept: list[Any], *arrays: Any) -> tuple[Any, ...]:
+        """Compute into results of an earlier call that nobody holds any more; None where new."""
+        for k, slot in self._large:
+            if kept[k] is None:
+                kept[k] = slot.empty()
+        try:
+            places = self._kept.pop()
+        except IndexError:
+            places = [slot.empty() for slot in self._slots]
+        try:
+            return self._function(places, kept, *arrays)
+        finally:
+            self._kept.append(places)
+
     def _into(self, out: Sequence[Any]) -> list[Any]:
         """Give arrays to compute into: those that are given, and new ones that are large."""
         into = [

@@ -22,7 +22,8 @@ from tinygraph.execution.program import Program
 
 __all__ = ["Backward", "Executor", "Forward", "Make", "Place", "Run", "operation"]
 
-Executor = Callable[..., tuple[Any, ...]]
+Executor = Any
+"""See `tinygraph.execution.program`; also ``again(kept, *arrays)``, into results that are over."""
 Make = Callable[[Program, Sequence[Any]], Executor]
 Place = tuple[bool, int]
 """Where a value is: whether among the results, or among what was there before; and which it is."""
@@ -57,7 +58,7 @@ class Forward:
             kept = self.kept.pop()
         except IndexError:
             return self.executor(*arguments)
-        return self.executor(*arguments, out=kept)
+        return self.executor.again(kept, *arguments)
 
     def keep(self, results: Sequence[Any]) -> None:
         """Take back what nobody else holds."""
