@@ -16,7 +16,7 @@ def test_every_executor_is_checked_before_it_is_timed(size, monkeypatch):
         return lambda: [g * 1.01 for g in call()]
 
     monkeypatch.setitem(executors.EXECUTORS, "replay", off)
-    with pytest.raises(ValueError, match="replay, .* off by"):
+    with pytest.raises(ValueError, match=r"replay, .* off by"):
         executors.prepared(*size)
 
 
