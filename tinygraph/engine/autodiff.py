@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,24 +154,16 @@ def sweep(
     gradients: dict[int, Any] = {}
     paths: Counter[int] = Counter()
 
-    def arrive(node: Any, consumer: Any, g: Any) -> None:
-        """Add what a consumer's rule gives to what has arrived at a node before."""
-        index = node._index
-        if index in gradients:  # popped, it is a temporary, into which NumPy adds in place
-            gradients[index] = _shaped(gradients.pop(index) + g)
-        else:
-            gradients[index] = g
-        if observe is not None:
-            paths[index] += 1
-            observe(node, consumer, g)
-
     for node, seed in seeds:
-        arrive(node, None, seed)
+        _arrive(gradients, node._index, seed)
+        if observe is not None:
+            paths[node._index] += 1
+            observe(node, None, seed)
     for node in reversed(nodes):
         index = node._index
         if index not in gradients:
             continue
-        if paths[index] > 1 and observe is not None:
+        if observe is not None and paths[index] > 1:
             observe(node, node, gradients[index])
         op, inputs, params = node._recorded
         if op is None:
@@ -185,16 +178,27 @@ def sweep(
         for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
             if rule is None or not isinstance(x, Operand):
                 continue
-            if type(operand) not in SCALARS and operand.dtype.kind in DISCRETE:
-                continue
             if visited is not None and x._index not in visited:
+                continue
+            if type(operand) not in SCALARS and operand.dtype.kind in DISCRETE:
                 continue
             if op.additive:
                 part = _shaped(rule(unbroadcast(g, operand), out, *operands, **params))
             else:
                 part = unbroadcast(rule(g, out, *operands, **params), operand)
-            arrive(x, node, part)
+            _arrive(gradients, x._index, part)
+            if observe is not None:
+                paths[x._index] += 1
+                observe(x, node, part)
     return gradients
+
+
+def _arrive(gradients: dict[int, Any], index: int, g: Any) -> None:
+    """Add what a consumer's rule gives to what has arrived at a node before."""
+    if index in gradients:  # popped, it is a temporary, into which NumPy adds in place
+        gradients[index] = _shaped(gradients.pop(index) + g)
+    else:
+        gradients[index] = g
 
 
 def itself(x: Any) -> Any:
@@ -255,11 +259,15 @@ def unbroadcast(g: Any, x: Any) -> Any:
     >>> unbroadcast(np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]), beta)
     array([11., 22., 33.])
     """
-    if type(g) is type(x) and type(g) in SCALARS:
-        return g
+    kind = type(g)
+    if kind is type(x):
+        if kind in SCALARS:
+            return g
+        # Of plain arrays no trace can want to know the shapes, and most are of one dtype.
+        if kind is np.ndarray and g.dtype is x.dtype and not g.dtype.hasobject:
+            return g if g.shape == x.shape else _summed(g, x.shape, x.shape)
     g = _shaped(g)
-    plain_arrays = type(g) is type(x) is np.ndarray  # whose shapes no trace can want to know of
-    if g.shape != x.shape if plain_arrays else extent(g) != extent(x):
+    if extent(g) != extent(x):
         g = _summed(g, x.shape, extent(x))
     dtype = g.dtype
     if dtype != x.dtype and dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
@@ -269,16 +277,25 @@ def unbroadcast(g: Any, x: Any) -> Any:
 
 def _summed(g: Any, lengths: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
     """Add up along the axes that `shape` lacks or has with length 1; `lengths` are the same."""
-    new = g.ndim - len(shape)
-    axis = tuple(range(new))
     before = extent(g)
-    if before[new:] == shape:
-        return _shaped(ops.sum(g, axis=axis, keepdims=False))
-    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != before[k + new])
-    total = _shaped(ops.sum(g, axis=axis, keepdims=not new))
+    axis, keepdims = _copied_along(before, shape)
+    total = _shaped(ops.sum(g, axis=axis, keepdims=keepdims))
+    if extent(total) == shape:
+        return total
     if math.prod(extent(total)) != math.prod(shape):
         raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {before}")
-    return total if extent(total) == shape else np.reshape(total, lengths)
+    return np.reshape(total, lengths)
+
+
+@lru_cache(maxsize=1024)
+def _copied_along(long: tuple[int, ...], shape: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
+    """Give the axes along which `shape` is copied to become `long`; and whether it has them."""
+    new = len(long) - len(shape)
+    axis = tuple(range(new))
+    if long[new:] == shape:
+        return axis, False
+    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != long[k + new])
+    return axis, not new
 
 
 def _shaped(g: Any) -> Any:
