@@ -84,10 +84,10 @@ def staged(x: Any, gamma: Any, beta: Any, *, eps: Any = 1e-5, axis: Axis = 0) ->
     x, gamma, beta = (t if isinstance(t, Tensor) else Tensor(t) for t in (x, gamma, beta))
     axis, keepdims, shape, per_n = layout(x, gamma, beta, eps, axis)
 
-    mu = per_n * np.sum(x, axis=axis, keepdims=keepdims)
+    mu = per_n * ops.sum(x, axis=axis, keepdims=keepdims)
     xmu = x - mu
     sq = xmu**2
-    var = per_n * np.sum(sq, axis=axis, keepdims=keepdims)
+    var = per_n * ops.sum(sq, axis=axis, keepdims=keepdims)
     sqrtvar = np.sqrt(var + eps)
     ivar = 1 / sqrtvar
     xhat = xmu * ivar

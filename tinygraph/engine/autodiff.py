@@ -155,9 +155,10 @@ def sweep(
     paths: Counter[int] = Counter()
 
     for node, seed in seeds:
-        _arrive(gradients, node._index, seed)
+        index = node._index
+        gradients[index] = _shaped(gradients.pop(index) + seed) if index in gradients else seed
         if observe is not None:
-            paths[node._index] += 1
+            paths[index] += 1
             observe(node, None, seed)
     for node in reversed(nodes):
         index = node._index
@@ -170,35 +171,27 @@ def sweep(
             continue
         # The rules are its last readers, unless it is asked for.
         g = gradients[index] if wanted is None or index in wanted else gradients.pop(index)
-        out = read(node)
-        operands: list[Any] = [
-            read(x) if isinstance(x, Operand) else x if type(x) is float else take(x)
-            for x in inputs
-        ]
-        for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
+        given = [read(node)]
+        for x in inputs:
+            given.append(read(x) if isinstance(x, Operand) else x if type(x) is float else take(x))
+        for x, operand, rule in zip(inputs, given[1:], op.rules):  # noqa: B905 - may go on
             if rule is None or not isinstance(x, Operand):
                 continue
-            if visited is not None and x._index not in visited:
+            to = x._index
+            if visited is not None and to not in visited:
                 continue
             if type(operand) not in SCALARS and operand.dtype.kind in DISCRETE:
                 continue
             if op.additive:
-                part = _shaped(rule(unbroadcast(g, operand), out, *operands, **params))
+                part = _shaped(rule(unbroadcast(g, operand), *given, **params))
             else:
-                part = unbroadcast(rule(g, out, *operands, **params), operand)
-            _arrive(gradients, x._index, part)
+                part = unbroadcast(rule(g, *given, **params), operand)
+            # Popped, it is a temporary, into which NumPy adds in place.
+            gradients[to] = _shaped(gradients.pop(to) + part) if to in gradients else part
             if observe is not None:
-                paths[x._index] += 1
+                paths[to] += 1
                 observe(x, node, part)
     return gradients
-
-
-def _arrive(gradients: dict[int, Any], index: int, g: Any) -> None:
-    """Add what a consumer's rule gives to what has arrived at a node before."""
-    if index in gradients:  # popped, it is a temporary, into which NumPy adds in place
-        gradients[index] = _shaped(gradients.pop(index) + g)
-    else:
-        gradients[index] = g
 
 
 def itself(x: Any) -> Any:
@@ -265,37 +258,40 @@ def unbroadcast(g: Any, x: Any) -> Any:
             return g
         # Of plain arrays no trace can want to know the shapes, and most are of one dtype.
         if kind is np.ndarray and g.dtype is x.dtype and not g.dtype.hasobject:
-            return g if g.shape == x.shape else _summed(g, x.shape, x.shape)
+            shape = x.shape
+            return g if g.shape == shape else _summed(g, g.shape, shape, shape)
     g = _shaped(g)
     if extent(g) != extent(x):
-        g = _summed(g, x.shape, extent(x))
+        g = _summed(g, extent(g), extent(x), x.shape)
     dtype = g.dtype
     if dtype != x.dtype and dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
         return g.astype(x.dtype)
     return exactly(g) if dtype.hasobject and type(g) is np.ndarray else g
 
 
-def _summed(g: Any, lengths: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+def _summed(g: Any, long: tuple[int, ...], shape: tuple[int, ...], lengths: Any) -> Any:
     """Add up along the axes that `shape` lacks or has with length 1; `lengths` are the same."""
-    before = extent(g)
-    axis, keepdims = _copied_along(before, shape)
-    total = _shaped(ops.sum(g, axis=axis, keepdims=keepdims))
-    if extent(total) == shape:
-        return total
-    if math.prod(extent(total)) != math.prod(shape):
-        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {before}")
-    return np.reshape(total, lengths)
+    axis, keepdims, fits = _copied_along(long, shape)
+    add_up = ops.sum.forward if type(g) is np.ndarray else ops.sum
+    total = _shaped(add_up(g, axis=axis, keepdims=keepdims))
+    return total if fits else np.reshape(total, lengths)
 
 
 @lru_cache(maxsize=1024)
-def _copied_along(long: tuple[int, ...], shape: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
-    """Give the axes along which `shape` is copied to become `long`; and whether it has them."""
+def _copied_along(long: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Any, bool, bool]:
+    """Give the axes along which `shape` was copied to become `long`, and how to get it back.
+
+    That is, whether a sum keeps those axes, and whether it then is of that shape.
+    """
     new = len(long) - len(shape)
     axis = tuple(range(new))
     if long[new:] == shape:
-        return axis, False
+        return axis, False, True
     axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != long[k + new])
-    return axis, not new
+    rest = tuple(1 if k in axis or k - len(long) in axis else n for k, n in enumerate(long))
+    if math.prod(rest) != math.prod(shape):
+        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {long}")
+    return axis, not new, rest == shape
 
 
 def _shaped(g: Any) -> Any:
