@@ -170,8 +170,9 @@ def differentiate(dout: Any, x: Any, gamma: Any, where: Layout, eps: Any) -> tup
     -------
     dx, dgamma, dbeta
     """
-    dtype = np.result_type(dout.dtype, x.dtype, gamma.dtype)
-    dout, x = (a if a.dtype == dtype else a.astype(dtype) for a in (dout, x))
+    if not dout.dtype == x.dtype == gamma.dtype:
+        dtype = np.result_type(dout.dtype, x.dtype, gamma.dtype)
+        dout, x = (a if a.dtype == dtype else a.astype(dtype) for a in (dout, x))
     axis, keepdims, _, per_n = where
     xmu, ivar = standardize(x, where, eps)
     scale = gamma * ivar
