@@ -17,8 +17,8 @@ text becomes a function), `calling` (it gets arrays), `stitching` (with what Num
 and `kernels` (a program in C).
 
 Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over one
-block of rows), `stores` (where blocks are read from and written to), `clusters` (who sweeps over
-them), `schedule` (the sweeps of a region), `blocks`.
+block of rows), `sources` and `destinations` (what blocks are read from and written to), `clusters`
+(who sweeps over them), `schedule` (the sweeps of a region), `blocks`.
 
 From a function to programs: `layouts` (how arguments lie in memory), `environment` (what it reads
 beside them), `recordings` (it is run once and taken down), `refusals` (what it does that its graph
