@@ -38,7 +38,18 @@ WINGS = {
     "execution": {"writing", "graph", "engine"},
     "checks": {"algebra", "writing", "graph", "batchnorm", "engine"},
     "explorer": {"drawing", "writing", "graph", "engine", "files"},
-    "cli": {"algebra", "checks", "explorer", "drawing", "writing", "batchnorm", "engine", "files"},
+    "cli": {
+        "algebra",
+        "checks",
+        "explorer",
+        "drawing",
+        "execution",
+        "writing",
+        "graph",
+        "batchnorm",
+        "engine",
+        "files",
+    },
     "__main__": {"cli"},
     "__init__": {
         "engine",
@@ -59,6 +70,7 @@ WINGS = {
 # What of others may be imported where; the standard library and NumPy are everywhere.
 OTHERS = {"drawing.layout": {"pygraphviz"}, "drawing.rendering": {"graphviz"}}
 OTHERS |= {"engine.library.special": {"scipy"}}
+OTHERS |= {"execution.stores": {"zarr"}, "execution.clusters": {"dask", "distributed"}}
 
 
 def wing_of(name):

@@ -24,6 +24,7 @@ __all__ = ["is_ours", "marked", "replacing"]
 
 COMMENTS = {
     "dot": "// {}",
+    "c": "// {}",
     "svg": "<!-- {} -->",
     "pdf": "% {}",
     "python": "# {}",

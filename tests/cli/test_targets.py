@@ -1,6 +1,8 @@
 """`tinygraph draw` and `derive` on functions of the user's, and what they say of mistakes."""
 
 import json
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -325,6 +327,21 @@ def test_derive_prints_and_writes(model, tmp_path, capfd):
         assert np.allclose(found, expected, rtol=0, atol=1e-13)
     assert run("derive", *FORWARD, "--format", "python", "-o", "made.py") == 0  # its own file
     assert run("derive", *FORWARD, "-o", "model.py") == 2  # the user's
+
+
+def test_derive_writes_c_that_compiles(model, tmp_path, capfd):
+    assert run("derive", *FORWARD, "-o", "made.c") == 0
+    text = (tmp_path / "made.c").read_text()
+    assert "const double xhat = " in text
+    assert "p: x_, gamma_, beta_, eps_, dout_" in text or "p: x_, gamma_, beta_, dout_" in text
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler:
+        subprocess.run([compiler, "-Wall", "-Wno-unknown-pragmas", "-c", "made.c"], check=True)
+    assert run("derive", *FORWARD, "-o", "made.c") == 0  # its own file
+    (tmp_path / "matrices.py").write_text("def f(a, b):\n    return a @ b\n")
+    capfd.readouterr()
+    assert run("derive", "matrices.py:f", "a=2x3", "b=3x4", "--format", "c") == 2
+    assert "it cannot be written in C: there is nothing in it" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["draw", "derive"])

@@ -213,6 +213,16 @@ def test_a_sum_of_negative_zeros_has_numpys_sign(monkeypatch, mode):
             assert np.all(found == 0)
 
 
+def test_what_is_added_over_columns_as_well_is_added_in_their_order(monkeypatch):
+    """Two rows in a turn would be mixed up."""
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(9, 5, 3)), rng.normal(size=3)]
+    program, arrays = joint(lambda x, v: (x - np.mean(x, axis=0)) * v, values)
+    given = [arrays[x.index] for x in program.arguments]
+    (kernel,) = made(monkeypatch, [(program, given)], "strict")
+    assert wrong(kernel, (program, given, by_engine(program, arrays)), None) == []
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_maximum_shows_what_is_no_number(monkeypatch, mode):
     def f(x):

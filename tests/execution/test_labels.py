@@ -100,7 +100,7 @@ def test_what_has_no_labels_is_refused(f, shape, message):
 
 def test_nothing_is_known_of_the_axes_of_a_foreign_operation():
     graph = Graph.capture(trace(lambda x: x @ x + x.T)(np.ones((3, 3))))
-    labels = Labels(graph.nodes, lambda node: str(node.op) == "matmul")
+    labels = Labels(graph.nodes, {node.index for node in graph.nodes if str(node.op) == "matmul"})
     assert len(set(labels.flat(graph["out"]))) == 2
 
 

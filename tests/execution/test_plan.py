@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 from helpers import same_bits
-from plans import SHAPES, by_engine, carried_out, drawn, in_region, joint, leaves
+from plans import SHAPES, by_engine, carried_out, drawn, in_region, is_at_kink, joint, leaves
 
 from tinygraph import Graph, batchnorm, trace
 from tinygraph.execution import Plan, Program, Unsupported
@@ -231,11 +231,21 @@ def check_graph(seed):
                 check_is_whole(part)
         for block in (None, 1, 3):
             found = carried_out(plan, arrays, block)
-            worst = max(worst, difference(found, program, values))
+            if not is_at_kink(program, values):
+                worst = max(worst, difference(found, program, values))
             if not fast and block is None:
                 for x, node in zip(found, program.results, strict=True):
                     assert same_bits(x, values[node.index])
     return worst
+
+
+def test_few_random_graphs_are_decided_by_rounding():
+    at_kink = 0
+    for seed in range(20):
+        shape = SHAPES[seed % len(SHAPES)]
+        program, arrays = joint(drawn(seed, shape), leaves(shape, np.random.default_rng(seed)))
+        at_kink += is_at_kink(program, by_engine(program, arrays))
+    assert at_kink <= 4
 
 
 def check_graphs(seeds):
@@ -250,12 +260,12 @@ def check_graphs(seeds):
 
 
 def test_random_graphs_strict_in_every_bit_and_fast_to_rounding():
-    check_graphs(range(120))
+    check_graphs(range(60))
 
 
 @pytest.mark.slow
 def test_more_random_graphs():
-    check_graphs(range(120, 1500))
+    check_graphs(range(60, 1500))
 
 
 def dropped(self, primitive, operands, dtype, *, over=(), **rest):
@@ -339,6 +349,14 @@ def attention(x, A, B, C):
     return (e / np.sum(e, axis=-1, keepdims=True)) @ v
 
 
+def heads(x, A, B):
+    q, v = (np.transpose(np.reshape(x @ one, (6, 2, 2)), (1, 0, 2)) for one in (A, B))
+    scores = q @ np.swapaxes(np.tanh(v), -1, -2)
+    e = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    out = (e / np.sum(e, axis=-1, keepdims=True)) @ v
+    return np.reshape(np.transpose(out, (1, 0, 2)), (6, 4)) * x
+
+
 def picked(x, labels):
     z = x - np.max(x, axis=1, keepdims=True)
     logp = z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
@@ -350,6 +368,8 @@ NETS = {
     "attention": (attention, [(6, 5), (5, 4), (5, 4), (5, 4)]),
     "apart": (lambda x, y: (x * np.sum(x), y * np.sum(y, axis=0)), [(4, 3), (5, 2)]),
     "moved": (lambda x, y: ((x @ y).T, np.reshape(x @ y, -1), x), [(4, 3), (3, 2)]),
+    "turned": (lambda x, y: np.tanh(x @ y.T) * np.sum(np.tanh(y).T @ y), [(4, 3), (5, 3)]),
+    "heads": (heads, [(6, 4), (4, 4), (4, 4)]),
     "stacked": (lambda x, y: np.concatenate([x, 2 * x]) * y, [(4, 3), (8, 3)]),
 }
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.autodiff import unbroadcast
+from tinygraph.engine.foreign import is_foreign
 from tinygraph.engine.functions import is_node, normalize_axes
 from tinygraph.engine.lengths import Formula, Length, carrying, extent
 from tinygraph.engine.tensor import Tensor
@@ -182,8 +183,8 @@ def differentiate(dout: Any, x: Any, gamma: Any, where: Layout, eps: Any) -> tup
     product = _sum_of_products(dout, xmu, axis, keepdims) * ivar
     if one_per_feature:
         dgamma, dbeta = unbroadcast(product, gamma), unbroadcast(total, gamma)
-    records = any(map(is_node, (dout, x, gamma)))
-    into = {} if records else {"out": xmu}
+    plain = not any(is_node(a) or is_foreign(a) for a in (dout, x, gamma))
+    into = {"out": xmu} if plain else {}
     dx = np.multiply(xmu, -per_n * product * ivar, **into)
     dx = np.add(dx, dout, **into)
     dx = np.subtract(dx, per_n * total, **into)
@@ -240,7 +241,7 @@ def jacobian(x: Any, gamma: Any, *, eps: Any = 1e-5) -> Any:
     per_n = where.per_n
     xmu, ivar = standardize(x, where, eps)
     xhat = xmu * ivar
-    identity = np.eye(len(x), dtype=x.dtype)[:, :, None]
+    identity = np.eye(x.shape[0], dtype=x.dtype)[:, :, None]
     return gamma * ivar * (identity - per_n - xhat[:, None, :] * (per_n * xhat[None, :, :]))
 
 
@@ -330,5 +331,5 @@ def _broadcasts_to(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 
 def _array(a: Any) -> Any:
-    a = a.data if isinstance(a, Tensor) else np.asarray(a)
+    a = a.data if isinstance(a, Tensor) else a if is_foreign(a) else np.asarray(a)
     return a.astype(np.float64) if a.dtype.kind in "iub" else a

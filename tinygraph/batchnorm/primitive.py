@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.batchnorm.formulas import Axis, differentiate, layout, standardize
+from tinygraph.engine.foreign import is_foreign
 from tinygraph.engine.primitive import JointRules, Primitive
 from tinygraph.engine.tensor import Tensor
 
@@ -23,9 +24,11 @@ Axes = tuple[int, ...]
 
 
 def _forward(x: Any, gamma: Any, beta: Any, axis: Axes, eps: Any) -> Any:
-    dtype = np.result_type(x, gamma, beta)
+    dtype = np.result_type(*[getattr(a, "dtype", a) for a in (x, gamma, beta)])
     where = layout(x, gamma, beta, eps, axis)
     out, ivar = standardize(x if x.dtype == dtype else x.astype(dtype), where, eps)
+    if is_foreign(out):
+        return out * (gamma * ivar) + beta
     out *= gamma * ivar
     out += beta
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
@@ -25,6 +26,7 @@ NOTATIONS = {
     "html": "html",
     "json": "json",
     "python": "py",
+    "c": "c",
 }
 """What `derive` writes, with the suffix of its files."""
 
@@ -81,24 +83,52 @@ def _add_batchnorm(commands: Any) -> None:
         "  tinygraph batchnorm                          the UCI Wine measurements (178, 13)\n"
         "  tinygraph batchnorm batch.csv --dtype float32\n"
         "  tinygraph batchnorm images.npy --axis 0,2,3 -o pictures\n"
-        "  tinygraph batchnorm --json > report.json",
+        "  tinygraph batchnorm --json > report.json\n"
+        "  tinygraph batchnorm x.npy --gamma gamma.npy --beta beta.npy --out out.npy\n"
+        "  tinygraph batchnorm x.zarr --dout d.zarr --out dx.zarr --memory 200MB",
         eps="1e-5",
         help="stage, differentiate, compare and draw BatchNorm on a batch",
         description="Run staged BatchNorm on a batch, differentiate it from a random upstream "
         "gradient, compare every gradient with the formulas derived by hand and with the closed "
-        "form, and draw the graph.",
+        "form, and draw the graph. With --out, normalize a batch that is larger than memory, or "
+        "with --dout carry a gradient back through it, block of rows by block of rows.",
     )
+    _add_blocks(batchnorm.add_argument_group("a batch larger than memory"))
     add = batchnorm.add_argument
     add(
         "-o",
         "--output",
         type=_name,
         metavar="DIR",
-        default="graphs",
         help="for the pictures (default graphs)",
     )
-    add("--force", action="store_true", help="overwrite files that tinygraph did not make")
+    add(
+        "--force",
+        action="store_true",
+        help="overwrite files that tinygraph did not make; with --out, arrays",
+    )
     batchnorm.set_defaults(exact=False)
+
+
+def _add_blocks(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--out",
+        type=_name,
+        metavar="FILE",
+        help="read FILE, a .npy or .zarr, block by block, and write this .npy or .zarr: the "
+        "normalized batch; with --dout the gradient of the batch, dx, and those of gamma and beta "
+        "beside, dx.dgamma.npy and dx.dbeta.npy for dx.zarr. It is there when it is whole",
+    )
+    add("--gamma", type=_name, metavar="FILE", help="scale, .npy or .csv (default 1)")
+    add("--beta", type=_name, metavar="FILE", help="shift, .npy or .csv (default 0)")
+    add(
+        "--memory",
+        type=_nbytes,
+        metavar="SIZE",
+        help="that the blocks may take in one process (default 100MB)",
+    )
+    add("--cluster", type=_name, metavar="ADDRESS", help="of a dask scheduler, tcp://host:8786")
 
 
 def _add_compare(commands: Any) -> None:
@@ -141,7 +171,12 @@ def _add_comparison(
         "(default: the UCI Wine measurements)",
     )
     add("--seed", type=_seed, default=0, help="of gamma, beta and upstream gradient (default 0)")
-    add("--upstream", metavar="FILE", help="upstream gradient of x's shape, .npy or .csv")
+    add(
+        "--upstream",
+        "--dout",
+        metavar="FILE",
+        help="upstream gradient of x's shape, .npy or .csv",
+    )
     add("--eps", type=_eps, help=f"added to the variance (default {eps})")
     arithmetic.add_argument(
         "--dtype", choices=DTYPES, help="compute in this (default: that of the file)"
@@ -251,6 +286,7 @@ def _add_derive(commands: Any) -> None:
         "derive",
         "  tinygraph derive batchnorm\n"
         "  tinygraph derive batchnorm -o batchnorm_by_machine.py\n"
+        "  tinygraph derive batchnorm --format c\n"
         "  tinygraph derive model.py:forward x=64x100 gamma=100 beta=100 --format markdown",
         output="by suffix: " + ", ".join(NOTATIONS.values()) + " (default: standard output)",
         help="write the backward pass of a function out",
@@ -409,6 +445,14 @@ def _number(text: str, what: str, unit: str, most: float) -> float:
 
 def _names(text: str) -> str | list[str]:
     return text if text == "calls" else [name.strip() for name in text.split(",")]
+
+
+def _nbytes(text: str) -> float:
+    found = re.fullmatch(r"(\d+\.?\d*)\s*([kMGT]?)B?", text, re.IGNORECASE)
+    nbytes = float(found[1]) * 1000.0 ** " kmgt".index(found[2].lower() or " ") if found else 0.0
+    if not nbytes:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write such as 200MB or 1.5GB")
+    return nbytes
 
 
 def _name(text: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.cli.arguments import FORMATS, NOTATIONS, PROSE, parser
+from tinygraph.cli.batches import check_options, run_batch
 from tinygraph.cli.inputs import InputError, describe_nonfinite, read_array, wine
 from tinygraph.cli.outputs import (
     aside,
@@ -100,7 +101,12 @@ def _one_line(error: BaseException) -> str:
 
 
 def _run_batchnorm(options: argparse.Namespace) -> int:
-    targets = [Path(options.output, f"batchnorm.{suffix}") for suffix in ("dot", "svg")]
+    check_options(options)
+    if options.out is not None:
+        run_batch(options)
+        return AGREE
+    folder = "graphs" if options.output is None else options.output
+    targets = [Path(folder, f"batchnorm.{suffix}") for suffix in ("dot", "svg")]
     check_targets(targets, options.force)
     source, _, report = _compare(options)
     written, failure = _write_pictures(report.graph, targets)
@@ -262,13 +268,29 @@ def _run_derive(options: argparse.Namespace) -> int:
         check_targets([Path(options.output)], options.force)
 
     from tinygraph.cli.targets import explaining, run_target
-    from tinygraph.writing.equations import derive
 
     with aside(), explaining(options.target):
         out = run_target(options.target, options.arguments, options.seed)
-        text = derive(out, format=format, literal=options.literal)
+        text = _written(out, format, options.literal)
     write((text.rstrip("\n") + "\n").encode(), options.output, format)
     return AGREE
+
+
+def _written(of: Any, format: str, literal: bool) -> str:
+    """Write outputs or a graph out: in equations, as a module of NumPy, or as C."""
+    if format != "c":
+        from tinygraph.writing.equations import derive
+
+        return str(derive(of, format=format, literal=literal))
+
+    from tinygraph.execution import Program, Unsupported
+    from tinygraph.execution.kernels import c_text
+    from tinygraph.graph.snapshot import Graph
+
+    try:
+        return c_text(Program.of(of if isinstance(of, Graph) else Graph.joint(of)))
+    except Unsupported as refusal:
+        raise InputError(f"it cannot be written in C: {refusal}") from None
 
 
 def _run_explore(options: argparse.Namespace) -> int:
@@ -359,11 +381,12 @@ def _run_simplify(options: argparse.Namespace) -> int:
 
     from tinygraph.algebra import simplify
     from tinygraph.cli.targets import explaining, run_target
-    from tinygraph.writing.equations import derive
 
     with aside(), explaining(options.target):
         found = simplify(run_target(options.target, options.arguments, options.seed))
-        text = _in_format(found, format) if format in PROSE else derive(found.graph, format=format)
+        text = (
+            _in_format(found, format) if format in PROSE else _written(found.graph, format, False)
+        )
     write((text.rstrip("\n") + "\n").encode(), options.output, format)
     return AGREE
 

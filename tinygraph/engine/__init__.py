@@ -3,6 +3,7 @@
 In the order in which to read it:
 
 - `primitive`: what a row of the table of primitives says; everything else follows from the rows.
+- `foreign`: arrays that are not NumPy's and answer its functions themselves.
 - `ops`: the rows.
 - `recording`: whether operations are recorded, here and now.
 - `lengths`: numbers that remember which axis they count.

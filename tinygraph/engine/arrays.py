@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.foreign import native
 from tinygraph.engine.lengths import Measured
 from tinygraph.engine.operators import Operand
 
@@ -229,6 +230,7 @@ def numbers(data: Any, what: str, *, exact: bool = False) -> Any:
 
     Where `exact`, integers are to meet fractions, and become fractions themselves.
     """
+    native(data, what)
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, whose mask would be lost; fill it first")
     try:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.foreign import native
 from tinygraph.engine.lengths import Measured
 from tinygraph.engine.primitive import NUMPY, Tracer
 
@@ -99,8 +100,8 @@ def matmul(a: Any, b: Any) -> Any:
     for x in (a, b):
         if np.ndim(x) == 0:
             raise ValueError("matmul: @ takes vectors and matrices, not scalars; use *")
-    a = a if is_node(a) else np.asarray(a)
-    b = b if is_node(b) else np.asarray(b)
+    a = a if is_node(a) else np.asarray(native(a))
+    b = b if is_node(b) else np.asarray(native(b))
     row, column = a.ndim == 1, b.ndim == 1
     if a.shape[-1] != b.shape[0 if column else -2]:
         raise ValueError(

@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from tinygraph.engine import alternatives, functions, ops
+from tinygraph.engine.foreign import check_native
 from tinygraph.engine.lengths import Length
 from tinygraph.engine.library import elementwise, special
 from tinygraph.engine.methods import Methods
@@ -227,6 +228,7 @@ class Operand(Methods, Vertex, Tracer):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        check_native(map(type, inputs))
         function = NUMPY.get(ufunc) or special.known(ufunc)
         if function is not None and method != "__call__":
             function = _of_method(ufunc, method, function)
@@ -246,6 +248,7 @@ class Operand(Methods, Vertex, Tracer):
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
+        check_native(types)
         function = NUMPY.get(func)
         if function is None and (arrays := functions.discrete(args)) is not None:
             return func(*arrays, **kwargs)

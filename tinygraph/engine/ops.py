@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.foreign import is_foreign, native, scattered
 from tinygraph.engine.primitive import TABLE, Primitive, VariadicRules
 
 __all__ = ["TABLE", "Primitive", "rational_root"]
@@ -104,7 +105,8 @@ def _is_exact(x: Any) -> bool:
 
 
 def _sqrt(x: Any) -> Any:
-    return _exact_sqrts(x) if np.asarray(x).dtype.hasobject else np.sqrt(x)
+    dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+    return _exact_sqrts(x) if dtype.hasobject else np.sqrt(x)
 
 
 sqrt = Primitive("sqrt", "√", _sqrt, lambda g, out, x: g / (2 * out),
@@ -286,10 +288,10 @@ FEW = 1024  # entries that are copied sooner than NumPy has made a view of them
 
 
 def _spread(x: Any, shape: Shape, axis: Axes) -> Any:
-    x = np.asarray(x)  # an exact scalar comes bare
+    x = x if is_foreign(x) else np.asarray(x)  # an exact scalar comes bare
     if x.ndim < len(shape) and not _leads(axis):
         x = np.expand_dims(x, axis)
-    if math.prod(shape) > FEW:
+    if math.prod(shape) > FEW or is_foreign(x):
         return np.broadcast_to(x, shape)
     out = np.empty(shape, x.dtype)
     out[...] = x
@@ -310,6 +312,8 @@ def _spread_source(node: Any) -> str:
 def _sum(x: Any, axis: Axes, keepdims: Any) -> Any:
     if x.dtype.char == "e":  # float16: three digits, which a few dozen rows would use up
         return np.sum(x, axis, np.float32, keepdims=keepdims).astype(x.dtype)
+    if is_foreign(x):  # which need not answer the methods of ufuncs
+        return np.sum(x, axis=axis, keepdims=keepdims)
     return np.add.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -383,6 +387,8 @@ def _inverse_permutation(axes: Axes) -> Axes:
 
 
 def _scatter(x: Any, key: Any, shape: Shape) -> Any:
+    if is_foreign(x):
+        return scattered(x, key, shape)
     out = np.zeros(shape, dtype=x.dtype)
     np.add.at(out, key, x)  # not out[key] += x, which forgets all but one of a repeated index
     return out
@@ -418,7 +424,7 @@ put: Primitive = Primitive("put", "scatter",
 
 def _select(x: Any, *keys: Any, key: tuple[Any, ...], places: Axes) -> Any:
     for place, computed in zip(places, keys, strict=True):
-        if not np.array_equal(key[place], computed):
+        if not np.array_equal(key[place], native(computed)):
             raise ValueError(
                 "select: a computed mask picks other entries than when the graph was captured, "
                 "and a graph has fixed shapes; capture it again"
@@ -441,8 +447,8 @@ select = Primitive("select", "[]", _select,
 
 def _copied(base: Any, values: Sequence[Any]) -> Any:
     """Copy an array, as complex or exact numbers if there are some to be put into it."""
-    kinds = [x.dtype for x in values if getattr(x, "dtype", base.dtype).kind in "cO"]
-    return np.array(base, np.result_type(base.dtype, *kinds))
+    kinds = [x.dtype for x in map(native, values) if getattr(x, "dtype", base.dtype).kind in "cO"]
+    return np.array(native(base), np.result_type(base.dtype, *kinds))
 
 
 def _writes(operands: Sequence[Any], keys: Sequence[Any], expected: Sequence[Any]) -> Any:
@@ -453,7 +459,7 @@ def _writes(operands: Sequence[Any], keys: Sequence[Any], expected: Sequence[Any
     """
     masks = operands[len(operands) - len(expected) :]
     for mask, computed in zip(expected, masks, strict=True):
-        if not np.array_equal(mask, computed):
+        if not np.array_equal(mask, native(computed)):
             raise ValueError(
                 "assign: a computed key picks other entries than when the graph was captured, and "
                 "a graph has fixed shapes; capture it again"

@@ -32,6 +32,7 @@ import numpy as np
 from tinygraph.engine.arrays import held
 from tinygraph.engine.autodiff import DISCRETE, is_discrete
 from tinygraph.engine.constants import Called, constants_among
+from tinygraph.engine.foreign import native
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
 from tinygraph.engine.operators import OVERWRITES
@@ -225,6 +226,7 @@ def discrete(array: Any, name: str | None = None) -> Tensor:
 
 
 def _as_tensor(x: Any) -> Any:
+    native(x, "an argument")
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
         return x
     if x.dtype.kind in DISCRETE:

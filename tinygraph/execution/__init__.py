@@ -13,7 +13,12 @@ blocks of rows).
 
 As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (names and loops),
 `c_nests` (loops along a row), `c_source` (a region), `compilation` (a text becomes a function),
-`calling` (it gets arrays), `kernels` (a program in C).
+`calling` (it gets arrays), `stitching` (with what NumPy does in between), `kernels` (a program in
+C).
+
+Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over one
+block of rows), `stores` (where blocks are read from and written to), `clusters` (who sweeps over
+them), `schedule` (the sweeps of a region), `blocks`.
 
 From a function to programs: `environment` (what it reads beside its arguments), `recordings` (it is
 run once and taken down), `refusals` (what it does that its graph would not do again). Where it
@@ -24,9 +29,10 @@ arrays: `layouts` (how they lie in memory), `targets` (arrays that results are w
 `compiled` (a function that is called as it was).
 """
 
+from tinygraph.execution.blocks import Blocks
 from tinygraph.execution.compiled import Compiled, compile
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.replay import Replay
 
-__all__ = ["Compiled", "Plan", "Program", "Replay", "Unsupported", "compile"]
+__all__ = ["Blocks", "Compiled", "Plan", "Program", "Replay", "Unsupported", "compile"]

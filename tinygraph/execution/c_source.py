@@ -58,11 +58,16 @@ class Function(NamedTuple):
         The texts of other functions that it calls.
     places : tuple of (int, Loop)
         The arrays in its workspace: the size of an entry, and along which labels.
+    pointers, constants, lengths : tuple of str
+        What `p`, `k` and `n` are in the text, but for the workspace.
     """
 
     text: str
     helpers: tuple[str, ...]
     places: tuple[tuple[int, Loop], ...]
+    pointers: tuple[str, ...]
+    constants: tuple[str, ...]
+    lengths: tuple[str, ...]
 
     @property
     def nbytes(self) -> int:
@@ -135,7 +140,16 @@ class _Writer:
         text = "\n".join([self._title(), *head, *self.page.lines, "}", ""])
         helpers = [PAIRWISE.format(type=type) for type in sorted(self.nests.pairwise)]
         helpers += map(functions, sorted(self.nests.functions))
-        return Function(text, tuple(helpers), tuple(self.page.places))
+        pointers = (*(self.nests.arrays[x.index] for x in self.region.arguments), *self.outputs)
+        names = {at: name for (at, _), name in self.page.constants.items()}
+        return Function(
+            text,
+            tuple(helpers),
+            tuple(self.page.places),
+            pointers,
+            tuple(names.get(k, "unused") for k in range(len(self.region.constants))),
+            tuple(self.page.lengths.values()),
+        )
 
     def _title(self) -> str:
         """Say what each sweep reads, and what it writes where it does."""
@@ -327,6 +341,7 @@ class _Body:
             len(self.sweep.segments) == 1
             and not self.sweep.segments[0].reductions
             and all(one.kept and not one.inner for one in self.sums.values())
+            and (self.fast or all(one.nest == one.kept for one in self.sums.values()))
             and all(self.page.loops(one.labels) for one in self.sweep.writes)
         )
 

@@ -6,25 +6,24 @@ What C does not do, NumPy does between two of its functions: products of matrice
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from math import prod
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
-from tinygraph.engine.arrays import computed
-from tinygraph.execution.c_expressions import is_written
+from tinygraph.engine.arrays import owner
+from tinygraph.execution.c_expressions import is_written, literal
 from tinygraph.execution.c_source import HEAD, Function, function
-from tinygraph.execution.calling import Call, Layout
+from tinygraph.execution.calling import Layout
 from tinygraph.execution.compilation import FLAGS, loaded
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Foreign, Region
-from tinygraph.graph.evaluation import number
-from tinygraph.graph.nodes import Node
+from tinygraph.execution.stitching import RegionCall, Stitched, layout_of
 
-__all__ = ["Kernel"]
+__all__ = ["Kernel", "c_text"]
 
 
 class Kernel:
@@ -76,44 +75,27 @@ class Kernel:
     def __init__(self, program: Program, arrays: Sequence[Any], mode: str) -> None:
         if mode not in FLAGS:
             raise ValueError(f"mode is {mode!r}, but must be one of {', '.join(FLAGS)}")
-        self.executor, self._program = mode, program
-        fast = mode == "fast"
-        self.plan = Plan.of(program, fast=fast, is_inside=lambda node: is_written(node, fast))
-        regions = [part for part in self.plan.parts if isinstance(part, Region)]
-        if not any(region.sweeps or region.after for region in regions):
-            raise Unsupported("there is nothing in it that is compiled")
+        self.executor = mode
+        self.plan = _plan(program, mode)
+        regions = _regions(self.plan)
         given = {x.index: array for x, array in zip(program.arguments, arrays, strict=True)}
         for region in regions:
             _check(region, given)
-        names = ["kernel", *(f"kernel_{k}" for k in range(2, len(regions) + 1))]
-        written = [
-            function(region, fast=fast, name=name)
-            for region, name in zip(regions, names, strict=False)
-        ]
+        written = _written(regions, mode)
         self.source = _source(written)
-        functions = loaded(self.source, mode=mode, symbols=names[: len(regions)])
-        steps = iter([_RegionStep(*of) for of in zip(functions, regions, written, strict=True)])
-        self._steps: list[_Step] = [
-            _ForeignStep(part.node) if isinstance(part, Foreign) else next(steps)
-            for part in self.plan.parts
-        ]
-        self._wanted = [Layout(x.shape, _dtype(x)) for x in program.results]
-        self._alone = self._one_function()
-        if self._alone is None:
-            with np.errstate(all="ignore"):  # to see how what NumPy gives lies in memory
-                self._run(arrays, strictly=not fast)
+        functions = loaded(
+            self.source, mode=mode, symbols=[_symbol(k) for k in range(len(regions))]
+        )
+        calls = iter([RegionCall(*of) for of in zip(functions, regions, written, strict=True)])
+        parts = [part if isinstance(part, Foreign) else next(calls) for part in self.plan.parts]
+        self._stitched = Stitched(program, parts, arrays, mode == "strict")
+        self._run = self._stitched.run
+        self._wanted = [layout_of(x) for x in program.results]
 
     @property
     def nbytes(self) -> int:
         """How much memory a call holds beside its results."""
-        return sum(step.nbytes for step in self._steps)
-
-    def _one_function(self) -> _RegionStep | None:
-        """Give the only step, if the results are what it gives, each for itself."""
-        (step, *more) = self._steps
-        wanted = [x.index for x in self._program.results]
-        is_alone = not more and isinstance(step, _RegionStep) and wanted == step.gives
-        return step if is_alone and isinstance(step, _RegionStep) else None
+        return self._stitched.nbytes
 
     def __call__(self, *arguments: Any, out: Sequence[Any] | None = None) -> tuple[Any, ...]:
         """Compute the results. Any number of threads may do so at a time.
@@ -135,42 +117,120 @@ class Kernel:
         ValueError
             If an array has another shape or dtype, or is not contiguous.
         """
-        if self._alone is None:
-            results = self._run(arguments)
-        elif out is None:
-            results = [np.empty(shape, dtype) for shape, dtype in self._wanted]
-            self._alone.call(arguments, results)
-        else:
-            results = self._placed(arguments, out)
-            self._alone.call(arguments, results)
-        if out is not None:
-            results = [_copied(*of) for of in zip(results, out, self._wanted, strict=True)]
-        return tuple([x if x.shape else x[()] for x in results])
+        if out is None:
+            return self._run(*arguments)  # type: ignore[no-any-return]
+        places = self._placed(arguments, out)
+        results = self._stitched.run_into(places, *arguments)
+        of = zip(results, out, self._wanted, strict=True)
+        return tuple([_copied(*one) for one in of])
 
     def _placed(self, arguments: Sequence[Any], out: Sequence[Any]) -> list[Any]:
         """Give where C writes: the arrays that are given, if they are free for it."""
+        met = [x for x in arguments if isinstance(x, np.ndarray)]
         places: list[Any] = []
-        for given, (shape, dtype) in zip(out, self._wanted, strict=True):
+        for given, layout in zip(out, self._wanted, strict=True):
             is_free = (
                 type(given) is np.ndarray
-                and (given.shape, given.dtype) == (shape, dtype)
+                and (given.shape, given.dtype) == layout
                 and given.flags.carray
-                and not any(np.may_share_memory(given, x) for x in (*arguments, *places))
+                and not _shares(given, met)
             )
-            places.append(given if is_free else np.empty(shape, dtype))
+            places.append(given if is_free else np.empty(*layout))
+            met.append(places[-1])
         return places
 
-    def _run(self, arguments: Sequence[Any], strictly: bool = False) -> list[Any]:
-        """Run one step after the other, and give results that share no memory."""
-        known = {x.index: a for x, a in zip(self._program.arguments, arguments, strict=True)}
-        for step in self._steps:
-            step.run(known, strictly)
-        results: list[Any] = []
-        for node in self._program.results:
-            result = np.asarray(known[node.index] if node.index in known else number(node))
-            is_shared = any(np.may_share_memory(result, x) for x in (*arguments, *results))
-            results.append(result.copy() if is_shared else result)
-        return results
+
+def _shares(array: Any, others: Sequence[Any]) -> bool:
+    """Whether an array may share memory with others; most have another owner, which is seen soon."""
+    own = owner(array)
+    suspects = [x for x in others if (at := owner(x)) is own or at.base is not own.base]
+    return any(np.may_share_memory(array, x) for x in suspects)
+
+
+def c_text(program: Program, *, mode: str = "fast") -> str:
+    """Write a program in C for a reader, and say how its functions are called.
+
+    Parameters
+    ----------
+    program : Program
+    mode : str, optional
+        ``fast`` or ``strict``, as of a `Kernel`.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    Unsupported
+        If nothing of the program is written in C.
+
+    Examples
+    --------
+    >>> import tinygraph
+    >>> x, w = np.ones((4, 3)), np.ones(3)
+    >>> graph = tinygraph.Graph.joint(tinygraph.trace(lambda x, w: x * w)(x, w))
+    >>> text = c_text(Program.of(graph))
+    >>> print(text[text.index("/* kernel") : text.index("void")])
+    /* kernel(p, k, n)
+       p: x_, w_, dout_, out_out, dx_out, dw_out, and a workspace of 256 bytes
+       k: nothing
+       n: N = 4, D = 3 */
+    <BLANKLINE>
+    /* x, dout -> out, dx */
+    <BLANKLINE>
+    """
+    plan = _plan(program, mode)
+    regions = _regions(plan)
+    written = _written(regions, mode)
+    parts = iter(map(_usage, range(len(regions)), regions, written))
+    by_numpy = "/* then {}, by NumPy */".format
+    said = [
+        next(parts) if isinstance(part, Region) else by_numpy(part.node.op) for part in plan.parts
+    ]
+    return _source(written, "\n".join(said) + "\n")
+
+
+def _usage(k: int, region: Region, written: Function) -> str:
+    """Say how a function is called."""
+    loops = [loop for loop in (region.rows, *region.columns) if loop]
+    lengths = [str(prod(label.length for label in loop)) for loop in loops]
+    numbers = [literal(x.params["value"]) for x in region.constants]
+    lines = [
+        f"{_symbol(k)}(p, k, n)",
+        f"p: {', '.join(written.pointers)}, and a workspace of {written.nbytes} bytes",
+        f"k: {_bound(written.constants, numbers)}",
+        f"n: {_bound(written.lengths, lengths)}",
+    ]
+    wrapped = [wrap(line, 95, subsequent_indent="   ") for line in lines]
+    return "/* " + "\n   ".join(line for part in wrapped for line in part) + " */"
+
+
+def _bound(names: Sequence[str], values: Sequence[str]) -> str:
+    pairs = zip(names, values, strict=True)
+    return ", ".join(f"{name} = {value}" for name, value in pairs) or "nothing"
+
+
+def _plan(program: Program, mode: str) -> Plan:
+    fast = mode == "fast"
+    return Plan.of(program, fast=fast, is_inside=lambda node: is_written(node, fast))
+
+
+def _regions(plan: Plan) -> list[Region]:
+    regions = [part for part in plan.parts if isinstance(part, Region)]
+    if not any(region.sweeps or region.after for region in regions):
+        raise Unsupported("there is nothing in it that is compiled")
+    return regions
+
+
+def _written(regions: Sequence[Region], mode: str) -> list[Function]:
+    named = enumerate(regions)
+    return [function(region, fast=mode == "fast", name=_symbol(k)) for k, region in named]
+
+
+def _symbol(k: int) -> str:
+    """Name the function of the `k`-th region."""
+    return f"kernel_{k + 1}" if k else "kernel"
 
 
 def _check(region: Region, given: Mapping[int, Any]) -> None:
@@ -185,114 +245,10 @@ def _check(region: Region, given: Mapping[int, Any]) -> None:
             raise Unsupported(f"{x.name or 'an argument'} is no contiguous array in C order")
 
 
-def _source(written: Sequence[Function]) -> str:
-    """Put the functions and what they call together."""
+def _source(written: Sequence[Function], *said: str) -> str:
+    """Put the functions and what they call together, and what is said before."""
     helpers = dict.fromkeys(text for one in written for text in one.helpers)
-    return "\n".join([HEAD, *helpers, *(one.text for one in written)])
-
-
-def _dtype(node: Node) -> np.dtype[Any]:
-    """Give the dtype object that arrays have; what was pickled has another that is equal."""
-    return np.dtype(node.dtype.char if node.dtype is not None else "d")
-
-
-# --------------------------------------------------------------------------- steps
-
-
-class _RegionStep:
-    """One region: a function in C."""
-
-    def __init__(self, kernel: Any, region: Region, written: Function) -> None:
-        self.nbytes = written.nbytes
-        nodes = [x.node for x in region.arguments if x.node is not None]
-        self.names = [x.name or "an argument" for x in region.arguments]
-        self.takes = [x.index for x in nodes]
-        self.gives = [x.node.index for x in region.results]
-        self.fixed = {
-            x.index: np.array(number(x), _dtype(x), order="C")
-            for x in nodes
-            if x.role == "constant"
-        }
-        self.layouts = [
-            Layout(x.shape, _dtype(x)) for x in (*nodes, *(one.node for one in region.results))
-        ]
-        constants = [_double(x.params["value"]) for x in region.constants]
-        lengths = [prod(x.length for x in loop) for loop in (region.rows, *region.columns) if loop]
-        self._call = Call(kernel, self.layouts, constants, lengths, written.nbytes)
-
-    def call(self, arguments: Sequence[Any], results: Sequence[Any]) -> None:
-        """Compute the results from arrays that are as expected, or can be made so."""
-        if self.fixed:
-            arguments = [*arguments, *self.fixed.values()]
-        if self._call((*arguments, *results)):
-            of = zip(arguments, self.layouts, self.names, strict=False)
-            accepted = [_accepted(*one) for one in of]
-            if bad := self._call((*accepted, *results)):
-                raise ValueError(f"array {bad} of {len(self.layouts)} cannot be passed to C")
-
-    def run(self, known: dict[int, Any], strictly: bool) -> None:
-        """Compute the results from what is known, and note them there."""
-        arguments = []
-        for index, name in zip(self.takes, self.names, strict=True):
-            if index not in self.fixed:
-                array = np.asarray(known[index])
-                if strictly and not array.flags.c_contiguous:
-                    raise Unsupported(f"{name}, which NumPy computes, is not contiguous in C order")
-                arguments.append(array if array.flags.c_contiguous else np.array(array, order="C"))
-        results = [np.empty(*layout) for layout in self.layouts[len(self.takes) :]]
-        self.call(arguments, results)
-        known.update(zip(self.gives, [x if x.shape else x[()] for x in results], strict=True))
-
-
-class _ForeignStep:
-    """One operation that NumPy computes."""
-
-    nbytes = 0
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-
-    def run(self, known: dict[int, Any], strictly: bool) -> None:
-        """Compute it from what is known, and note it there."""
-        operands = [known[x.index] if x.index in known else number(x) for x in self.node.inputs]
-        op = self.node.op
-        known[self.node.index] = computed(op.forward(*operands, **self.node.params))  # type: ignore[union-attr]
-
-
-_Step = _RegionStep | _ForeignStep
-
-
-def _double(value: Any) -> float:
-    """Give a number of the program as C is given it.
-
-    Raises
-    ------
-    Unsupported
-        If it is no double: a whole number too large, or one with an imaginary part.
-    """
-    number = float(value) if np.isrealobj(value) else math.nan
-    if number != value and value == value:
-        raise Unsupported(f"the number {value} in it is no double")
-    return number
-
-
-def _accepted(array: Any, layout: Layout, name: str) -> Any:
-    """Give an array that C takes for one that is like it: a number, or of an equal dtype.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    array = np.asarray(array)
-    if (array.shape, array.dtype) != layout or not array.flags.c_contiguous:
-        raise ValueError(
-            f"{name} has shape {array.shape} and dtype {array.dtype}, but this was made for a "
-            f"contiguous array of shape {layout.shape} and dtype {layout.dtype}"
-        )
-    accepted = np.empty(*layout)
-    accepted[...] = array
-    return accepted
+    return "\n".join([HEAD, *helpers, *said, *(one.text for one in written)])
 
 
 def _copied(result: Any, given: Any, layout: Layout) -> Any:

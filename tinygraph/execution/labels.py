@@ -8,7 +8,7 @@ batch, stay two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -53,8 +53,10 @@ class Labels:
     ----------
     nodes : iterable of Nodes
         In order, operands before their readers.
-    is_foreign : callable
-        Says of a node that nothing is known of its axes; they are then parts of their own.
+    foreign : collection of int
+        The indices of nodes of whose axes nothing is known; they are then parts of their own.
+    alike : iterable of pairs of Nodes, optional
+        Nodes with the same axes: an upstream gradient and its output.
 
     Attributes
     ----------
@@ -78,18 +80,24 @@ class Labels:
     """
 
     def __init__(
-        self, nodes: Iterable[Node], is_foreign: Callable[[Node], bool] = lambda node: False
+        self,
+        nodes: Iterable[Node],
+        foreign: Collection[int] = (),
+        alike: Iterable[tuple[Node, Node]] = (),
     ) -> None:
         self.lengths: dict[Part, int] = {}
         self._bound: dict[Part, Axis] = {}
         self._axes: dict[int, list[Axis]] = {}
         nodes = tuple(nodes)
         for node in nodes:
-            new = node.op is None or is_foreign(node)
+            new = node.op is None or node.index in foreign
             try:
                 self._axes[node.index] = self._new_axes(node) if new else self._carried(node)
             except _UnmatchedError as error:
                 raise Unsupported(f"{place_of(node)} {error}") from None
+        for one, other in alike:
+            for pair in zip(self._axes[one.index], self._axes[other.index], strict=True):
+                self._unify(*pair)
         self._axes = {
             index: [self._parts(axis) for axis in axes] for index, axes in self._axes.items()
         }

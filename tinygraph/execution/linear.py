@@ -133,13 +133,14 @@ class _Rewriting:
     def _new(self, x: Value, operands: Sequence[Value]) -> Value:
         if x.primitive is None:
             return x
-        if x.op == "add" and _is_zero(operands[1]):
+        if x.op == "add" and x.dtype == operands[0].dtype and _is_zero(operands[1]):
             return operands[0]
         if x.op == "sum" and _counts_in(x.dtype, operands):
             return self._sum(operands[0], x.over)
         if x.op == "div" and _counts_in(x.dtype, operands):
             above, below = operands
-            if len(below.labels) < len(x.labels) and not self.rows.isdisjoint(x.labels):
+            is_shared = len(below.labels) < len(x.labels) and not _is_zero(below)
+            if is_shared and not self.rows.isdisjoint(x.labels):
                 return self._apply(ops.mul, x.dtype, above, self._inverse(x.dtype, below))
         return self.values.apply(x.primitive, operands, x.dtype, over=x.over, params=x.params)
 
@@ -226,4 +227,4 @@ def _counts_in(dtype: Any, operands: Iterable[Value]) -> bool:
 
 
 def _is_zero(x: Value) -> bool:
-    return x.op == CONSTANT and type(x.params["value"]) is int and x.params["value"] == 0
+    return x.op == CONSTANT and x.params["value"] == 0

@@ -3,7 +3,7 @@
 A product of matrices belongs to NumPy's BLAS, and what picks entries one by one to NumPy as well.
 What lies between such **foreign** operations are regions. A node has a **rank**, which says how
 many foreign operations lie before it one after the other; a region is what is connected of one
-rank.
+rank, or goes over the same axes.
 
 What a later region needs of an earlier one is handed on if it is there anyway, as the operand of a
 product is, or if it is a reduction. All else is computed again, which is cheaper than to write and
@@ -12,14 +12,14 @@ to read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
-from tinygraph.execution.labels import REDUCTIONS
+from tinygraph.execution.labels import REDUCTIONS, Labels
 from tinygraph.execution.program import Program
 from tinygraph.graph.nodes import Node
 
-__all__ = ["Block", "partition"]
+__all__ = ["Block", "foreign_of", "partition"]
 
 VIEWS = frozenset({"reshape", "transpose"})
 """What NumPy does with an array that is there without computing anything."""
@@ -41,28 +41,48 @@ class Block(NamedTuple):
     results: tuple[Node, ...]
 
 
-def partition(program: Program, is_foreign: Callable[[Node], bool]) -> list[Block | Node]:
+def foreign_of(nodes: Iterable[Node], is_inside: Callable[[Node], bool]) -> frozenset[int]:
+    """Give the indices of what NumPy computes: what is not done in sweeps, and its transposes.
+
+    Of the product of matrices that a transpose was given to, the gradient comes transposed as well,
+    and is laid out anew before it meets other arrays.
+    """
+    foreign: set[int] = set()
+    moved: set[int] = set()
+    for node in nodes:
+        if node.op is not None:
+            is_moved = _is_view(node) and node.inputs[0].index in moved
+            if not is_inside(node) or (is_moved and node.op.name == "transpose"):
+                foreign.add(node.index)
+            if is_moved or node.index in foreign:
+                moved.add(node.index)
+    return frozenset(foreign)
+
+
+def partition(program: Program, foreign: Collection[int], labels: Labels) -> list[Block | Node]:
     """Divide a program into regions and foreign operations, in the order of their computation.
 
     Parameters
     ----------
     program : Program
-    is_foreign : callable
-        Says of what is computed whether it is not done in sweeps.
+    foreign : collection of int
+        The indices of what is not computed in sweeps.
+    labels : Labels
+        Of the nodes.
 
     Returns
     -------
     list of Blocks and Nodes
     """
-    return _Partition(program, is_foreign).parts()
+    return _Partition(program, foreign, labels).parts()
 
 
 class _Partition:
-    def __init__(self, program: Program, is_foreign: Callable[[Node], bool]) -> None:
-        self.program = program
+    def __init__(self, program: Program, foreign: Collection[int], labels: Labels) -> None:
+        self.program, self.labels = program, labels
         given = {x.index for x in program.arguments}
         self.computed = [x for x in program.nodes if x.op is not None and x.index not in given]
-        self.foreign = {x.index for x in self.computed if is_foreign(x)}
+        self.foreign = {x.index for x in self.computed if x.index in foreign}
         self.views = self._views()
         self.rank = self._ranks()
         by_numpy = [x for x in self.computed if x.index in self.foreign | self.views]
@@ -114,11 +134,21 @@ class _Partition:
         blocks: list[tuple[dict[int, Node], list[Node]]] = []
         for result in sorted(results, key=lambda x: x.index):
             nodes, members = dict(needs[result.index]), [result]
-            for block in [b for b in blocks if _are_connected(b[0], nodes)]:
+            for block in [b for b in blocks if self._belong_together(b[0], nodes)]:
                 blocks.remove(block)
                 nodes, members = block[0] | nodes, [*block[1], *members]
             blocks.append((nodes, members))
         return [self._block(nodes, members, rank) for nodes, members in blocks]
+
+    def _belong_together(self, some: dict[int, Node], others: dict[int, Node]) -> bool:
+        """Whether two sets of nodes share what is computed, or an array, or all their axes."""
+        common = [x for index, x in some.items() if index in others and x.role != "constant"]
+        if any(x.shape or x.op is not None for x in common):
+            return True
+        one, other = (
+            max(map(self.labels.flat, nodes.values()), key=len) for nodes in (some, others)
+        )
+        return bool(one) and one == other
 
     def _is_result(self, x: Node, rank: int) -> bool:
         if x.index in self.foreign | self.views or self.rank[x.index] != rank:
@@ -157,12 +187,3 @@ class _Partition:
 
 def _is_view(x: Node) -> bool:
     return x.op is not None and x.op.name in VIEWS
-
-
-def _are_connected(some: dict[int, Node], others: dict[int, Node]) -> bool:
-    """Whether two sets of nodes share what is computed, or an array."""
-    return any(x.shape or x.op is not None for x in _common(some, others))
-
-
-def _common(some: dict[int, Node], others: dict[int, Node]) -> Sequence[Node]:
-    return [x for index, x in some.items() if index in others and x.role != "constant"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tinygraph.execution.labels import Labels, is_labelled, place_of
 from tinygraph.execution.linear import rewritten
 from tinygraph.execution.notation import Notation
-from tinygraph.execution.partition import Block, partition
+from tinygraph.execution.partition import Block, foreign_of, partition
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Foreign, Region, text_of
 from tinygraph.execution.sweeps import loops, region_of
@@ -83,11 +83,12 @@ class Plan(NamedTuple):
             if node.dtype is not None and node.dtype.kind not in "fiub":
                 raise Unsupported(f"{place_of(node)} is of dtype {node.dtype}, and no real floats")
 
-        def is_foreign(node: Node) -> bool:
-            return not (is_labelled(node) and is_inside(node))
-
-        labels = Labels(program.nodes, is_foreign)
-        divided = partition(program, is_foreign)
+        foreign = foreign_of(program.nodes, lambda x: is_labelled(x) and is_inside(x))
+        upstream = [node for node in program.arguments if node.role == "upstream"]
+        pairs = zip(upstream, program.results, strict=False)  # the outputs come first
+        alike = [(g, out) for g, out in pairs if g.shape == out.shape]
+        labels = Labels(program.nodes, foreign, alike)
+        divided = partition(program, foreign, labels)
         if len(divided) == 1 and isinstance(divided[0], Block):
             divided = [divided[0]._replace(arguments=program.arguments, nodes=program.nodes)]
         parts = [

@@ -72,7 +72,9 @@ class Recording:
             np.errstate(all="ignore"),
             _no_garbage(),
         ):
-            given = [*map(self._leaf, args)]  # first, since the leaves are in the order of arguments
+            given = [
+                *map(self._leaf, args)
+            ]  # first, since the leaves are in the order of arguments
             named = {name: self._leaf(x) for name, x in kwargs.items()}
             self.result = trace(function)(*given, **named)
         self.outputs = [x for x in unfolded(self.result) if isinstance(x, Tensor)]

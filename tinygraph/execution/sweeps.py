@@ -85,20 +85,39 @@ class _Root:
 
     Attributes
     ----------
-    value : Value
-        What must be there, row by row: the operand of the reduction, or what is written.
     given : Value or Result
         The reduction, or the result.
+    value : Value
+        What must be there, row by row: the operand of the reduction, or what is written.
+    inside : int
+        The values that must be computed in the same sweep, as a set.
+    after : list of Roots
+        The reductions that must be known before.
+    first, last : int
+        The sweeps between which it can be, as the others are placed; one sweep once it is placed.
     """
 
-    __slots__ = ("given", "inside", "sweep", "value", "waits")
+    __slots__ = ("after", "first", "given", "inside", "last", "value")
 
-    def __init__(self, given: Value | Result, needs: _Needs) -> None:
+    def __init__(
+        self, given: Value | Result, needs: _Needs, reductions: Mapping[int, _Root], count: int
+    ) -> None:
         self.given = given
         self.value = given.value if isinstance(given, Result) else given.operands[0]
         self.inside = needs.inside[self.value.index]
-        self.waits = needs.waits[self.value.index]
-        self.sweep: int | None = None
+        self.after = [reductions[index] for index in _bits(needs.waits[self.value.index])]
+        self.first, self.last = 0, count - 1
+
+
+def _roots(results: Iterable[Result], levels: Levels) -> list[_Root]:
+    """Give all roots, each after those that it waits for."""
+    needs, count = _Needs(levels), levels.count
+    reductions: dict[int, _Root] = {}
+    for x in levels.values:
+        if levels.ends_sweep(x):
+            reductions[x.index] = _Root(x, needs, reductions, count)
+    written = [_Root(x, needs, reductions, count) for x in results if levels.has_rows(x)]
+    return [*reductions.values(), *written]
 
 
 class _Needs:
@@ -142,39 +161,27 @@ def _placed(roots: Sequence[_Root], count: int, sizes: Mapping[int, int]) -> lis
     there = [0] * count
     waiting = list(roots)
     while waiting:
-        windows = _windows(roots, count)
-        root = min(waiting, key=lambda x: windows[id(x)][1] - windows[id(x)][0])
-        waiting.remove(root)
-        first, last = windows[id(root)]
+        _narrow(roots)
+        fixed = [root for root in waiting if root.first == root.last]
+        for root in fixed or [min(waiting, key=lambda root: root.last - root.first)]:
 
-        def cost(sweep: int, root: _Root = root) -> tuple[int, int]:
-            new = root.inside & ~there[sweep]
-            return sum(sizes[index] for index in _bits(new & arrays)), new.bit_count()
+            def cost(sweep: int, root: _Root = root) -> tuple[int, int]:
+                new = root.inside & ~there[sweep]
+                return sum(sizes[index] for index in _bits(new & arrays)), new.bit_count()
 
-        root.sweep = min(range(first, last + 1), key=cost)
-        there[root.sweep] |= root.inside
-    return [[root for root in roots if root.sweep == k] for k in range(count)]
+            root.first = root.last = min(range(root.first, root.last + 1), key=cost)
+            there[root.first] |= root.inside
+            waiting.remove(root)
+    return [[root for root in roots if root.first == k] for k in range(count)]
 
 
-def _windows(roots: Sequence[_Root], count: int) -> dict[int, tuple[int, int]]:
-    """Give the first and the last sweep in which each root can be, as the others are placed."""
-    first: dict[int, int] = {}
-    known: dict[int, int] = {}  # after which sweep a reduction is there
+def _narrow(roots: Sequence[_Root]) -> None:
+    """Bring the sweeps between which each root can be up to date."""
     for root in roots:
-        after = max((known[index] for index in _bits(root.waits)), default=0)
-        first[id(root)] = after if root.sweep is None else root.sweep
-        if isinstance(root.given, Value):
-            known[root.given.index] = first[id(root)] + 1
-    last: dict[int, int] = {}
-    wanted: dict[int, int] = {}  # before which sweep it must be
+        root.first = max([root.first, *(other.first + 1 for other in root.after)])
     for root in reversed(roots):
-        end = count
-        if isinstance(root.given, Value):
-            end = wanted.get(root.given.index, count)
-        last[id(root)] = end - 1 if root.sweep is None else root.sweep
-        for index in _bits(root.waits):
-            wanted[index] = min(wanted.get(index, count), last[id(root)])
-    return {key: (first[key], last[key]) for key in first}
+        for other in root.after:
+            other.last = min(other.last, root.last - 1)
 
 
 # --------------------------------------------------------------------------- one sweep
@@ -246,9 +253,6 @@ def region_of(
     """
     rows, *columns = loops(results, labels)
     levels = Levels(results, rows)
-    needs = _Needs(levels)
-    roots = [_Root(x, needs) for x in levels.values if levels.ends_sweep(x)]
-    roots += [_Root(x, needs) for x in results if levels.has_rows(x)]
     sizes = {
         x.index: prod(label.length for label in x.labels)
         for x in levels.values
@@ -257,7 +261,7 @@ def region_of(
     inner = frozenset(label for group in columns for label in group)
     done = {x.index for x in levels.values if x.op in (ARGUMENT, CONSTANT)}
     sweeps = []
-    for chosen in _placed(roots, levels.count, sizes):
+    for chosen in _placed(_roots(results, levels), levels.count, sizes):
         segments = tuple(_segments(chosen, levels, inner))
         vectors = _vectors(segments, levels)
         before = _work(vectors, levels, done)

@@ -37,6 +37,7 @@ SCRIPTS = (
     "walk",
     "picture",
     "entries",
+    "heatmaps",
     "tables",
     "paths",
     "report",

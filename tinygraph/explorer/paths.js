@@ -29,10 +29,17 @@ export function pathButtons(model, lines, onChange) {
           { "data-path": k, "aria-pressed": String(!model.cut.has(k)), onclick: () => toggle(k) },
           `${graph.gradients[k].name}${through(graph, k)}`,
         ),
-        parts.length > 2 &&
-          element("button", { class: "only", "data-only": k, onclick: () => follow(k) }, "alone"),
+        element(
+          "button",
+          {
+            class: "only",
+            "aria-label": `${graph.gradients[k].name} alone`,
+            onclick: () => follow(k),
+          },
+          "alone",
+        ),
       ]),
-    ].filter(Boolean);
+    ];
   });
 }
 

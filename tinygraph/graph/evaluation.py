@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygraph.engine.arrays import computed
+from tinygraph.engine.foreign import is_foreign
 from tinygraph.engine.lengths import READ, Formula
 from tinygraph.graph.nodes import Node, Premise
 from tinygraph.graph.origins import GIVEN, STRUCTURAL
@@ -36,9 +37,30 @@ def evaluate(nodes: Iterable[Node], values: dict[int, Any]) -> None:
         else:
             operands = [values[x.index] for x in node.inputs]
             try:
-                values[node.index] = computed(node.op.forward(*operands, **node.params))
+                values[node.index] = _result(node, operands, node.params)
             except IndexError as error:
                 raise ValueError(f"run: {_place(node)} picks what is not there: {error}") from None
+
+
+def _result(node: Node, operands: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """Compute a node; of foreign arrays another one, which is nowhere made one of NumPy's."""
+    op: Any = node.op
+    foreign = next(filter(is_foreign, operands), None)
+    if foreign is None:
+        return computed(op.forward(*operands, **params))
+    try:
+        made = op.forward(*operands, **params)
+        kind = type(foreign).__name__
+        native = f"{op} makes an array of NumPy's of a {kind}, and has pulled it into memory"
+    except TypeError as error:
+        made, native = None, f"{op}: {error}"
+    if not is_foreign(made):
+        raise TypeError(f"run: {_place(node)} cannot be computed: {native}")
+    return made
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return getattr(value, "shape", ())
 
 
 def _place(node: Node) -> str:
@@ -67,7 +89,7 @@ def check_premises(
     """
 
     def read(index: int, axis: int | None = None) -> Any:
-        return values[index] if axis is None else int(np.shape(values[index])[axis])
+        return values[index] if axis is None else int(_shape(values[index])[axis])
 
     for formula, then in premises:
         now = formula.value(read)
@@ -82,7 +104,7 @@ def check_premises(
 
 def is_same(now: Any, then: Any) -> bool:
     """Whether two numbers or arrays are equal, nan being equal to nan."""
-    now, then = np.asarray(now), np.asarray(then)
+    now, then = now if is_foreign(now) else np.asarray(now), np.asarray(then)
     return now.shape == then.shape and bool(np.all((now == then) | ((now != now) & (then != then))))
 
 
@@ -173,7 +195,7 @@ class _Elsewhere:
 
     def length(self, index: int, axis: int) -> int:
         """Give the length that an axis of a node has now."""
-        return int(np.shape(self.values[index])[axis])
+        return int(_shape(self.values[index])[axis])
 
     def value(self, node: Node) -> Any:
         """Compute a node or a constant."""
@@ -191,7 +213,7 @@ class _Elsewhere:
         if "key" in params:
             self._check_key(node, params)
         try:
-            return computed(node.op.forward(*operands, **params))
+            return _result(node, operands, params)
         except ValueError as error:
             raise _UnfitError(f"{node.op}: {error}") from None
 
@@ -220,7 +242,7 @@ class _Elsewhere:
         """Refuse to pick entries by number along an axis that has changed: a loop may have."""
         x = node.inputs[0]
         then = node.params.get("shape", x.shape)
-        now = params.get("shape", np.shape(self.values[x.index]))
+        now = params.get("shape", _shape(self.values[x.index]))
         key = node.origin.get("key", node.params["key"])
         for part, axis in _along(key, len(then)):
             ends = (part.start, part.stop) if isinstance(part, slice) else (part,)
@@ -235,8 +257,8 @@ class _Elsewhere:
 
         An upstream gradient must have the shape of its output.
         """
-        shape = np.shape(self.values[node.index])
-        if output is not None and shape != (wanted := np.shape(self.values[output.index])):
+        shape = _shape(self.values[node.index])
+        if output is not None and shape != (wanted := _shape(self.values[output.index])):
             raise ValueError(
                 f"run: {node.name} has shape {shape}, but {output.name} has {wanted} at these "
                 "lengths; an upstream gradient has the shape of its output"

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygraph.engine.autodiff import is_discrete, leaves
+from tinygraph.engine.foreign import is_foreign
 from tinygraph.engine.operators import Operand
 from tinygraph.graph.capturing import Capture
 from tinygraph.graph.evaluation import check_premises, evaluate, evaluate_at, number
@@ -350,7 +351,9 @@ class Graph:
         Parameters
         ----------
         **inputs : array_like
-            One per input, by name, or in letters alone, ``x_2`` for ``x′``.
+            One per input, by name, or in letters alone, ``x_2`` for ``x′``. Arrays of other
+            packages that speak NumPy's protocols, as dask's and CuPy's, are computed with by their
+            own functions, and never made arrays of NumPy's.
             An input may have other lengths than when it was captured,
             if the graph knows of each of its numbers that it was computed from lengths that were
             seen to be such (``x.shape``, a variable bound to ``len(x)``, NumPy's own mean), or
@@ -373,7 +376,8 @@ class Graph:
             true of these, or if a label or an index picks an entry that is not there.
         TypeError
             If an input of integers or bools is given as numbers of another kind, or one of real
-            numbers as complex ones.
+            numbers as complex ones; or if an array of another package does not know its shape, or
+            cannot do what a node asks of it, which is named.
 
         Examples
         --------
@@ -397,7 +401,8 @@ class Graph:
                     f"run: {node.name} has shape {value.shape}, but was captured with "
                     f"{node.shape}; capture the graph again for another number of axes"
                 )
-            values[node.index] = value[()] if value.dtype.kind != "O" else value
+            stays = value.dtype.kind == "O" or is_foreign(value)
+            values[node.index] = value if stays else value[()]
         if all(values[node.index].shape == node.shape for node in self.inputs):
             evaluate(self.nodes, values)
             asked = [one for one in self.premises if not one.formula.is_of_lengths]
@@ -427,13 +432,18 @@ def _restored(form: dict[str, Any]) -> Graph:
 
 def _as_input(given: Any, node: Node) -> Any:
     """Give an array of the dtype of an input, made of its like: no label of a bool or a float."""
-    array = np.asarray(given)
+    array = given if is_foreign(given) else np.asarray(given)
+    if any(n != n for n in array.shape):  # nan, where it is not known yet
+        raise TypeError(
+            f"run: {node.name} has shape {array.shape}, and all lengths must be known; of a dask "
+            "array, compute_chunk_sizes() finds them"
+        )
     dtype = np.dtype(node.dtype)
     if is_discrete(node):
         both_or_none = (array.dtype.kind == "b") == (dtype.kind == "b")
         fits = both_or_none and np.can_cast(array.dtype, dtype, "same_kind")
     else:
         fits = array.dtype.kind != "c" or dtype.kind in "cO"
-    if array.size and not fits:
+    if not fits and 0 not in array.shape:
         raise TypeError(f"run: {node.name} is of {dtype}, but was given {array.dtype}")
-    return np.asarray(array, dtype=dtype)
+    return array if array.dtype == dtype else array.astype(dtype)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.foreign import native
 from tinygraph.engine.functions import describe, is_node, matmul
 from tinygraph.engine.primitive import NUMPY, Primitive, VariadicRules
 
@@ -200,7 +201,7 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
     """Give a product for scalars, ``@`` up to matrices, and beyond Σ over one axis of each."""
     if out is not None:
         raise TypeError("np.dot: out= would overwrite an array; use the result instead")
-    a, b = (x if is_node(x) else np.asarray(x) for x in (a, b))
+    a, b = (x if is_node(x) else np.asarray(native(x)) for x in (a, b))
     if 0 in (a.ndim, b.ndim):
         return a * b
     if b.ndim <= 2:

@@ -100,7 +100,6 @@ def _sinc(x: Any, n: int) -> Any:
     Of x·sinc x = sin(πx)/π the derivatives give x fₙ + n fₙ₋₁ = πⁿ⁻¹ sin(πx + nπ/2), which loses
     digits where x is small; there the power series of the cosine is integrated term by term.
     """
-    x = np.asarray(x)
     z = np.pi * x
     small = np.abs(z) < 2 + n
     safe = np.where(small, 1, x).astype(x.dtype)

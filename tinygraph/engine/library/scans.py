@@ -76,7 +76,7 @@ def _cumprod_rule(g: Any, out: Any, x: Any, axis: int) -> Any:
 
 # fmt: off
 prod = Primitive("prod", "Π",
-    lambda x, axis, keepdims: np.multiply.reduce(x, axis=axis, keepdims=keepdims),
+    lambda x, axis, keepdims: np.prod(x, axis=axis, keepdims=keepdims),
     _prod_rule,
     elementwise=False, text="Π{axes} {0:product}", latex=r"\prod{axes} {0:product}",
     numpy="np.prod({0}{along})", binds={"text": "sigma", "latex": "sigma"})

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.engine.foreign import native
 from tinygraph.engine.primitive import TABLE, Primitive
 
 __all__ = ["IN_PLACE", "known", "refused"]
@@ -33,7 +34,7 @@ def _scipy(name: str) -> Any:
 def _polygamma(x: Any, n: int) -> Any:
     from scipy import special
 
-    return special.polygamma(n, x).astype(np.asarray(x).dtype)[()]
+    return special.polygamma(n, native(x)).astype(np.asarray(x).dtype)[()]
 
 
 # fmt: off
