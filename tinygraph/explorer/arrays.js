@@ -57,8 +57,13 @@ function sums(lists) {
   return all;
 }
 
+const WALKS = new Map(); // there are few shapes, and every run goes the same ways
 /** The places of all entries, in order, where neighbours are `steps` apart. */
-const walk = (shape, steps) => sums(shape.map((n, k) => range(n, steps[k])));
+function walk(shape, steps) {
+  const key = `${shape}|${steps}`;
+  if (!WALKS.has(key)) WALKS.set(key, sums(shape.map((n, k) => range(n, steps[k]))));
+  return WALKS.get(key);
+}
 
 /** Steps by which an array of `shape` is broadcast to another one. */
 function stretched(shape, to) {

@@ -125,7 +125,8 @@ def payload(graph: Graph) -> dict[str, Any]:
         known = dict(values)
         evaluate(graph.nodes, known)
         values |= {k: known[k] for k in fixed}
-    both = [passes(graph, language, apart=True) for language in (MATHML, TEXT, SPOKEN)]
+    languages = MATHML, TEXT, SPOKEN
+    both = [passes(graph, one, apart=True, trees=one is MATHML) for one in languages]
     shown = _Shown(graph)
     stops = [_stops(graph, shown, *same) for same in zip(*both, strict=True)]
     return {
