@@ -120,6 +120,7 @@ MISTAKES = {
     "seed": ("x.npy --out y.npy --seed 3", "--seed is not for --out"),
     "nonfinite": ("x.npy --out y.npy --allow-nonfinite", "--allow-nonfinite is not for --out"),
     "gamma alone": ("x.npy --gamma gamma.npy", "--gamma goes with --out"),
+    "zarr alone": ("x.zarr", "x.zarr: a .zarr is read block by block; say where to, with --out"),
     "memory alone": ("--memory 1GB", "--memory goes with --out"),
 }
 
