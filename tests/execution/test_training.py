@@ -848,3 +848,67 @@ def test_a_dropped_loss_frees_its_graph_at_once():
         assert len(gc.get_referrers(run)) <= 1  # this frame
     finally:
         gc.enable()
+
+
+class Trainer:
+    """As people write them: what the loss reads stands beside what the loop writes."""
+
+    factor = 1.0
+
+    def __init__(self):
+        self.model = NETWORKS["mlp"]()
+        self.optimizer = optim.Adam(self.model.parameters(), lr=0.01)
+        self.history, self.epoch, self.weight = [], 0, 1.0
+        self.table = {"loss": []}
+        self.step = compiled(self.loss)
+
+    def loss(self, x, labels):
+        return self.factor * self.weight * nn.cross_entropy(self.model(x), labels)
+
+    def fit(self, x, labels):
+        loss = self.step(x, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.history.append(loss.item())
+        self.table["loss"].append(loss.item())
+        self.epoch += 1
+        return loss.item()
+
+
+def test_what_the_loop_writes_and_the_loss_does_not_read_changes_nothing():
+    trainer = Trainer()
+    ((x, labels),) = batches(1, 6, 4, 0)
+    trainer.fit(x, labels)
+    form = trainer.step.step
+    for _ in range(3):
+        trainer.fit(x, labels)
+        assert trainer.step.step is form
+    trainer.weight = 0.0
+    assert trainer.fit(x, labels) == 0
+    trainer.weight, Trainer.factor = 1.0, 0.0
+    assert trainer.fit(x, labels) == 0
+    Trainer.factor = 1.0
+
+
+class Tuned(nn.BatchNorm):
+    """Has an attribute of its own, read by its text, and inherits others."""
+
+    def __init__(self):
+        super().__init__(6)
+        self.gain_1 = 2.0
+
+    def __call__(self, x):
+        return super().__call__(x) * getattr(self, f"gain_{1}")
+
+
+@pytest.mark.parametrize(("name", "value"), [("gain_1", 0.5), ("eps", 0.25), ("momentum", 0.5)])
+def test_what_is_read_by_its_text_or_inherited_is_watched(name, value):
+    eager, ours = Tuned(), Tuned()
+    step = compiled(lambda x: np.sum(ours(x) ** 3))
+    for k, (x, _) in enumerate(batches(4, 6, 4, 0)):
+        if k == 2:
+            setattr(eager, name, value)
+            setattr(ours, name, value)
+        assert same_bits(step(x).data, np.sum(eager(x) ** 3).data)
+        assert_same_state(eager, ours)
