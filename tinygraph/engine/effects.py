@@ -57,6 +57,8 @@ class Effects:
         Whose attribute is read anew at each call: the id of the owner, and the name.
     written : list of Tensors
         What was written out as text.
+    overwrites : bool
+        Whether something was written into an argument.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,7 @@ class Effects:
         self.checks: list[Act] = []
         self.recalled: set[tuple[int, str]] = set()
         self.written: list[Tensor] = []
+        self.overwrites = False
         self._copies: dict[int, tuple[Any, Any]] = {}
 
     def fetch(self, value: Any, read: Callable[[], Any], recalled: str | None = None) -> Tensor:
