@@ -440,6 +440,26 @@ def test_warnings_are_numpys_at_each_call_and_an_error_leaves_it_usable():
         assert same_bits(f(np.abs(x)), np.log(np.abs(x)) * 2)
 
 
+def test_what_a_function_says_of_warnings_holds_for_it():
+    def f(x):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(x)
+            safe = np.where(x > 0, logs, 0.0)
+        with np.errstate(over="raise"):
+            big = np.exp(x)
+        return safe * big
+
+    compiled, x = tinygraph.compile(f), np.array([-1.0, 0.0, 2.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            assert same_bits(compiled(x), f(x))
+    assert "    with np.errstate(divide='ignore', invalid='ignore'):" in compiled.source
+    with pytest.raises(FloatingPointError, match="overflow"):
+        compiled(x * 1000)
+    assert same_bits(compiled(x), f(x))
+
+
 def test_inside_trace_it_is_the_function_itself():
     f, x = tinygraph.compile(lambda x: x * np.sum(x)), array(3)
     f(x)

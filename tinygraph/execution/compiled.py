@@ -21,6 +21,7 @@ from tinygraph.execution.replay import Replay
 from tinygraph.execution.subjects import OfFunction, OfGraph
 from tinygraph.execution.targets import check_apart
 from tinygraph.execution.training import Steps
+from tinygraph.graph.nodes import NOTHING
 from tinygraph.graph.snapshot import Graph
 
 __all__ = ["Compiled", "compile"]
@@ -248,15 +249,20 @@ class Compiled:
             self._last = self._steps.step.forward
         return result
 
-    def _executor_of(self, program: Program, arrays: Sequence[Any]) -> Any:
+    def _executor_of(
+        self,
+        program: Program,
+        arrays: Sequence[Any],
+        errstates: Mapping[int, Mapping[str, str]] = NOTHING,
+    ) -> Any:
         """Make the executor that was asked for; where it cannot be, a replay that says why."""
         if self._mode in ("auto", "replay"):
-            return Replay(program, arrays)
+            return Replay(program, arrays, errstates=errstates)
         try:
             _check_dtypes(program, arrays)
             return Kernel(program, arrays, self._mode)
         except Unsupported as reason:
-            return Replay(program, arrays, why=str(reason))
+            return Replay(program, arrays, why=str(reason), errstates=errstates)
 
 
 def _check_dtypes(program: Program, arrays: Sequence[Any]) -> None:

@@ -23,8 +23,8 @@ from tinygraph.graph.snapshot import Graph
 
 __all__ = ["OUTPUT", "Form", "Make", "Quick"]
 
-Make = Callable[[Program, Sequence[Any]], Any]
-"""Gives an executor of a program, for arrays of the layouts of these."""
+Make = Callable[..., Any]
+"""``make(program, arrays)`` gives an executor, for arrays of the layouts of these."""
 
 OUTPUT = object()
 """Stands in a result for what the graph computes."""
