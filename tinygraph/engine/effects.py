@@ -128,7 +128,7 @@ class Errstates:
 
     def computed(self, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None:
         """Take down what is not as it was when the function began."""
-        own = {kind: what for kind, what in np.geterr().items() if what != "call"}
+        own = {kind: str(what) for kind, what in np.geterr().items() if what != "call"}
         if own:
             self.of[out.index] = own
 
