@@ -460,6 +460,21 @@ def test_what_a_function_says_of_warnings_holds_for_it():
     assert same_bits(compiled(x), f(x))
 
 
+def test_a_compiled_function_in_another_is_no_state_of_it():
+    def inner(x):
+        return np.tanh(x)
+
+    f, x = tinygraph.compile(inner), array(3)
+    g = tinygraph.compile(lambda x: f(x) * 2)
+    assert same_bits(g(x), np.tanh(x) * 2)
+    form = g._last
+    f(x)
+    f.vjp(x, dout=x)
+    assert same_bits(g(x), np.tanh(x) * 2)
+    assert g._last.executor is form.executor
+    assert f.__name__ == "inner"
+
+
 def test_inside_trace_it_is_the_function_itself():
     f, x = tinygraph.compile(lambda x: x * np.sum(x)), array(3)
     f(x)

@@ -9,6 +9,7 @@ written for them says so in less than a microsecond.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import update_wrapper
 from threading import RLock
 from typing import Any
 
@@ -81,6 +82,7 @@ class Compiled:
         if isinstance(function, Graph):
             self._subject = OfGraph(function)
         else:
+            update_wrapper(self, function, updated=())
             self._subject = OfFunction(function)
             self._steps = Steps(function, self._executor_of)
         self._forms: dict[Any, Form | None] = {}

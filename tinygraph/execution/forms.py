@@ -131,9 +131,11 @@ class Form:
     def quick(self, args: Sequence[Any], kwargs: Mapping[str, Any], dout: Any) -> Quick | None:
         """Give what is done where the next call is like this one, which has just been made.
 
-        Results, and upstream gradients, that are not as usual are looked at closely each time.
+        What is not as usual is looked at closely each time: several upstream gradients, or one that
+        has to be made an array of its dtype; gradients of zeros; arguments that are written into.
         """
-        is_usual = self._result is OUTPUT and len(self._reached) == len(self._wrt or {})
+        is_one = self._result is OUTPUT
+        is_usual = len(self._reached) == len(self._wrt or {}) and (is_one or not self._reached)
         if self.overwrites or not is_usual:
             return None
         seed = _seed(dout, self._outputs[0]) if self._reached else None
@@ -141,14 +143,20 @@ class Form:
             return None
         executor = self.executor
         if id(executor) not in self._quick:
-            names = [f"r{k}" for k in range(1 + len(self._reached))]
-            pairs = zip(self._reached, names[1:], strict=True)
-            parts = "".join(f"{name!r}: {r}, " for name, r in pairs)
-            returned = "r0" if self._wrt is None else f"(r0, {{{parts}}})"
-            packed = eval(f"lambda {', '.join(names)}: {returned}")
             fit = fitting(args, kwargs, self._used, dout, seed)
-            self._quick[id(executor)] = Quick(fit, executor, packed, self.is_current)
+            self._quick[id(executor)] = Quick(fit, executor, self._packing(), self.is_current)
         return self._quick[id(executor)]
+
+    def _packing(self) -> Callable[..., Any]:
+        """Write the function that gives what is returned, where that is an array and gradients."""
+        if self._result is not OUTPUT:
+            return lambda *results: self._packed(results, (), {})
+        names = [f"r{k}" for k in range(1 + len(self._reached))]
+        pairs = zip(self._reached, names[1:], strict=True)
+        parts = "".join(f"{name!r}: {r}, " for name, r in pairs)
+        returned = "r0" if self._wrt is None else f"(r0, {{{parts}}})"
+        packed: Callable[..., Any] = eval(f"lambda {', '.join(names)}: {returned}")
+        return packed
 
     # ------------------------------------------------------------------ parts of a call
 
