@@ -388,10 +388,11 @@ def test_what_changes_with_each_call_fills_no_memory():
 # --- whoever calls --------------------------------------------------------------------------------
 
 
-def test_two_threads_on_one_function():
+@pytest.mark.parametrize("orders", ["CC", "CF"])
+def test_two_threads_on_one_function(orders):
     f = tinygraph.compile(batchnorm)
     gamma, beta = array(2, 33)
-    work = [(array(64, 33), array(64, 33)) for _ in range(2)]
+    work = [(array(64, 33), np.array(array(64, 33), order=order)) for order in orders]
     expected = [by_engine(batchnorm, [x, gamma, beta], dout) for x, dout in work]
     wrong, start = [], threading.Barrier(2)
 
@@ -505,6 +506,19 @@ def test_a_snapshot_runs_at_its_own_lengths():
         tinygraph.compile(Graph.capture(trace(batchnorm)(x, gamma, beta))).vjp(
             other, gamma, beta, dout=dout
         )
+
+
+def test_a_snapshot_takes_what_can_be_made_its_inputs():
+    x, y = array(3), array(3)
+    graph = Graph.joint(trace(lambda x, y: x - 2 * y)(x, y))
+    f, expected = tinygraph.compile(graph), graph.run(x=x, y=y, dout=x)
+    narrow = x.astype("f")
+    for _ in range(2):
+        assert same_bits(f(y=y, x=x), expected["out"])
+        assert same_bits(f(x, y), expected["out"])
+        assert same_bits(f(x.tolist(), y), expected["out"])
+        assert same_bits(f(narrow, y), graph.run(x=narrow, y=y, dout=x)["out"])
+        assert same_bits(f.vjp(y=y, x=x, dout=x)[1]["y"], expected["dy"])
 
 
 def test_a_snapshot_that_was_built_on_values_is_refused():

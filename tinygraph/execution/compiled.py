@@ -213,7 +213,7 @@ class Compiled:
             )
         form, arrays = found
         result = form.call(arrays, dout, out)
-        self._last, self._quick[backward] = form, form.quick(args, kwargs, dout)
+        self._last, self._quick[backward] = form, form.quick(args, kwargs, arrays, dout)
         return result
 
     def _found(
