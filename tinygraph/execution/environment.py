@@ -245,6 +245,8 @@ class Environment:
             yield from self._inside_function(value)
         elif isinstance(value, MethodType):
             yield from ((value.__func__, called), (value.__self__, called))
+        elif _is_ours(value) and hasattr(value, "__wrapped__"):  # what is compiled
+            yield value.__wrapped__, called
         elif isinstance(value, partial):
             yield from ((value.func, called), (value.args, called), (value.keywords, called))
         else:
