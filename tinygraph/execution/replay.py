@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
+from itertools import groupby
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from tinygraph.execution.calls import Call, is_our_own, writing_call
 from tinygraph.execution.memory import Memory, Slot
 from tinygraph.execution.program import Program
 from tinygraph.graph.evaluation import evaluate, number
-from tinygraph.graph.nodes import Node
+from tinygraph.graph.nodes import NOTHING, Node
 from tinygraph.writing.numpy_expressions import Names
 
 __all__ = ["Replay"]
@@ -42,6 +43,8 @@ class Replay:
         dtypes, shapes and strides.
     why : str, optional
         Why it is a replay and nothing faster.
+    errstates : mapping, optional
+        What is said to `numpy.errstate` where a node is computed, by its index.
 
     Attributes
     ----------
@@ -70,12 +73,19 @@ class Replay:
 
     executor: ClassVar[str] = "replay"
 
-    def __init__(self, program: Program, arrays: Sequence[Any], why: str = "") -> None:
+    def __init__(
+        self,
+        program: Program,
+        arrays: Sequence[Any],
+        *,
+        why: str = "",
+        errstates: Mapping[int, Mapping[str, str]] = NOTHING,
+    ) -> None:
         self.program, self.why = program, why
         values = {node.index: x for node, x in zip(program.arguments, arrays, strict=True)}
         with np.errstate(all="ignore"):  # warnings are given when it runs
             evaluate(program.nodes, values)
-        writer = _Writer(program, values)
+        writer = _Writer(program, values, errstates)
         self.source = writer.source()
         self._slots = writer.kept
         self._targets = writer.targets
@@ -170,8 +180,13 @@ class _Writer:
         The results, by number, that are computed into a new array that serves others before.
     """
 
-    def __init__(self, program: Program, values: Mapping[int, Any]) -> None:
-        self.program, self.values = program, values
+    def __init__(
+        self,
+        program: Program,
+        values: Mapping[int, Any],
+        errstates: Mapping[int, Mapping[str, str]],
+    ) -> None:
+        self.program, self.values, self.errstates = program, values, errstates
         self.memory = Memory(program.nodes, program.results, values)
         self.names = Names(["replay", "places", "targets", "np"])
         self.scope: dict[str, Any] = {"np": np}
@@ -213,7 +228,11 @@ class _Writer:
     def source(self) -> str:
         """Write what is executed."""
         passed = [self._variable(node) for node in self.program.arguments]
-        lines = [line for node in self.program.nodes for line in self._lines(node)]
+        lines = [
+            line
+            for said, nodes in groupby(self.program.nodes, self._errstate)
+            for line in self._block(said, nodes)
+        ]
         returned = ", ".join(self._returned())
         targets = [
             self.target_of[node.index] if slot else "_"
@@ -223,7 +242,7 @@ class _Writer:
         head = f"def replay({', '.join(['places', 'targets', *passed])}):"
         body = [f"{', '.join(kept)}, = places"] if kept else []
         body += [f"{', '.join(targets)}, = targets"] if any(self.targets) else []
-        body += [*lines, f"return {returned},"]
+        body += [*lines, f"return {returned}," if returned else "return ()"]
         return "\n".join([*self.prelude, "", "\n    ".join([head, *body]), ""])
 
     # ------------------------------------------------------------------ what is spread
@@ -277,6 +296,17 @@ class _Writer:
         return []
 
     # ------------------------------------------------------------------ lines
+
+    def _errstate(self, node: Node) -> str:
+        """Write what is said to `numpy.errstate` where a node is computed."""
+        said = self.errstates.get(node.index, NOTHING)
+        return ", ".join(f"{kind}={what!r}" for kind, what in said.items())
+
+    def _block(self, said: str, nodes: Iterable[Node]) -> list[str]:
+        lines = [line for node in nodes for line in self._lines(node)]
+        if said and lines:
+            return [f"with np.errstate({said}):", *(f"    {line}" for line in lines)]
+        return lines
 
     def _lines(self, node: Node) -> list[str]:
         if node.op is None:
