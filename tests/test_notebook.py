@@ -91,6 +91,14 @@ def test_the_order_of_sums_does_what_the_text_says(execution):
     assert by_engine > 2 * in_blocks
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_it_ends_with_a_page_to_step_through(executed):
+    data = [o["data"] for _, o in outputs(executed) if "data" in o]
+    (page,) = (one["text/html"] for one in data if "text/html" in one)
+    assert page.startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    assert 'sandbox="allow-scripts"' in page
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_saved_outputs_are_whole(name):
     saved = nbformat.read(EXAMPLES / name, as_version=4)

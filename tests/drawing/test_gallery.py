@@ -2,6 +2,7 @@
 
 import html
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ from tinygraph.files import marked
 ROOT = Path(__file__).parents[2]
 GRAPHS = ROOT / "graphs"
 SCRIPT = ROOT / "examples" / "gallery.py"
+DATA = rb'<script id="data" type="application/json">(.*?)</script>'
 PLACED_BY = "2.0.4"  # of pygraphviz; another Graphviz places a little differently
 NAMES = sorted(path.stem for path in GRAPHS.glob("*.dot"))
 
@@ -78,12 +80,30 @@ def groups(svg):
     return [(g.get("id"), g.get("class")) for g in ET.fromstring(svg).iter(f"{SVG}g")]
 
 
+@pytest.mark.parametrize("name", gallery.PAGES)
+def test_pages_to_step_through_are_golden(name, fresh):
+    kept, made = ((folder / f"{name}.html").read_bytes() for folder in (GRAPHS, fresh))
+    data = [json.loads(re.search(DATA, page, re.DOTALL)[1]) for page in (kept, made)]
+    assert data[0] == data[1]
+    if pygraphviz.__version__ == PLACED_BY:
+        assert kept == made
+
+
+def test_the_command_writes_the_same_page(tmp_path, capsys):
+    assert command(["explore", "batchnorm", "-o", str(tmp_path / "page.html")]) == 0
+    capsys.readouterr()
+    if pygraphviz.__version__ == PLACED_BY:
+        kept = (GRAPHS / "batchnorm.html").read_bytes()
+        assert (tmp_path / "page.html").read_bytes() == kept
+
+
 def test_page_is_golden(fresh):
     page = (GRAPHS / "README.md").read_text(encoding="utf-8")
     assert page == gallery.page()
     assert page == (fresh / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", page)
-    assert [link for _, link in shown] == [f"{name}.svg" for name in gallery.PICTURES]
+    pictures = [f"{name}.svg" for name in gallery.PICTURES]
+    assert [link for _, link in shown] == ["explorer.png", *pictures]
     assert all(title and title == html.unescape(title) for title, _ in shown)
 
 
@@ -99,7 +119,7 @@ def test_the_command_draws_the_same_circuit(tmp_path, capsys):
 
 def test_nothing_tells_where_it_was_drawn():
     for path in GRAPHS.iterdir():
-        if path.suffix in (".dot", ".svg", ".md"):
+        if path.suffix in (".dot", ".svg", ".md", ".html"):
             content = path.read_text(encoding="utf-8")
             assert str(ROOT) not in content
             assert not re.search(r"/(home|Users|tmp|work|root)/", content), path.name

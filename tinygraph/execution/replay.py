@@ -373,9 +373,14 @@ class _Writer:
         if key not in self.beside:
             given = self.beside[key] = self.names.give(name)
             self.scope[given] = value
-            said = getattr(value, "__qualname__", f"{type(value).__name__} {value!r}")
-            self.prelude.append(f"{given} = {text}" if text else f"# {given}: {said!r}")
+            self.prelude.append(f"{given} = {text}" if text else f"# {given}: {_said(value)!r}")
         return self.beside[key]
+
+
+def _said(value: Any) -> str:
+    """Say what stands beside the function; NumPy takes long to write an array."""
+    name = getattr(value, "__qualname__", None)
+    return name if name is not None else f"{type(value).__name__} {value!r}"
 
 
 def _computing(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -57,8 +57,10 @@ class Forward:
         try:
             kept = self.kept.pop()
         except IndexError:
-            return self.executor(*arguments)
-        return self.executor.again(kept, *arguments)
+            kept = None
+        run = self.executor if kept is None else partial(self.executor.again, kept)
+        results: tuple[Any, ...] = run(*arguments)
+        return results
 
     def keep(self, results: Sequence[Any]) -> None:
         """Take back what nobody else holds."""
@@ -174,7 +176,8 @@ class Backward:
         layout = g.dtype, g.strides
         if layout not in self._executors:
             self._executors[layout] = self._make(self._program, [*arrays, g])
-        return self._executors[layout](*arrays, g)
+        gradients: tuple[Any, ...] = self._executors[layout](*arrays, g)
+        return gradients
 
 
 class _Result(Primitive):

@@ -18,7 +18,14 @@ function read(payload) {
   for (const { index, op, value } of nodes)
     if (op === null && value !== null) leaves.set(index, leaf(decoded(value)));
   for (const index in payload.values) leaves.set(Number(index), readArray(payload.values[index]));
-  const graph = { ...payload, leaves, gradients, nodes: nodes.map(withParams) };
+  const shown = payload.shown.map(([op, inputs, shape, params, own]) => ({
+    op,
+    inputs,
+    shape,
+    own,
+    ...withParams({ params }),
+  }));
+  const graph = { ...payload, leaves, gradients, shown, nodes: nodes.map(withParams) };
   graph.start = compute(graph);
   return graph;
 }
@@ -63,7 +70,7 @@ function compute(graph, { given = new Map(), cut = new Set(), before = graph.sta
       );
     values.push(known.find((one) => one && isSame(one, value)) ?? value);
   }
-  return { values, left };
+  return { values, left, cut };
 }
 
 function evaluate(node, operands, left) {

@@ -13,7 +13,7 @@ export function explain(model, name, index, place) {
   const number = (x) => short(x, dtype ?? "f8");
   const said = [element("b", {}, entryText(name, shape, place)), " = "];
   if (graph.nodes[index].op !== null && !graph.leaves.has(index)) {
-    const parts = plugged(graph, now, index, place, number).map((part) => part.text ?? part);
+    const parts = plugged(graph, now, index, place, number, name).map((part) => part.text ?? part);
     if (parts.join("") !== number(v)) said.push(parts.join(""), " = ");
   }
   said.push(element("b", {}, model.written(index, place)));
@@ -25,18 +25,27 @@ export function explain(model, name, index, place) {
 /** Hold a gradient of an input to what its output does when the input is moved a little. */
 function checked(model, index, place, v) {
   const { gradients, nodes } = model.graph;
-  const g = gradients.find(({ node, of, kind }) => node === index && nodes[of].role === "input" && kind !== "part");
+  const g = gradients.find(
+    ({ node, of, kind }) => node === index && nodes[of].role === "input" && kind !== "part",
+  );
   const rate = g && model.rate(g.of, place);
   if (rate === undefined || rate === null) return [];
   const [input, ends] = [entryText(nodes[g.of].name, nodes[g.of].shape, place), endsText(model)];
   const isRight = Math.abs(rate - v) <= 1e-4 * Math.max(Math.abs(rate), model.scale(index));
   const said = `moving ${input} a little changes ${ends} at the rate ${short(rate)}`;
-  return [element("span", { class: isRight ? "" : "off" }, isRight ? `✓ ${said}` : `✗ but ${said}`)];
+  return [
+    element("span", { class: isRight ? "" : "off" }, isRight ? `✓ ${said}` : `✗ but ${said}`),
+  ];
 }
 
 function endsText({ graph }) {
   const ends = graph.gradients.filter(({ kind }) => kind === "upstream");
-  return ends.map(({ name, of }) => `${graph.nodes[of].shape.length ? "Σ " : ""}${name} · ${graph.nodes[of].name}`).join(" + ");
+  return ends
+    .map(
+      ({ name, of }) =>
+        `${graph.nodes[of].shape.length ? "Σ " : ""}${name} · ${graph.nodes[of].name}`,
+    )
+    .join(" + ");
 }
 
 /** Which entries of values that have a name an entry is computed of: sets of places, by node. */
@@ -53,7 +62,8 @@ export function feeding(model, index, place) {
     }
     const from = graph.leaves.has(node) ? [] : (sources(graph, now, node, at) ?? []);
     for (const { operand, entry } of from)
-      if (!now.left.get(node)?.includes(operand)) visit(graph.nodes[node].inputs[operand], entry, false);
+      if (!now.left.get(node)?.includes(operand))
+        visit(graph.nodes[node].inputs[operand], entry, false);
   };
   visit(index, place, true);
   return found;

@@ -3,8 +3,8 @@
  * they would be without anything left out.
  */
 
-import { short } from "./words.js";
 import { broken, compute, difference, edited, others, paths, read, Unfit } from "./compute.js";
+import { short } from "./words.js";
 
 const MOST = 1e5; // numbers, of which a rate is found while the pointer moves
 
@@ -58,13 +58,17 @@ export class Model {
     const old = this.value(index);
     const was = old.data[place];
     const given = new Map(this.given).set(index, edited(old, place, number));
-    if (this._run(given, this.cut)) this.edits.push({ index, place, was });
+    const before = this.whole;
+    if (this._run(given, this.cut)) this.edits.push({ index, place, was, before });
+    if (this.edits.length > 1) delete this.edits.at(-2).before;
   }
 
   /** Leave paths out, or put them back: positions of gradients. */
   leaveOut(positions, isOut) {
     const cut = new Set(this.cut);
-    for (const k of positions) if (isOut) cut.add(k); else cut.delete(k);
+    for (const k of positions)
+      if (isOut) cut.add(k);
+      else cut.delete(k);
     this._run(this.given, cut);
   }
 
@@ -96,6 +100,12 @@ export class Model {
   /** Which entries are not as at first. */
   changed(index) {
     return difference(this.value(index), this.first.values[index]).entries;
+  }
+
+  /** Which entries the last edit has changed. */
+  changedLast(index) {
+    const { before } = this.edits.at(-1);
+    return difference(this.whole.values[index], before.values[index]).entries;
   }
 
   /** By how much what is left out makes a value wrong, at most. */

@@ -7,6 +7,7 @@ import { Model } from "./model.js";
 import { changeText, errorText, pathButtons } from "./paths.js";
 import { Picture } from "./picture.js";
 import { reportLines, reportOf } from "./report.js";
+import { Stops } from "./stops.js";
 import { figure } from "./tables.js";
 import { Walk } from "./walk.js";
 import { byId, element, entryText, shapeText, short, statisticsText } from "./words.js";
@@ -15,87 +16,11 @@ const payload = JSON.parse(byId("data").textContent);
 const model = new Model(payload);
 const { graph } = model;
 const report = reportOf(payload.report, graph);
-
-// ------------------------------------------------------------------------- what each stop consists of
-
-/** Equations as elements: what is left and what is right of the sign, by the names in them. */
-const EQUATIONS = new Map();
-const MATH = new Map(); // how each name is written
-
-function equation(line) {
-  if (!EQUATIONS.has(line)) {
-    const holder = document.createElement("template");
-    holder.innerHTML = `<math aria-label="${line.spoken.replace(/[&"<]/g, (c) => `&#${c.charCodeAt(0)};`)}"><mrow>${line.mathml}</mrow></math>`;
-    const math = holder.content.firstElementChild;
-    const parts = Array.from(math.firstElementChild.children);
-    const sign = parts.findIndex((part) => part.localName === "mo" && part.textContent === "=");
-    const names = (some) => {
-      const found = some.flatMap((part) => [...(part.dataset?.v ? [part] : []), ...part.querySelectorAll("[data-v]")]);
-      found.forEach((part) => MATH.has(part.dataset.v) || MATH.set(part.dataset.v, part.outerHTML));
-      return [...new Set(found.map((part) => part.dataset.v))];
-    };
-    EQUATIONS.set(line, { math, gives: names(parts.slice(0, sign)), reads: names(parts.slice(sign)) });
-  }
-  return EQUATIONS.get(line);
-}
-
-const linesAt = new Map([
-  ...payload.forward.map(({ step, lines }) => [`forward ${step}`, lines]),
-  ...payload.backward.map(({ step, lines }) => [`backward ${step}`, lines]),
-]);
-const linesOf = ({ isBack, step }) => linesAt.get(`${isBack ? "backward" : "forward"} ${step}`) ?? [];
-const last = payload.forward.length;
-const names = (isBack, step) => linesOf({ isBack, step }).map((line) => line.name);
-const steps = [
-  { name: "inputs", scope: [] },
-  ...payload.forward.map(({ lines, scope }) => ({ name: lines[0].name, scope })),
-];
-const back = payload.backward.length ? steps.map((_, step) => names(true, step)) : []; // some of none
-steps.forEach((step, k) => k && (step.name = names(false, k)[0]));
-
-/** Where a name is computed: the stop to go to. */
-function homeOf(name, index) {
-  const gradient = graph.gradients.find((g) => g.name === name);
-  return gradient ? walk.find(true, gradient.step) : walk.find(false, graph.nodes[index].step);
-}
-
-/** The arrays that lines read and give, each once, by the names in their equations. */
-function items(lines, side) {
-  const found = new Map();
-  for (const line of lines) {
-    const both = equation(line);
-    const inOrder = both.reads.length === line.reads.length;
-    both[side].forEach((name, k) => {
-      const index = side === "gives" ? (both.gives.length > 1 ? model.indexOf.get(name) : line.node)
-        : inOrder ? line.reads[k] : model.indexOf.get(name);
-      if (index !== undefined && !isNumber(index) && !found.has(name)) found.set(name, item(name, index));
-    });
-  }
-  return found;
-}
-
-/** Whether a node is a number that equations show by its name, such as eps. */
-const isNumber = (index) => graph.nodes[index].role === "constant" && !graph.nodes[index].shape.length;
-
-/** How a name is written in the first equation that has it. */
-function mathOf(name, index) {
-  if (!MATH.has(name)) {
-    const stops = [...payload.forward, ...payload.backward];
-    const lines = stops.flatMap((stop) => stop.lines);
-    const line = lines.find((one) => one.node === index || one.reads.includes(index));
-    if (line) equation(line);
-  }
-  return MATH.has(name) ? `<math aria-hidden="true">${MATH.get(name)}</math>` : element("i", {}, name).innerHTML;
-}
-
-function item(name, index) {
-  const isRed = !["input", "forward"].includes(graph.nodes[index].role);
-  return { name, index, isRed, math: mathOf(name, index) };
-}
+const stops = new Stops(payload, model);
 
 // ------------------------------------------------------------------------------------------ one stop
 
-const walk = new Walk(steps, back, report.steps, show);
+const walk = new Walk(stops.steps, stops.back, report.steps, show);
 const picture = new Picture(graph, report.wrong, (part) => {
   const isBack = part.gradient !== undefined || walk.stop.isBack;
   walk.go(walk.find(isBack, part.steps.at(isBack ? -1 : 0)));
@@ -106,7 +31,7 @@ let isOpen = false;
 
 function show(said = "") {
   const { stop } = walk;
-  const lines = linesOf(stop);
+  const lines = stops.lines(stop);
   document.body.className = stop.isBack ? "backward" : "forward";
   walk.draw();
   picture.paint(stop, model.cut, live);
@@ -134,61 +59,76 @@ function say(text) {
 }
 
 function where({ isBack, step }) {
-  const scope = isBack || step ? (steps[step]?.scope ?? []) : [];
+  const scope = isBack || step ? (stops.steps[step]?.scope ?? []) : [];
   const title = isBack ? "Backward" : step ? "Forward" : "Inputs";
-  const count = isBack || step ? ` · step ${step} of ${last}` : "";
+  const count = isBack || step ? ` · step ${step} of ${stops.last}` : "";
   byId("where").replaceChildren(element("b", {}, title), [count, ...scope].join(" · ").trimEnd());
 }
 
 function opening({ isBack, step }) {
-  const text = isBack || step
-    ? "Nothing is computed in this step."
-    : `Forward in ${last} step${last > 1 ? "s" : ""}, black${back.length ? "; then back, red" : ""}. Press → to go on, or change a blue number.`;
+  const text =
+    isBack || step
+      ? "Nothing is computed in this step."
+      : `Forward in ${stops.last} step${stops.last > 1 ? "s" : ""}, black${stops.back.length ? "; then back, red" : ""}. Press → to go on, or change a blue number.`;
   return element("p", {}, text);
 }
 
 function written(line) {
-  const { math } = equation(line);
-  return element("div", { class: "equation", "data-line": line.name },
-    math, element("small", {}, shapeText(graph.nodes[line.node].shape)));
+  const { math } = stops.equation(line);
+  return element(
+    "div",
+    { class: "equation", "data-line": line.name },
+    math,
+    element("small", {}, shapeText(graph.nodes[line.node].shape)),
+  );
 }
 
 function numbers(stop, lines) {
-  const gives = items(lines, "gives");
-  const reads = items(lines, "reads");
+  const isStart = !stop.isBack && !stop.step;
+  const gives = isStart ? stops.inputs() : stops.items(lines, "gives");
+  const reads = stops.items(lines, "reads");
   for (const name of gives.keys()) reads.delete(name);
-  if (!lines.length && !stop.isBack && !stop.step)
-    for (const { name, index, role } of graph.nodes) if (role === "input") gives.set(name, item(name, index));
-  const arrives = stop.isBack && lines.filter((line) => line.given).map((line) => equation(line).gives).flat();
-  const given = new Map([...gives].filter(([name]) => arrives && arrives.includes(name)));
+  const arriving = lines.filter((line) => line.given).flatMap((line) => stops.equation(line).gives);
+  const given = new Map([...gives].filter(([name]) => arriving.includes(name)));
   for (const name of given.keys()) gives.delete(name);
-  const title = lines.length ? "gives" : "change me";
+  const title = isStart ? "change me" : "gives";
   figures = [];
   const group = (name, some) => {
     if (!some.size) return [];
     const made = [...some.values()].map((one) => figure(model, one, on));
     figures.push(...made);
-    return [element("div", { class: "group" }, element("h3", {}, name), ...made.map((one) => one.made))];
+    return [
+      element("div", { class: "group" }, element("h3", {}, name), ...made.map((one) => one.made)),
+    ];
   };
   byId("numbers").replaceChildren(
-    ...group("arrives", given), ...group("reads", reads), ...group(title, gives));
+    ...group("arrives", given),
+    ...group("reads", reads),
+    ...group(title, gives),
+  );
   const first = [...(gives.size ? gives : given).values()].at(-1);
   const isKept = shownEntry && figures.some((one) => one.item.name === shownEntry.item.name);
   const isShown = lines.length && first && model.value(first.index).data?.length;
-  if (!isKept) shownEntry = isShown ? { item: first, place: firstPlace(model.value(first.index).data) } : null;
+  if (!isKept)
+    shownEntry = isShown ? { item: first, place: firstPlace(model.value(first.index).data) } : null;
 }
 
 /** The first entry that says something. */
-const firstPlace = (data) => Math.max(data.findIndex((v) => v !== 0 && Number.isFinite(v)), 0);
+const firstPlace = (data) =>
+  Math.max(
+    data.findIndex((v) => v !== 0 && Number.isFinite(v)),
+    0,
+  );
 
 /** Bring every number up to date, and what is said of changes. */
 function refresh() {
   figures.forEach((one) => one.refresh());
   byId("undo").hidden = !model.isChanged;
-  const lines = linesOf(walk.stop);
+  const lines = stops.lines(walk.stop);
   const focused = document.activeElement?.dataset?.path;
   byId("paths").replaceChildren(...pathButtons(model, lines, changed));
-  if (focused) byId("paths").querySelector(`[data-path="${focused}"]`)?.focus({ preventScroll: true });
+  if (focused)
+    byId("paths").querySelector(`[data-path="${focused}"]`)?.focus({ preventScroll: true });
   const said = [];
   if (model.trouble) said.push(element("p", { class: "off" }, model.trouble));
   if (model.cut.size) said.push(element("p", { class: "off" }, errorText(model)));
@@ -196,7 +136,13 @@ function refresh() {
     const { index, place, was } = model.edits.at(-1);
     const { shape, data, dtype } = model.value(index);
     const name = entryText(graph.nodes[index].name, shape, place);
-    said.push(element("p", {}, `${name} is ${short(data[place], dtype)}, was ${short(was, dtype)}; ${changeText(model)}`));
+    said.push(
+      element(
+        "p",
+        {},
+        `${name} is ${short(data[place], dtype)}, was ${short(was, dtype)}; ${changeText(model)}`,
+      ),
+    );
   }
   said.push(...report.at(walk.stop));
   byId("said").replaceChildren(...said);
@@ -215,7 +161,10 @@ function entry(next) {
   shownEntry = next;
   const line = byId("entry");
   if (!next) return line.replaceChildren();
-  const { item: { index, name }, place } = next;
+  const {
+    item: { index, name },
+    place,
+  } = next;
   line.replaceChildren(...explain(model, name, index, place));
   const from = feeding(model, index, place);
   for (const one of figures) {
@@ -230,6 +179,12 @@ function point({ name, index }, isOn) {
     part.classList.toggle("point", isOn);
 }
 
+/** Where a name is computed: the stop to go to. */
+function home(name, index) {
+  const gradient = graph.gradients.find((g) => g.name === name);
+  return gradient ? walk.find(true, gradient.step) : walk.find(false, graph.nodes[index].step);
+}
+
 const on = {
   point,
   entry: (one, place) => entry({ item: one, place }),
@@ -237,7 +192,15 @@ const on = {
     model.edit(one.index, place, number);
     changed(model.trouble || `${entryText(one.name, model.value(one.index).shape, place)} changed`);
   },
-  open: ({ name, index }) => walk.go(homeOf(name, index)),
+  refuse(one, place, text) {
+    const { shape, dtype } = model.value(one.index);
+    const kind = { b: "neither True nor False", i: "no whole number", u: "no whole number" }[
+      dtype[0]
+    ];
+    model.trouble = `${text || "nothing"} is ${kind ?? "no number"}: ${entryText(one.name, shape, place)} stays.`;
+    changed(model.trouble);
+  },
+  open: ({ name, index }) => walk.go(home(name, index)),
 };
 
 byId("equations").addEventListener("pointerover", (event) => {
@@ -252,20 +215,29 @@ byId("equations").addEventListener("pointerout", (event) => {
 // ------------------------------------------------------------------------ the primitives of a step
 
 function opened(lines) {
-  const computes = [...new Set(lines.flatMap((line) => line.computes))].filter((k) => graph.nodes[k].op);
+  const computes = [...new Set(lines.flatMap((line) => line.computes))].filter(
+    (k) => graph.nodes[k].op,
+  );
   if (!computes.length) return byId("opened").replaceChildren();
   const called = (k) => {
     const { name, role, shape } = graph.nodes[k];
-    if (role === "constant" && !shape.length && model.value(k).data) return name ?? short(model.value(k).data[0]);
+    if (role === "constant" && !shape.length && model.value(k).data)
+      return name ?? short(model.value(k).data[0]);
     return name ?? `#${k}`;
   };
   const rows = computes.map((k) => {
     const { op, inputs, shape } = graph.nodes[k];
-    const one = shape.length || !model.value(k).data ? shapeText(shape) : short(model.value(k).data[0]);
+    const one =
+      shape.length || !model.value(k).data ? shapeText(shape) : short(model.value(k).data[0]);
     return element("li", {}, `${called(k)} = ${op}(${inputs.map(called).join(", ")})  ${one}`);
   });
   const summary = element("summary", {}, `${rows.length} primitive${rows.length > 1 ? "s" : ""}`);
-  const details = element("details", { open: isOpen, ontoggle: () => (isOpen = details.open) }, summary, element("ol", {}, ...rows));
+  const details = element(
+    "details",
+    { open: isOpen, ontoggle: () => (isOpen = details.open) },
+    summary,
+    element("ol", {}, ...rows),
+  );
   byId("opened").replaceChildren(details);
 }
 
@@ -283,12 +255,16 @@ byId("open").addEventListener("click", swap);
 function swap() {
   if (!picture.hidden.length) return;
   picture.swap();
-  byId("open").setAttribute("aria-pressed", String(byId("open").getAttribute("aria-pressed") !== "true"));
+  byId("open").setAttribute(
+    "aria-pressed",
+    String(byId("open").getAttribute("aria-pressed") !== "true"),
+  );
   picture.paint(walk.stop, model.cut, live);
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea"))
+    return;
   if (event.key === "p") swap();
   else if (!walk.key(event.key)) return;
   event.preventDefault();
@@ -302,13 +278,22 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
 
 /** On paper: the picture, and all equations with shapes and statistics. */
 addEventListener("beforeprint", () => {
-  const rows = [...payload.forward, ...payload.backward].flatMap((stop) =>
+  const rows = stops.all.flatMap((stop) =>
     stop.lines.map((line) => {
       const { shape } = graph.nodes[line.node];
       const { data } = model.value(line.node);
-      const cells = [String(stop.step), equation(line).math.cloneNode(true), shapeText(shape), data ? statisticsText(data) : ""];
+      const cells = [
+        String(stop.step),
+        stops.equation(line).math.cloneNode(true),
+        shapeText(shape),
+        data ? statisticsText(data) : "",
+      ];
       const isBack = payload.backward.includes(stop);
-      return element("tr", { class: isBack ? "back" : "" }, ...cells.map((cell) => element("td", {}, cell)));
+      return element(
+        "tr",
+        { class: isBack ? "back" : "" },
+        ...cells.map((cell) => element("td", {}, cell)),
+      );
     }),
   );
   byId("print").replaceChildren(element("table", {}, element("tbody", {}, ...rows)));
@@ -320,6 +305,11 @@ for (const [k, weight] of ["400", "700"].entries()) {
   const bytes = Uint8Array.from(atob(payload.font[k]), (c) => c.charCodeAt(0));
   document.fonts.add(new FontFace(payload.family, bytes, { weight }));
 }
+if (payload.drawn.length)
+  byId("legend").append(
+    ` ${payload.drawn.map((k) => graph.nodes[k].name).join(", ")}: random, since none was given.`,
+  );
+for (const note of payload.notes) byId("legend").insertAdjacentHTML("beforeend", ` ${note}`);
 picture.fit();
 walk.follow(location.hash);
 show();

@@ -30,7 +30,19 @@ __all__ = ["Page", "explore"]
 HERE = files("tinygraph.explorer")
 ENGINE = ("arrays", "values", "library", "compute", "plugged")
 """The scripts that compute; they are one module, the others one each."""
-SCRIPTS = ("words", "model", "walk", "picture", "entries", "tables", "paths", "report", "page")
+SCRIPTS = (
+    "words",
+    "model",
+    "stops",
+    "walk",
+    "picture",
+    "entries",
+    "heatmaps",
+    "tables",
+    "paths",
+    "report",
+    "page",
+)
 """In the order of their imports."""
 REMARK = re.compile(r"^ *(?:/\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.DOTALL | re.MULTILINE)
 """Comments with lines of their own, which the package keeps and a page is smaller without."""

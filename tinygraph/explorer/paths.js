@@ -7,7 +7,9 @@ import { element, placesText, short } from "./words.js";
 /** Draw a button for each path into the values of these lines. */
 export function pathButtons(model, lines, onChange) {
   const { graph } = model;
-  const sums = lines.flatMap((line) => line.gradients.map((k) => graph.gradients[k])).filter((g) => g.kind === "sum");
+  const sums = lines
+    .flatMap((line) => line.gradients.map((k) => graph.gradients[k]))
+    .filter((g) => g.kind === "sum");
   return sums.flatMap(({ of }) => {
     const parts = model.paths.get(of).filter((k) => graph.gradients[k].name);
     if (parts.length < 2) return [];
@@ -27,10 +29,17 @@ export function pathButtons(model, lines, onChange) {
           { "data-path": k, "aria-pressed": String(!model.cut.has(k)), onclick: () => toggle(k) },
           `${graph.gradients[k].name}${through(graph, k)}`,
         ),
-        parts.length > 2 &&
-          element("button", { class: "only", "data-only": k, onclick: () => follow(k) }, "alone"),
+        element(
+          "button",
+          {
+            class: "only",
+            "aria-label": `${graph.gradients[k].name} alone`,
+            onclick: () => follow(k),
+          },
+          "alone",
+        ),
       ]),
-    ].filter(Boolean);
+    ];
   });
 }
 
@@ -54,22 +63,25 @@ export function errorText(model) {
   return `Without ${named}: ${wrong.join("; ") || "no gradient that is asked for changes"}.`;
 }
 
-/** Say which entries of what is asked for have changed with an edit. */
+/** Say which entries of what is asked for have changed with the last edit. */
 export function changeText(model) {
   const { graph } = model;
   const said = [
     ...graph.graph.outputs.map((index) => ({ name: graph.nodes[index].name, node: index })),
     ...wanted(model),
   ].flatMap(({ name, node }) => {
-    const changed = model.changed(node);
-    return changed.length ? [`${name} in ${placesText(graph.nodes[node].shape, changed)}`] : [];
+    const changed = model.changedLast(node);
+    return changed.length ? [`${name}${placesText(graph.nodes[node].shape, changed)}`] : [];
   });
-  return said.length ? `changed with it: ${said.join("; ")}.` : "no output and no gradient of an input changed with it.";
+  return said.length
+    ? `changed with it: ${said.join("; ")}.`
+    : "no output and no gradient of an input changed with it.";
 }
 
 /** The gradients of inputs, as a whole. */
 function wanted({ graph }) {
   return graph.gradients.filter(
-    ({ of, kind, name }) => name && (kind === "whole" || kind === "sum") && graph.nodes[of].role === "input",
+    ({ of, kind, name }) =>
+      name && (kind === "whole" || kind === "sum") && graph.nodes[of].role === "input",
   );
 }

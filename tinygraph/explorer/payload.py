@@ -16,6 +16,11 @@ theirs in ``graph.gradients``.
 ``asked``       what the recorded code was told of values: ``formula``, a number or
                 ``{"node": k}`` or a list of a primitive and formulas; the ``answer``; and
                 both as ``text``, "k > 0 was True". The graph holds where answers stay
+``shown``       what the lines write, operation by operation, for those that show it with
+                numbers: rows of a primitive, its operands, shape, parameters, and the node
+                of the graph whose value it has, or null where there is none. The k-th is
+                called as if it were the k-th node after those of the graph; a number has
+                no primitive, and stands in the place of operands
 ``forward``     stops in order, one for each step
 ``backward``    stops in order, from the last step to step 0, where gradients add up
 ``symbols``     signs that equations use: ``mathml`` of sign and meaning, both as ``text``
@@ -29,6 +34,8 @@ equation:
 ``name``        what it gives, as text: ``xhat``, ``dx1``, ``dx1 + dx2``
 ``node``        whose value that is
 ``gradients``   which gradients that are, of a backward pass
+``terms``       the gradients that a sum adds up, of those that are shown
+``tree``        the row in ``shown`` that the equation writes, or null for a name or a sum
 ``computes``    the nodes that are computed for it, itself last
 ``reads``       the nodes that it refers to, in the order in which it does
 ``mathml``      the equation, without ``<math>`` around it
@@ -55,10 +62,11 @@ import numpy as np
 
 from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.lengths import Formula
-from tinygraph.graph.evaluation import evaluate, said
+from tinygraph.graph.evaluation import evaluate, number, said
 from tinygraph.graph.interchange import encoded
 from tinygraph.graph.nodes import NOTHING, Node
 from tinygraph.graph.snapshot import Graph
+from tinygraph.writing.formulas import Tree
 from tinygraph.writing.languages import MATHML, SPOKEN, TEXT
 from tinygraph.writing.lines import Line, Pass, passes
 
@@ -117,8 +125,9 @@ def payload(graph: Graph) -> dict[str, Any]:
         known = dict(values)
         evaluate(graph.nodes, known)
         values |= {k: known[k] for k in fixed}
-    both = [passes(graph, language) for language in (MATHML, TEXT, SPOKEN)]
-    stops = [_stops(graph, *same) for same in zip(*both, strict=True)]
+    both = [passes(graph, language, apart=True) for language in (MATHML, TEXT, SPOKEN)]
+    shown = _Shown(graph)
+    stops = [_stops(graph, shown, *same) for same in zip(*both, strict=True)]
     return {
         "graph": json.loads(replace(graph, values=NOTHING).to_json()),
         "values": {k: _array(value) for k, value in values.items()},
@@ -126,6 +135,7 @@ def payload(graph: Graph) -> dict[str, Any]:
         "fixed": fixed,
         "locked": _locked(graph, fixed),
         "asked": _asked(graph),
+        "shown": shown.rows,
         "forward": stops[0],
         "backward": stops[1] if len(stops) > 1 else [],
         "symbols": _symbols(both[0][0], both[2][0]),
@@ -286,20 +296,58 @@ def _asked_form(x: Any, graph: Graph) -> Any:
 # --------------------------------------------------------------------------- stops
 
 
-def _stops(graph: Graph, shown: Pass, plain: Pass, spoken: Pass) -> list[dict[str, Any]]:
+class _Shown:
+    """Rows of what lines write."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.rows: list[list[Any]] = []
+
+    def add(self, tree: Tree | None) -> int | None:
+        """Add a tree; give what its root is called."""
+        if tree is None:
+            return None
+        called = {node.index: self._row(node, tree) for node in tree.inner}
+        for node in tree.inner:
+            inputs = [self._called(x, called) for x in node.inputs]
+            self.rows[called[node.index] - len(self.graph.nodes)][1] = inputs
+        return called[tree.root.index]
+
+    def _row(self, node: Node, tree: Tree) -> int:
+        index = tree.originals.get(node.index, node.index)
+        own = index if index < len(self.graph.nodes) else None
+        params = {name: encoded(x) for name, x in node.params.items()}
+        self.rows.append([str(node.op), [], list(node.shape), params, own])
+        return len(self.graph.nodes) + len(self.rows) - 1
+
+    def _called(self, x: Node, called: Mapping[int, int]) -> int:
+        if x.index in called:
+            return called[x.index]
+        if x.index < len(self.graph.nodes):
+            return x.index
+        self.rows.append([None, float(number(x)), [], {}, None])
+        return len(self.graph.nodes) + len(self.rows) - 1
+
+
+def _stops(
+    graph: Graph, trees: _Shown, shown: Pass, plain: Pass, spoken: Pass
+) -> list[dict[str, Any]]:
     places = {id(g): k for k, g in enumerate(graph.all_gradients)}
-    ends = {line.value.index for line in shown.lines}
+    ends = {_value(line).index for line in shown.lines}
     named = {_printed(str(n.name)): n.index for n in graph.nodes[::-1] if n.name}
     named |= {_printed(g.name): g.node.index for g in graph.gradients}
     scopes = {step.number: step.result.scope for step in graph.steps}
     members = {step.result.index: [n.index for n in step.nodes] for step in graph.steps}
     lines: dict[int, list[dict[str, Any]]] = {}
     for line, text, speech in zip(shown.lines, plain.lines, spoken.lines, strict=True):
+        value = _value(line)
         lines.setdefault(line.step, []).append({
             "name": text.name,
-            "node": line.value.index,
+            "node": value.index,
             "gradients": [places[id(g)] for g in line.gradients],
-            "computes": _computed(line, ends) if line.gradients else members[line.value.index],
+            "terms": [places[id(g)] for g in line.terms],
+            "tree": trees.add(line.tree),
+            "computes": _computed(value, ends) if line.gradients else members[value.index],
             "reads": _read(line, named),
             "mathml": _equation(line, "<mo>=</mo>", GIVEN),
             "text": _equation(text, " = ", "given"),
@@ -317,13 +365,18 @@ def _equation(line: Line, sign: str, given: str) -> str:
     return f"{line.name}{sign}{line.formula or given}"
 
 
-def _computed(line: Line, ends: Iterable[int]) -> list[int]:
+def _value(line: Line) -> Node:
+    """Give the node that other lines refer to: of a sum with one part that is shown, the sum."""
+    return line.gradients[-1].node if line.gradients else line.value
+
+
+def _computed(value: Node, ends: Iterable[int]) -> list[int]:
     """Give the nodes of a backward pass that a line computes, and no other line gives."""
 
     def is_own(x: Node) -> bool:
         return x.role in ("backward", "accumulate") and x.index not in ends
 
-    return [n.index for n in reachable([line.value], is_own) if n.op is not None]
+    return [n.index for n in reachable([value], is_own) if n.op is not None]
 
 
 def _read(line: Line, named: Mapping[str, int]) -> list[int]:

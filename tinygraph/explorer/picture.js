@@ -82,7 +82,12 @@ export class Picture {
       return first === step ? "now" : first > step ? "past" : "later";
     }
     if (kind === "edge") return isBack || last < step ? "past" : last === step ? "now" : "later";
-    if (step === 0) return last === 0 && (!isBack || this._isAddedUp(node)) ? "now" : isBack || last === 0 ? "past" : "later";
+    if (step === 0)
+      return last === 0 && (!isBack || this._isAddedUp(node))
+        ? "now"
+        : isBack || last === 0
+          ? "past"
+          : "later";
     if (steps.includes(step) && !isOutput) return "now";
     return isBack || first <= step ? "past" : "later";
   }
@@ -104,7 +109,11 @@ export class Picture {
   _scroll() {
     const { stage } = this;
     const now = this.parts.find((part) => part.kind === "node" && part.state === "now");
-    if (!now || (stage.scrollWidth <= stage.clientWidth && stage.scrollHeight <= stage.clientHeight)) return;
+    if (
+      !now ||
+      (stage.scrollWidth <= stage.clientWidth && stage.scrollHeight <= stage.clientHeight)
+    )
+      return;
     const [box, view] = [now.group.getBoundingClientRect(), stage.getBoundingClientRect()];
     const left = box.left + box.width / 2 - view.left - view.width / 2;
     const top = box.top + box.height / 2 - view.top - view.height / 2;
@@ -116,9 +125,10 @@ export class Picture {
   /** Point at what a name stands for: the strokes of a value or a gradient, the box of an input. */
   point(name, index, isOn) {
     for (const { group, kind, gradient, node } of this.parts) {
-      const isHit = gradient !== undefined
-        ? this.graph.gradients[gradient].name === name
-        : node === index && (kind === "edge" || this.graph.nodes[index].op === null);
+      const isHit =
+        gradient !== undefined
+          ? this.graph.gradients[gradient].name === name
+          : node === index && (kind === "edge" || this.graph.nodes[index].op === null);
       if (isHit) group.classList.toggle("point", isOn);
     }
   }

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 from tinygraph.drawing import draw
-from tinygraph.drawing.boxes import gather
+from tinygraph.drawing.boxes import Boxes, gather
 from tinygraph.drawing.layout import RenderingError, place
 from tinygraph.drawing.scene import draw_scene
 from tinygraph.drawing.sheet import Sheet
@@ -74,33 +74,19 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
         return "", f"no picture: {error}"
     label = "The graph: values forward in black, gradients back in red."
     root = ET.fromstring(write_svg(scene, label))
-    for name in ("width", "height", "font-family", "class"):
-        root.attrib.pop(name)
-    for child in (root.find(f"{SVG}style"), root.find(f"{SVG}rect")):
-        if child is not None:
-            root.remove(child)
-    _say_what_is_shown(root, graph, sheet)
-    if is_scalar:
-        for text in root.findall(".//*[@class]/{*}text[last()]"):
-            if " | " in (text.text or ""):
-                text.set("data-live", "")
     boxes = gather(graph, detail)
-    for box in boxes.boxes:
-        if box.kind == "group":
-            steps = sorted({node.step for node in box.nodes})
-            group = root.find(f".//*[@id='group{box.result.index}']")
-            if group is not None:
-                group.set("data-steps", " ".join(map(str, steps)))
-    for element in root.iter():
-        _slim(element)
-    return ET.tostring(root, encoding="unicode"), boxes.folded
+    _say_what_is_shown(root, graph, sheet)
+    _say_what_is_folded(root, boxes)
+    if is_scalar:
+        _say_where_numbers_stand(root)
+    _slim(root)
+    return ET.tostring(root, encoding="unicode", short_empty_elements=True), boxes.folded
 
 
 def _with_gradients(graph: Graph) -> Graph:
     """Give a graph whose forward nodes hold value and gradient: boxes need room for both."""
-    arriving = {
-        g.of.index: g.node.index for g in graph.all_gradients
-    }  # a sum comes after its parts
+    # of several, the sum comes last
+    arriving = {g.of.index: g.node.index for g in graph.all_gradients}
     values = {
         k: (value, graph.values.get(arriving.get(k, -1), (None, None))[0])
         for k, (value, _) in graph.values.items()
@@ -119,24 +105,51 @@ def _say_what_is_shown(root: ET.Element, graph: Graph, sheet: Sheet) -> None:
             group.set("data-node", str(thing.index))
 
 
-def _slim(element: ET.Element) -> None:
-    """Name colours by classes, and leave out what the page's style says of every such element."""
+def _say_what_is_folded(root: ET.Element, boxes: Boxes) -> None:
+    for box in boxes.boxes:
+        group = root.find(f".//*[@id='group{box.result.index}']")
+        if box.kind == "group" and group is not None:
+            steps = sorted({node.step for node in box.nodes})
+            group.set("data-steps", " ".join(map(str, steps)))
+
+
+def _say_where_numbers_stand(root: ET.Element) -> None:
+    for text in root.findall(f"{SVG}g/{SVG}text[last()]"):
+        if " | " in (text.text or ""):
+            text.set("data-live", "")
+
+
+def _slim(root: ET.Element) -> None:
+    """Leave out what the page's style says: size, font, what all strokes have in common."""
+    root.attrib = {name: root.attrib[name] for name in ("viewBox", "role", "aria-label")}
+    for child in (root.find(f"{SVG}style"), root.find(f"{SVG}rect")):
+        if child is not None:
+            root.remove(child)
+    for group in root.iter(f"{SVG}g"):
+        group.attrib.pop("data-from", None)
+        if not group.get("class", "").startswith("node"):
+            for paper in group.findall(f"{SVG}rect[@fill='white']"):
+                group.remove(paper)  # letters have a rim in its place
+        for element in group:
+            _name_colors(element)
+    for element in root.iter():
+        element.tail = None
+        if element.text is not None and not element.text.strip():
+            element.text = None
+
+
+def _name_colors(element: ET.Element) -> None:
+    """Name colours by classes, and leave out what goes without saying."""
     fill, stroke = (element.attrib.pop(name, "") for name in ("fill", "stroke"))
-    is_edge = element.tag == f"{SVG}path"
-    if is_edge and not stroke:
-        element.set("class", "head")
-    elif not is_edge and (fill or stroke):
-        classes = [COLORS[fill]] if fill else []
+    if element.tag == f"{SVG}path":
+        for name in ("stroke-width", "stroke-dasharray"):
+            element.attrib.pop(name, None)
+        classes = [] if stroke else ["head"]
+    else:
+        classes = [COLORS[fill]] if fill and COLORS[fill] != "ink" else []
         classes += [f"{COLORS[stroke]}-line"] if stroke else []
+    if classes:
         element.set("class", " ".join(classes))
-    if is_edge:
-        element.attrib.pop("stroke-width", None)
-        element.attrib.pop("stroke-dasharray", None)
     for name, value in COMMON.items():
         if value is None or element.get(name) == value:
             element.attrib.pop(name, None)
-    if element.tag == f"{SVG}text" and element.get("class") == "ink":
-        element.attrib.pop("class")
-    element.tail = None
-    if element.text is not None and not element.text.strip():
-        element.text = None

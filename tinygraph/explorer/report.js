@@ -10,14 +10,23 @@ const NONE = { steps: new Set(), wrong: new Set(), at: () => [], lines: [] };
 export function reportOf(report, graph) {
   if (!report) return NONE;
   const stepOf = (name) => graph.gradients.find((g) => g.name === name)?.step;
-  const wrong = new Set(report.lines.filter((line) => line.mark === "✗").map((line) => line.gradient));
+  const wrong = new Set(
+    report.lines.filter((line) => line.mark === "✗").map((line) => line.gradient),
+  );
   const steps = new Set([...wrong].map(stepOf));
   const at = ({ isBack, step }) => {
     if (!isBack) return [];
-    const here = report.lines.filter((line) => line.gradient && line.mark !== "✓" && stepOf(line.gradient) === step);
+    const here = report.lines.filter(
+      (line) => line.gradient && line.mark !== "✓" && stepOf(line.gradient) === step,
+    );
     return here.map((line) => {
       const isFirst = line.number === report.first;
-      const why = line.mark === "·" ? "follows from an earlier line" : isFirst && report.cause ? `likely cause: ${report.cause}` : "";
+      const why =
+        line.mark === "·"
+          ? "follows from an earlier line"
+          : isFirst && report.cause
+            ? `likely cause: ${report.cause}`
+            : "";
       const source = `\`${line.source.trim()}\``;
       const said = `${line.mark} your line ${line.number}: ${source}${why && `, ${why}`}`;
       return element("p", { class: line.mark === "✗" ? "off" : "" }, ...withCode(said));
@@ -27,7 +36,8 @@ export function reportOf(report, graph) {
 }
 
 /** Text as elements, in which code stands between backquotes. */
-const withCode = (text) => text.split("`").map((part, k) => (k % 2 ? element("code", {}, part) : part));
+const withCode = (text) =>
+  text.split("`").map((part, k) => (k % 2 ? element("code", {}, part) : part));
 
 /** Show the lines of the code, each with its mark, and a way to its step. */
 export function reportLines(report, walk, section) {
@@ -40,7 +50,12 @@ export function reportLines(report, walk, section) {
   });
   const verdict = `Your backward pass, ${report.called}: ${report.passed ? "right" : "WRONG"}`;
   section.replaceChildren(
-    element("details", { open: true }, element("summary", {}, verdict),
-      element("ol", {}, ...rows), ...report.gradients.map((text) => element("p", {}, text))),
+    element(
+      "details",
+      { open: true },
+      element("summary", {}, verdict),
+      element("ol", {}, ...rows),
+      ...report.gradients.map((text) => element("p", {}, text)),
+    ),
   );
 }

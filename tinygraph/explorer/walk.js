@@ -13,7 +13,10 @@ export class Walk {
   constructor(steps, back, wrong, show) {
     Object.assign(this, { steps, back, wrong, show });
     const forward = steps.map((_, step) => ({ isBack: false, step }));
-    const backward = back.map((names, step) => names.length && { isBack: true, step }).filter(Boolean).reverse();
+    const backward = back
+      .map((names, step) => names.length && { isBack: true, step })
+      .filter(Boolean)
+      .reverse();
     this.stops = [...forward, ...backward];
     this.at = 0;
     [this.spare, this.last] = [BURST, 0];
@@ -110,8 +113,13 @@ export class Walk {
     const number = isFolded ? `${column[0]}–${column.at(-1)}` : String(step);
     const isWrong = isBack && column.some((k) => this.wrong.has(k));
     const classes = [
-      isBack && "back", at < this.at && "done", isFolded && "fold", isWrong && "wrong",
-    ].filter(Boolean).join(" ");
+      isBack && "back",
+      at < this.at && "done",
+      isFolded && "fold",
+      isWrong && "wrong",
+    ]
+      .filter(Boolean)
+      .join(" ");
     return element(
       "button",
       {
@@ -126,10 +134,10 @@ export class Walk {
     );
   }
 
-  /** The innermost call that all steps of a column stand in. */
-  _call(column) {
-    const [first, ...rest] = column.map((step) => this.steps[step].scope);
-    return first.filter((call, k) => rest.every((scope) => scope[k] === call)).at(-1) ?? "";
+  /** The call that a column is folded into: the outermost one that is not under way. */
+  _call([step]) {
+    const here = this.steps[this.stop.step].scope;
+    return this.steps[step].scope.find((call, k) => call !== here[k]) ?? "";
   }
 
   /** The stop of the other direction that is nearest. */

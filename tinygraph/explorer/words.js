@@ -2,6 +2,7 @@
  * Numbers, shapes and places as a person writes them, and elements of the page.
  */
 
+const MOST = 6; // rows or columns that are named
 const MINUS = (text) => text.replace(/-/g, "−");
 
 /** Write one number in four digits; whole ones and those of ints as they are. */
@@ -24,7 +25,16 @@ export function inColumns({ data, dtype }) {
   if (power > 5 || power < -4) return (v) => short(v);
   const digits = Math.min(Math.max(3 - power, 0), 6);
   const decimals = data.every((v) => v === Number(v.toFixed(1))) ? Math.min(digits, 1) : digits;
-  return (v) => (Number.isFinite(v) ? MINUS((v || 0).toFixed(decimals)).replace(/^−(?=[0.]*$)/, "") : short(v));
+  return (v) =>
+    Number.isFinite(v) ? MINUS((v || 0).toFixed(decimals)).replace(/^−(?=[0.]*$)/, "") : short(v);
+}
+
+/** Write a number so that reading it gives the same one. */
+export function exact(v, dtype) {
+  if (dtype === "b1") return short(v, dtype);
+  if (dtype !== "f4") return MINUS(String(v));
+  const digits = [6, 7, 8, 9].find((n) => Math.fround(v.toPrecision(n)) === v);
+  return MINUS(String(Number(v.toPrecision(digits ?? 9))));
 }
 
 /** Read what a person has typed; NaN where that is no number of the dtype. */
@@ -58,17 +68,19 @@ export const entryText = (name, shape, place) =>
 /** Say which entries of an array are meant: whole rows and columns where they are. */
 export function placesText(shape, places) {
   const total = shape.reduce((n, k) => n * k, 1);
-  if (places.length === total) return total === 1 ? "its number" : "every entry";
-  const found = `${places.length} of ${total} entries`;
-  if (shape.length !== 2) return found;
-  const rows = [...new Set(places.map((p) => Math.floor(p / shape[1])))];
-  const columns = [...new Set(places.map((p) => p % shape[1]))];
-  if (rows.length * columns.length !== places.length) return found;
-  const said = (list, n, one) =>
-    list.length === n ? `every ${one}` : `${one}${list.length > 1 ? "s" : ""} ${list.join(", ")}`;
-  if (rows.length > 6 && rows.length < shape[0]) return found;
-  if (columns.length > 6 && columns.length < shape[1]) return found;
-  return `${said(rows, shape[0], "row")} of ${said(columns, shape[1], "column")}`;
+  if (places.length === total) return total === 1 ? "" : " in every entry";
+  const [rows, columns] = [...(shape.length === 2 ? shape : [])].map((_, axis) => [
+    ...new Set(places.map((place) => indices(shape, place)[axis])),
+  ]);
+  const isBlock = rows && rows.length * columns.length === places.length;
+  const said = (some, one) => `${one}${some.length > 1 ? "s" : ""} ${some.join(", ")}`;
+  if (isBlock && rows.length === shape[0] && columns.length <= MOST)
+    return ` in every row of ${said(columns, "column")}`;
+  if (isBlock && columns.length === shape[1] && rows.length <= MOST)
+    return ` in ${said(rows, "row")}`;
+  return places.length === 1
+    ? ` at [${indices(shape, places[0]).join(", ")}]`
+    : ` in ${places.length} of ${total} entries`;
 }
 
 /** Smallest, largest, mean and norm; once for each array. */
@@ -99,11 +111,14 @@ export function statisticsText(data) {
 
 /** Make an element: attributes by name, listeners by `on…`, then what is in it. */
 export function element(tag, attributes = {}, ...content) {
-  const [name, space] = tag.startsWith("svg:") ? [tag.slice(4), "http://www.w3.org/2000/svg"] : [tag];
+  const [name, space] = tag.startsWith("svg:")
+    ? [tag.slice(4), "http://www.w3.org/2000/svg"]
+    : [tag];
   const made = space ? document.createElementNS(space, name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (value !== undefined && value !== false) made.setAttribute(key, value === true ? "" : value);
+    else if (value !== undefined && value !== false)
+      made.setAttribute(key, value === true ? "" : value);
   }
   made.append(...content.filter((one) => one));
   return made;

@@ -8,13 +8,14 @@ are written out inside their consumer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygraph.engine import ops
+from tinygraph.engine.autodiff import reachable
 from tinygraph.engine.constants import variables_in
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import TABLE
@@ -26,7 +27,7 @@ from tinygraph.writing.numbers import number_text, root_of, shape_text
 from tinygraph.writing.rewriting import PLAIN_SIGMOID, SIGMOID, Rewriter
 from tinygraph.writing.rules import RULES
 
-__all__ = ["Notation"]
+__all__ = ["Notation", "Tree"]
 
 LONGEST = 400
 
@@ -36,6 +37,17 @@ PLACES = (ops.assign, ops.assign_add)
 SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "power", "neg": "neg"}
 SIGNS |= {"sqrt": "sqrt"}
 """The primitives whose signs the operations of a `Formula` are written with."""
+
+
+class Tree(NamedTuple):
+    """What is written: a node, of the graph or rewritten, and all that is not referred to.
+
+    `originals` gives, by the index of a rewritten one, that of the node that it is written for.
+    """
+
+    root: Node
+    inner: tuple[Node, ...]
+    originals: Mapping[int, int]
 
 
 class Notation(Printer):
@@ -111,6 +123,21 @@ class Notation(Printer):
             return self.name(arriving.name)
         return self._formula(gradient.node, {arriving.node.index: arriving.name})
 
+    def tree(self, value: Node | Gradient) -> Tree | None:
+        """Give what is written for a value, operation by operation; None for a name or a sum."""
+        alias: dict[int, str] = {}
+        if isinstance(value, Gradient):
+            arriving = self._arriving.get(value.step)
+            if value.kind in ("upstream", "sum") or not arriving or value.node is arriving.node:
+                return None
+            value, alias = value.node, {arriving.node.index: arriving.name}
+        root = self._shown(value, alias)
+        if root is not value and self._is_referred_to(root):
+            return None
+        inner = reachable([root], enter=lambda x: not self._is_referred_to(x))
+        originals = self._rewriter.originals() | {root.index: value.index}
+        return Tree(root, tuple(inner), originals)
+
     def twice(self, gradient: Gradient) -> str:
         """Write 2 · a part, where both operands of a product are one: a · a is a²."""
         whole = self._arriving.get(gradient.step)
@@ -140,13 +167,16 @@ class Notation(Printer):
         self._rewriter.forget(self._is_referred_to)
 
     def _formula(self, node: Node, alias: dict[int, str]) -> str:
-        if alias != self._alias:
-            self._alias = alias
-            self._forget()  # what was written under another one
-        shown = node if self.literal else self._rewriter.rewritten(node)
+        shown = self._shown(node, alias)
         if shown is not node and self._is_referred_to(shown):
             return self.reference(shown)
         return self._expression(shown).text
+
+    def _shown(self, node: Node, alias: dict[int, str]) -> Node:
+        if alias != self._alias:
+            self._alias = alias
+            self._forget()  # what was written under another one
+        return node if self.literal else self._rewriter.rewritten(node)
 
     def reference(self, node: Node) -> str:
         """Write `node` as an operand: its name, its number, or the whole expression."""

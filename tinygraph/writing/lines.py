@@ -13,7 +13,7 @@ from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Gradient, Node
 from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.counts import named_numbers
-from tinygraph.writing.formulas import Notation
+from tinygraph.writing.formulas import Notation, Tree
 from tinygraph.writing.languages import Formulary
 from tinygraph.writing.numbers import number_text, shape_text
 from tinygraph.writing.shifts import vanishing
@@ -25,7 +25,8 @@ class Line(NamedTuple):
     """One equation; what is given has no formula.
 
     `value` is the node that holds its value. `gradients` are those that it gives, of a backward
-    pass: two where both parts of a · a share a line, and a sum with the only part that is shown.
+    pass: two where both parts of a · a share a line, and a sum with the only part that is shown;
+    `terms` are those that it adds up. `tree` is its formula operation by operation, if asked for.
     """
 
     step: int
@@ -34,6 +35,8 @@ class Line(NamedTuple):
     shape: str
     value: Node
     gradients: tuple[Gradient, ...] = ()
+    terms: tuple[Gradient, ...] = ()
+    tree: Tree | None = None
 
 
 class Pass(NamedTuple):
@@ -46,7 +49,9 @@ class Pass(NamedTuple):
     notes: list[str]
 
 
-def passes(graph: Graph, language: Formulary, *, literal: bool = False) -> list[Pass]:
+def passes(
+    graph: Graph, language: Formulary, *, literal: bool = False, apart: bool = False
+) -> list[Pass]:
     """Write both passes of a graph, or the only one that it has.
 
     Parameters
@@ -55,6 +60,8 @@ def passes(graph: Graph, language: Formulary, *, literal: bool = False) -> list[
     language : Formulary
     literal : bool, optional
         Whether every gradient is shown, computed as it is.
+    apart : bool, optional
+        Whether both parts of the gradient of a · a have a line each, and lines have their `tree`.
 
     Returns
     -------
@@ -67,23 +74,21 @@ def passes(graph: Graph, language: Formulary, *, literal: bool = False) -> list[
         )
         for s in graph.steps
     ]
-    show = _literal if literal else _for_the_eye
-    backward, notes = show(graph, notation)
+    notes: list[str] = []
+    if literal:
+        backward = [_line(g, notation.name(g.name), notation) for g in graph.gradients]
+    else:
+        backward, notes = _Backward(graph, notation, apart).shown()
     backward = _in_order(backward, notation)
+    if apart:
+        forward = [line._replace(tree=notation.tree(line.value)) for line in forward]
+        backward = [line._replace(tree=notation.tree(line.gradients[0])) for line in backward]
     made = [
         Pass("forward", _given(graph, "input", notation), _symbols(graph, notation), forward, [])
     ]
     if graph.all_gradients:
         made.append(Pass("backward", _given(graph, "upstream", notation), [], backward, notes))
     return made
-
-
-def _literal(graph: Graph, notation: Notation) -> tuple[list[Line], list[str]]:
-    return [_line(g, notation.name(g.name), notation) for g in graph.gradients], []
-
-
-def _for_the_eye(graph: Graph, notation: Notation) -> tuple[list[Line], list[str]]:
-    return _Backward(graph, notation).shown()
 
 
 def _in_order(lines: list[Line], notation: Notation) -> list[Line]:
@@ -122,8 +127,8 @@ def _line(
 class _Backward:
     """The backward pass as an author shows it."""
 
-    def __init__(self, graph: Graph, notation: Notation) -> None:
-        self.graph, self.notation = graph, notation
+    def __init__(self, graph: Graph, notation: Notation, apart: bool) -> None:
+        self.graph, self.notation, self.apart = graph, notation, apart
         self.vanishing = vanishing(graph)
         gone = {id(g) for g in self.vanishing}
         ends = {g.of.index for g in self.vanishing if g.kind != "part"}
@@ -143,7 +148,7 @@ class _Backward:
     def _add(self, g: Gradient, terms: list[list[Gradient]]) -> None:
         """Put the two parts of a · a together, which arrive one after the other."""
         is_square = str(g.consumer and g.consumer.op) == "mul"
-        if not (is_square and terms and terms[-1][0].consumer is g.consumer):
+        if self.apart or not (is_square and terms and terms[-1][0].consumer is g.consumer):
             terms.append([])
         terms[-1].append(g)
         self.term_of[id(g)] = terms[-1]
@@ -164,8 +169,9 @@ class _Backward:
         if g.kind == "sum":
             if not terms or self._is_whole(terms):
                 return None  # its only term is the line
-            names = [notation.name(part.name) for term in terms for part in term]
-            return _line(g, notation.name(g.name), notation, notation.sum_of(names))
+            added = tuple([part for term in terms for part in term])
+            formula = notation.sum_of([notation.name(part.name) for part in added])
+            return _line(g, notation.name(g.name), notation, formula)._replace(terms=added)
         term = self.term_of.get(id(g), [g])
         if g is not term[-1]:
             return None  # both parts of a product come where the second does

@@ -116,6 +116,10 @@ class Rewriter:
                 self._written[one.index] = self._rebuilt(one)
         return self._rebuilt(node)
 
+    def originals(self) -> dict[int, int]:
+        """Give, by what has been written for it, the node of the graph: two indices."""
+        return {made.index: index for index, made in self._written.items()}
+
     def _is_new(self, node: Node) -> bool:
         return not self.stands_alone(node) and node.index not in self._written
 
