@@ -35,6 +35,35 @@ def test_both_parts_of_a_square_are_one_line():
     ]
 
 
+def test_both_parts_of_a_square_have_a_line_each_where_they_are_asked_for():
+    c = Tensor(RNG.normal(size=3), name="c")
+    parts = [("dc1", "dout · c"), ("dc2", "dout · c"), ("dc", "dc1 + dc2")]
+    assert backward(c * c, apart=True) == [("dout", ""), *parts]
+
+
+def test_lines_say_which_gradients_they_give_and_add_up():
+    x = Tensor(RNG.normal(size=3), name="x")
+    graph = Graph.joint(x * x + np.sin(x))
+    for options in ({}, {"apart": True}, {"literal": True}):
+        lines = passes(graph, TEXT, **options)[1].lines
+        given = [g.name for line in lines for g in line.gradients]
+        assert given == [g.name for g in graph.gradients]
+        if "literal" not in options:
+            assert [g.name for g in lines[-1].terms] == ["dx1", "dx2", "dx3"]
+
+
+def test_a_tree_is_what_the_formula_writes():
+    """Rewritten nodes know of which node of the graph they have the value."""
+    z = Tensor(RNG.normal(size=3), name="z")
+    graph = Graph.joint(1 / (1 + np.exp(-z)))
+    ((forward,), (_, backward)) = (made.lines for made in passes(graph, TEXT, trees=True))
+    assert [str(n.op) for n in forward.tree.inner] == ["sigmoid"]
+    assert forward.tree.originals[forward.tree.root.index] == graph.outputs[0].index
+    assert backward.formula == "dout · out · (1 − out)"
+    assert sorted(str(n.op) for n in backward.tree.inner) == ["mul", "mul", "sub"]
+    assert backward.tree.originals[backward.tree.root.index] == graph["dz"].index
+
+
 def test_where_there_are_others_the_names_of_both_parts_stay():
     c = Tensor(RNG.normal(size=3), name="c")
     assert backward(c * c + np.sin(c)) == [

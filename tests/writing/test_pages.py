@@ -79,6 +79,13 @@ def test_a_label_says_what_is_seen():
     assert "dz″ = do ⊙ o ⊙ (1 − o)" in labels
 
 
+def test_a_sum_along_no_axes_has_no_sign_of_its_own():
+    x = Tensor(np.ones((2, 3)), name="x")
+    y = np.sum(x, axis=()) * np.sum(x, axis=1, keepdims=True)
+    assert "sum along axis 1" in derive(y, format="html")
+    assert "sum along axes " not in derive(y, format="html")
+
+
 def test_no_name_breaks_the_page():
     hostile = [*WORDS, "</script>", "<!--", "-->", '"', "'", "&amp;", "\x00", "\ud800", "]]>"]
     x = Tensor(RNG.normal(size=2), name="<script>")

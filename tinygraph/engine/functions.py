@@ -51,7 +51,7 @@ def normalize_axes(shape: Sequence[int], axis: Any, *, of: str) -> tuple[int, ..
     if axis is None:
         return tuple(range(ndim))
     axes = []
-    for one in axis if isinstance(axis, tuple | list) else (axis,):
+    for one in axis if isinstance(axis, (tuple, list)) else (axis,):
         try:
             k = one.__index__()
         except (AttributeError, TypeError):

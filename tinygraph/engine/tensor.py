@@ -174,7 +174,7 @@ class Tensor(Operand):
             if here is not None and here.tracing:
                 given = {key: plainly(x) for key, x in params.items()}
         try:
-            value = op.forward(*operands, **given)
+            value = op.forward(*operands, **given) if given else op.forward(*operands)
         except (ValueError, TypeError) as error:
             raise _explained(error, op, inputs) from None
         if not op.rules and not (here is not None and here.tracing):

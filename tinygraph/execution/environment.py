@@ -9,6 +9,7 @@ enclosing functions, and the attributes, entries and arrays that are reached fro
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import sys
 from collections import deque
@@ -158,17 +159,19 @@ class Environment:
                 found.append(f"what is in {called}")
         return found
 
-    def states(self) -> list[str]:
+    def states(self) -> list[bytes]:
         """Give the state of everything that draws at random."""
-        found = [repr(random.getstate()), repr(np.random.get_state(legacy=False))]  # noqa: NPY002
+        found: list[Any] = [random.getstate(), np.random.get_state(legacy=False)]  # noqa: NPY002
         for rng in self.generators:
             if isinstance(rng, random.SystemRandom):
                 continue  # it has no state
             if isinstance(rng, random.Random):
-                found.append(repr(rng.getstate()))
+                found.append(rng.getstate())
+            elif isinstance(rng, np.random.RandomState):
+                found.append(rng.get_state(legacy=False))
             else:
-                found.append(repr(getattr(rng, "bit_generator", rng).state))
-        return found
+                found.append(getattr(rng, "bit_generator", rng).state)
+        return [pickle.dumps(state) for state in found]
 
     def has_drawn(self) -> bool:
         """Whether something has drawn since this was made."""

@@ -57,7 +57,6 @@ function compute(graph, { given = new Map(), cut = new Set(), before = graph.sta
   for (const { index, op, inputs } of graph.nodes) {
     const isUnchanged = (run) =>
       left.get(index) === run.left.get(index) && inputs.every((k) => values[k] === run.values[k]);
-    const known = [graph.start, before].map((run) => run?.values[index]);
     let value = graph.leaves.get(index);
     if (op === null) value = given.get(index) ?? value;
     else if (value && graph.start && !isUnchanged(graph.start)) throw new Unfit(graph.fixed[index]);
@@ -68,7 +67,8 @@ function compute(graph, { given = new Map(), cut = new Set(), before = graph.sta
         inputs.map((k) => values[k]),
         left.get(index),
       );
-    values.push(known.find((one) => one && isSame(one, value)) ?? value);
+    const known = [before, graph.start].map((run) => run?.values[index]);
+    values.push(known.find((one) => one === value || (one && isSame(one, value))) ?? value);
   }
   return { values, left, cut };
 }
@@ -134,7 +134,10 @@ function others(graph, k) {
 
 // ------------------------------------------------------------------------------------------ changes
 
-const isSame = (a, b) => a === b || a.data.every((v, k) => Object.is(v, b.data[k]));
+function isSame({ data }, { data: other }) {
+  for (let k = 0; k < data.length; k++) if (!Object.is(data[k], other[k])) return false;
+  return true;
+}
 
 /** Which entries of two arrays differ, and by how much at most. */
 function difference(a, b) {

@@ -50,7 +50,12 @@ class Pass(NamedTuple):
 
 
 def passes(
-    graph: Graph, language: Formulary, *, literal: bool = False, apart: bool = False
+    graph: Graph,
+    language: Formulary,
+    *,
+    literal: bool = False,
+    apart: bool = False,
+    trees: bool = False,
 ) -> list[Pass]:
     """Write both passes of a graph, or the only one that it has.
 
@@ -61,7 +66,9 @@ def passes(
     literal : bool, optional
         Whether every gradient is shown, computed as it is.
     apart : bool, optional
-        Whether both parts of the gradient of a · a have a line each, and lines have their `tree`.
+        Whether both parts of the gradient of a · a have a line each.
+    trees : bool, optional
+        Whether lines have their `tree`.
 
     Returns
     -------
@@ -80,7 +87,7 @@ def passes(
     else:
         backward, notes = _Backward(graph, notation, apart).shown()
     backward = _in_order(backward, notation)
-    if apart:
+    if trees:
         forward = [line._replace(tree=notation.tree(line.value)) for line in forward]
         backward = [line._replace(tree=notation.tree(line.gradients[0])) for line in backward]
     made = [
