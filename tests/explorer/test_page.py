@@ -641,3 +641,20 @@ def test_a_thousand_nodes_and_a_million_numbers_open(show):
     tab = show(explore(trace(lambda x: np.tanh(x))(np.ones((1000, 333)))))
     tab.keyboard.press("End")
     assert tab.locator("canvas").count() >= 2
+
+
+@pytest.mark.slow
+def test_at_a_kink_nothing_is_called_wrong(show):
+    def f(x):
+        y = np.maximum(x, 0) + x
+        return y
+
+    tab = show(explore(trace(f)(np.array([0.0, 2.0]))), "#backward-0")
+    entry = tab.locator("#entry")
+    tab.locator("[data-name=dx] td").nth(0).hover()
+    assert "moving" not in entry.inner_text()
+    tab.locator("[data-name=dx] td").nth(1).hover()
+    assert "✓ moving x[1]" in entry.inner_text()
+    tab.get_by_role("button", name="dx2 alone").click()
+    assert tab.evaluate("document.activeElement.className") == "only"
+    assert "✗ but moving x[1]" in entry.inner_text()
