@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-FILES = ("arrays.js", "values.js", "library.js", "compute.js", "plugged.js")
-SCRIPT = "\n".join(files("tinygraph.explorer").joinpath(name).read_text("utf-8") for name in FILES)
-SCRIPT += """
+from tinygraph.explorer.payload import ENGINE
+
+HERE = files("tinygraph.explorer")
+PACKED = """
 function packed({ shape, dtype, data }) {
   let bytes = "";
   const doubles = Float64Array.from(data);
@@ -42,13 +43,14 @@ class JavaScriptError(Exception):
 
 
 @contextmanager
-def scripts():
-    """Give a function that runs the body of a function of `data`, after the explorer's scripts.
+def scripts(names=ENGINE):
+    """Give a function that runs the body of a function of `data`, after some of the scripts.
 
     Arrays come back by ``packed(array)`` here and `unpacked` there, because JSON has no nan.
     """
+    text = "\n".join([*((HERE / f"{name}.js").read_text("utf-8") for name in names), PACKED])
     node = shutil.which("node")
-    with _node(node) if node else _chromium() as ask:
+    with _node(node, text) if node else _chromium(text) as ask:
 
         def run(body, data=None):
             answer = ask(body, data)
@@ -60,8 +62,8 @@ def scripts():
 
 
 @contextmanager
-def _node(node):
-    program = f"const SCRIPT = {json.dumps(SCRIPT)};{SERVER}"
+def _node(node, text):
+    program = f"const SCRIPT = {json.dumps(text)};{SERVER}"
     with subprocess.Popen(
         [node, "-e", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     ) as process:
@@ -76,7 +78,7 @@ def _node(node):
 
 
 @contextmanager
-def _chromium():
+def _chromium(text):
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason='needs Node, or pip install -e ".[browser]" and a Chromium'
     )
@@ -86,7 +88,7 @@ def _chromium():
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(program), args=["--no-sandbox"])
         page = browser.new_page()
-        page.evaluate("(script) => { globalThis.SCRIPT = script; }", SCRIPT)
+        page.evaluate("(script) => { globalThis.SCRIPT = script; }", text)
         call = """([body, data]) => {
           try {
             return { result: new Function("data", SCRIPT + body)(data) };

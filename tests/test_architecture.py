@@ -70,7 +70,8 @@ WINGS = {
 # What of others may be imported where; the standard library and NumPy are everywhere.
 OTHERS = {"drawing.layout": {"pygraphviz"}, "drawing.rendering": {"graphviz"}}
 OTHERS |= {"engine.library.special": {"scipy"}}
-OTHERS |= {"execution.stores": {"zarr"}, "execution.clusters": {"dask", "distributed"}}
+OTHERS |= {"execution.sources": {"zarr"}, "execution.destinations": {"zarr"}}
+OTHERS |= {"execution.clusters": {"dask", "distributed"}}
 
 
 def wing_of(name):

@@ -129,8 +129,8 @@ def test_a_suffix_that_nothing_is_derived_to(folder, name, what, capfd):
     assert main(["derive", "batchnorm", "x=4x3", "-o", name]) == 2
     _, err = capfd.readouterr()
     assert err == (
-        f"tinygraph: {name}: cannot write {what}; the suffixes are txt, md, tex, html, json, py, c, "
-        "or say what it holds with --format\n"
+        f"tinygraph: {name}: cannot write {what}; the suffixes are txt, md, tex, html, json, py, "
+        "c, or say what it holds with --format\n"
     )
     assert main(["derive", "batchnorm", "x=4x3", "-o", name, "--format", "latex"]) == 0
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import close, same_bits, upstream
 
 from tinygraph import Tensor, grad, ops
-from tinygraph.engine.autodiff import reachable, sweep, unbroadcast
+from tinygraph.engine.autodiff import _copied_along, reachable, sweep, unbroadcast
 
 
 def data(node):
@@ -328,6 +328,11 @@ def test_fit_is_the_transpose_of_broadcasting(shape, other):
     recorded = unbroadcast(Tensor(g), x)
     assert isinstance(recorded, Tensor)
     assert same_bits(recorded.data, fitted)
+    for dtype in (np.float64, np.float32, np.float16):  # of arrays, and of other dtypes
+        plain = unbroadcast(g.astype(dtype), np.zeros(shape, dtype))
+        summed = unbroadcast(Tensor(g.astype(dtype)), Tensor(np.zeros(shape, dtype)))
+        assert plain.dtype == dtype
+        assert same_bits(plain, summed.data)
 
 
 @pytest.mark.parametrize("number", [Fraction, int])
@@ -337,6 +342,14 @@ def test_exact_numbers_are_fitted_exactly(shape, number):
     fitted = unbroadcast(g, Tensor(np.ones(shape, dtype=object)))
     assert (fitted.shape, fitted.dtype) == (shape, object)
     assert fitted.tolist() == (g.sum(axis=0) if shape == (3,) else np.full(shape, 63)).tolist()
+
+
+def test_what_is_remembered_of_shapes_does_not_grow_with_them():
+    """Shapes without end, as of batches of every length, are forgotten again."""
+    for n in range(1, 3000):
+        assert unbroadcast(np.ones((n, 1)), np.ones(1)).tolist() == [n]
+    known = _copied_along.cache_info()
+    assert known.currsize == known.maxsize < 3000
 
 
 def test_fit_leaves_alone_what_fits():
@@ -373,8 +386,9 @@ def test_fit_brings_back_the_dtype(g, x, expected):
 def test_a_gradient_that_no_sum_brings_to_its_input_is_refused(given, shape):
     g = np.random.default_rng(5).normal(size=given)
     message = re.escape(f"a rule gave an input of shape {shape} a gradient of shape {given}")
-    with pytest.raises(ValueError, match=message):
-        unbroadcast(g, Tensor(np.zeros(shape)))
+    for x in (Tensor(np.zeros(shape)), np.zeros(shape), np.zeros(shape)):  # the second time too
+        with pytest.raises(ValueError, match=message):
+            unbroadcast(g, x)
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3)], ids=repr)

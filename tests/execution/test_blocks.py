@@ -300,6 +300,45 @@ def test_any_npy_of_numbers_is_read(tmp_path, order, stored):
     close(found["dx"], graph.run(**inputs | {"x": x})["dx"], 1e-13)
 
 
+def test_what_appears_meanwhile_stays(tmp_path):
+    graph, inputs = staged_case((20, 3))
+    blocks = Blocks(graph, inputs, written(tmp_path, "dx"))
+    (tmp_path / "dx.npy").write_text("mine")
+    with pytest.raises(FileExistsError, match="exists already"):
+        blocks.run()
+    assert os.listdir(tmp_path) == ["dx.npy"]
+    assert (tmp_path / "dx.npy").read_text() == "mine"
+
+
+def test_what_cannot_be_written_is_called_by_its_name(tmp_path):
+    graph, inputs = staged_case((20, 3))
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    blocks = Blocks(graph, inputs, {"dx": folder / "dx.npy"})
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        blocks.run()
+    assert caught.value.filename == str(folder / "dx.npy")
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 4), (30, 1, 4), (30, 4, 1), (30,)])
+def test_axes_of_length_one_and_one_number_a_row(tmp_path, shape):
+    axis = shape.index(30)
+
+    def f(x):
+        centred = x - np.mean(x, axis=axis, keepdims=True)
+        return np.sum(centred * x, axis=-1) if len(shape) > 1 else centred * x
+
+    x = RNG.normal(size=shape)
+    graph = Graph.joint(trace(f)(np.take(x, range(3), axis)))
+    dout = RNG.normal(size=f(x).shape)
+    outputs = written(tmp_path, "out", "dx")
+    found = whole(run(graph, {"x": x, "dout": dout}, outputs, memory=700), outputs)
+    expected = graph.run(x=x, dout=dout)
+    for name in outputs:
+        close(found[name], expected[name], 1e-13)
+
+
 def test_two_names_of_one_node_and_arrays_in_the_code(tmp_path):
     """The gradient of x + c is dout itself."""
     c = RNG.normal(size=(1, 4))

@@ -16,7 +16,7 @@ from plans import SHAPES, by_engine, drawn, joint, leaves
 
 from tinygraph import Graph, Tensor, batchnorm, trace
 from tinygraph.engine.primitive import TABLE, Primitive
-from tinygraph.execution import Program, Unsupported, c_source, calling, compilation, kernels
+from tinygraph.execution import Program, Unsupported, c_program, c_source, calling, compilation
 from tinygraph.execution.c_functions import BOUNDS, functions
 from tinygraph.execution.kernels import Kernel
 
@@ -314,11 +314,11 @@ def test_a_bug_in_the_text_is_found(monkeypatch, bug):
 
     changed = []
 
-    def source(written, text=kernels._source):
+    def source(written, text=c_program._source):
         changed.append(changes[bug](text(written)) != text(written))
         return changes[bug](text(written))
 
-    monkeypatch.setattr(kernels, "_source", source)
+    monkeypatch.setattr(c_program, "_source", source)
     cases = [case(f, shape) for f in (staged, layernorm) for shape in ((5, 33), (4, 300))]
     found = made(monkeypatch, [one[:2] for one in cases], "strict")
     assert any(changed)
@@ -421,6 +421,15 @@ def test_other_arrays_than_it_was_made_for_are_refused(change):
     with pytest.raises(ValueError, match=r"x has shape .* but this was made for"):
         kernel(change(given[0]), *given[1:])
     kernel(*given)
+
+
+def test_more_or_fewer_arrays_are_refused():
+    kernel, _, given, _ = kernel_of(staged)
+    for some in (given[:-1], [*given, given[0]], []):
+        with pytest.raises(TypeError, match="positional argument"):
+            kernel(*some)
+    with pytest.raises(ValueError, match="out must have 4 entries, not 1"):
+        kernel(*given, out=[None])
 
 
 class Own(np.ndarray):

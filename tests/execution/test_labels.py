@@ -5,15 +5,7 @@ import pytest
 
 from tinygraph import Graph, trace
 from tinygraph.execution import Unsupported
-from tinygraph.execution.labels import (
-    Labels,
-    also_rows,
-    groups,
-    in_memory,
-    inserts_axes,
-    rows_first,
-)
-from tinygraph.execution.values import Label
+from tinygraph.execution.labels import Labels, inserts_axes
 
 
 def axes(f, *shapes):
@@ -102,40 +94,3 @@ def test_nothing_is_known_of_the_axes_of_a_foreign_operation():
     graph = Graph.capture(trace(lambda x: x @ x + x.T)(np.ones((3, 3))))
     labels = Labels(graph.nodes, {node.index for node in graph.nodes if str(node.op) == "matmul"})
     assert len(set(labels.flat(graph["out"]))) == 2
-
-
-# --------------------------------------------------------------------------- order
-
-
-def test_arrays_agree_on_one_order():
-    assert in_memory([(1, 2), (2, 3), (1, 3)], []) == [1, 2, 3]
-    assert in_memory([(3,), (2, 3), (1, 2)], []) == [1, 2, 3]
-    assert in_memory([(1, 2)], [(2, 1), (3, 1)]) == [3, 1, 2]  # of those within, as many as can
-    with pytest.raises(Unsupported, match="another order in memory"):
-        in_memory([(1, 2), (2, 3), (3, 1)], [])
-
-
-def test_rows_are_outermost_and_carry_most():
-    assert rows_first([1, 2, 3], [((1, 3), 10), ((2, 3), 20)]) == [2, 1, 3]
-    assert rows_first([1, 2, 3], [((1, 2), 10), ((2, 3), 20)]) == [1, 2, 3]
-
-
-def test_other_rows_of_that_length_are_rows_where_they_never_meet():
-    lengths = {1: 9, 2: 3, 3: 9, 4: 9, 5: 3}
-    arrays = [(1, 2), (3, 5), (4, 2)]
-    assert also_rows([1, 2, 3, 4, 5], arrays, arrays, lengths) == [3, 4]
-    assert also_rows([1, 2, 3, 4, 5], arrays, [*arrays, (1, 3)], lengths) == [4]
-    assert also_rows([1, 2, 3, 4, 5], arrays, [*arrays, (3, 4)], lengths) == [3]
-    assert also_rows([1, 2, 3, 4, 5], [*arrays, (2, 3)], arrays, lengths) == [4]
-    assert also_rows([1, 2, 3, 4, 5], arrays, arrays, lengths | {3: 8}) == [4]
-
-
-def test_labels_that_always_occur_together_are_one_loop():
-    n, c, h, w = (Label(k, 5, name) for k, name in enumerate("NCHW"))
-    whole = [(n, c, h, w)]
-    assert [*groups((n, c, h, w), whole)] == [(n, c, h), (w,)]
-    assert [*groups((n, c, h, w), [*whole, (c,)])] == [(n,), (c,), (h, w)]
-    assert [*groups((n, c, h, w), [*whole, (n, c)])] == [(n, c), (h, w)]
-    assert [*groups((n, c), [(n, c)])] == [(n,), (c,)]
-    assert [*groups((n,), [(n,)])] == [(n,)]
-    assert [*groups((), [])] == []

@@ -14,7 +14,7 @@ from programs import ANALYTIC, KINKED, execute, programs
 
 from tinygraph import Graph, Tensor, ops, trace
 from tinygraph.batchnorm import staged
-from tinygraph.explorer.payload import MOST, needs_library, payload, written
+from tinygraph.explorer.payload import MOST, needed, payload, written
 
 RNG = np.random.default_rng(20261129)
 
@@ -257,9 +257,15 @@ def test_rows_of_ones_own_are_shown():
     assert len(page["fixed"]) == 1
 
 
-def test_the_library_is_needed_where_it_is_used():
-    assert not needs_library(payload(captured(make("staged"))))
-    assert needs_library(payload(captured(np.cumsum(Tensor([1.0, 2.0], name="x")))))
+def test_a_page_has_the_scripts_that_its_graph_needs(js):
+    """And these are enough: each row that a graph uses is in one of them."""
+    x = Tensor(RNG.uniform(1, 2, size=(3, 3)), name="x")
+    core = ("arrays", "values", "compute", "plugged")
+    for out, more in [(x * 2, ()), (x[0], ("keys",)), (np.cumsum(x, 0), ("keys", "library"))]:
+        page = payload(captured(out))
+        assert sorted(needed(page)) == sorted((*core, *more))
+        with scripts(needed(page)) as run:
+            assert run("return read(data).start.values.length;", json.loads(written(page)))
 
 
 def test_what_is_too_large_says_what_fits():

@@ -12,13 +12,13 @@ from javascript import scripts, unpacked
 import tinygraph.batchnorm.primitive  # noqa: F401 - whose row is in the table
 from tinygraph import ops
 from tinygraph.engine.arrays import computed
-from tinygraph.explorer.payload import primitives
+from tinygraph.explorer.payload import TABLES, primitives
 from tinygraph.graph.interchange import encoded
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -1.5, 3.0, 1e-300, 1e300]
 RNG = np.random.default_rng(20261129)
 
-KNOWN = primitives("values.js") | primitives("library.js")
+KNOWN = frozenset().union(*map(primitives, TABLES))
 
 # Rows that the page does not compute.
 UNCOMPUTED = {

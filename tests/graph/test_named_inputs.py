@@ -121,3 +121,24 @@ def test_a_discrete_leaf_takes_no_gradient():
     _, y = (node for node in graph.nodes if node.role == "input")
     assert [g.of for g in graph.gradients if g.of is y] == []
     assert graph.run(x=[1.0, 2.0, 3.0], y=[1, 1, 1], dout=1.0)["dx"].tolist() == [0.0, 12.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        lambda labels: labels * 3.0,
+        lambda labels: 3.0 - labels,
+        lambda labels: labels**2.0,
+        lambda labels: np.maximum(labels, 0.0) + np.maximum(0.0, labels),
+        lambda labels: labels / 2.0 + labels // 2.0,
+        lambda labels: labels * 3 + labels**2,
+    ],
+)
+def test_a_whole_float_makes_floats_of_labels(whole):
+    """3.0 is not 3 to whole numbers, which overflow."""
+    x, labels = np.array([0.5, 1.5], np.float32), np.array([100, -3], np.int8)
+    expected = x * whole(labels)
+    out = trace(lambda x, labels: x * whole(labels))(x, labels)
+    found = Graph.capture(out).run(x=x, labels=labels)["out"]
+    assert same_bits(out.data, expected)
+    assert same_bits(found, expected)

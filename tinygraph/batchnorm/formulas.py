@@ -84,10 +84,10 @@ def staged(x: Any, gamma: Any, beta: Any, *, eps: Any = 1e-5, axis: Axis = 0) ->
     x, gamma, beta = (t if isinstance(t, Tensor) else Tensor(t) for t in (x, gamma, beta))
     axis, keepdims, shape, per_n = layout(x, gamma, beta, eps, axis)
 
-    mu = per_n * np.sum(x, axis=axis, keepdims=keepdims)
+    mu = per_n * ops.sum(x, axis=axis, keepdims=keepdims)
     xmu = x - mu
     sq = xmu**2
-    var = per_n * np.sum(sq, axis=axis, keepdims=keepdims)
+    var = per_n * ops.sum(sq, axis=axis, keepdims=keepdims)
     sqrtvar = np.sqrt(var + eps)
     ivar = 1 / sqrtvar
     xhat = xmu * ivar
@@ -170,8 +170,9 @@ def differentiate(dout: Any, x: Any, gamma: Any, where: Layout, eps: Any) -> tup
     -------
     dx, dgamma, dbeta
     """
-    dtype = np.result_type(dout.dtype, x.dtype, gamma.dtype)
-    dout, x = (a if a.dtype == dtype else a.astype(dtype) for a in (dout, x))
+    if not dout.dtype == x.dtype == gamma.dtype:
+        dtype = np.result_type(dout.dtype, x.dtype, gamma.dtype)
+        dout, x = (a if a.dtype == dtype else a.astype(dtype) for a in (dout, x))
     axis, keepdims, _, per_n = where
     xmu, ivar = standardize(x, where, eps)
     scale = gamma * ivar

@@ -70,7 +70,7 @@ def run_batch(options: argparse.Namespace) -> None:
 
 def _prepared(options: argparse.Namespace) -> tuple[Any, Mapping[str, Any]]:
     """Give the graph of BatchNorm on two rows, and what its inputs are."""
-    from tinygraph.execution.stores import opened
+    from tinygraph.execution.sources import opened
 
     x = opened(options.file, "x")
     shape, dtype = x.shape, np.dtype(options.dtype or x.dtype)

@@ -284,7 +284,7 @@ def _written(of: Any, format: str, literal: bool) -> str:
         return str(derive(of, format=format, literal=literal))
 
     from tinygraph.execution import Program, Unsupported
-    from tinygraph.execution.kernels import c_text
+    from tinygraph.execution.c_program import c_text
     from tinygraph.graph.snapshot import Graph
 
     try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 from tinygraph.engine.primitive import NUMPY
 
-__all__ = ["no_attribute", "unsupported"]
+__all__ = ["OfArray", "no_attribute", "unsupported"]
 
 INSTEAD = {
     "np.array": "np.stack, or trace the function, in which np.array takes a list of tensors",
@@ -106,3 +107,19 @@ def unsupported(name: str) -> str:
         f"{said}write it with operators and the functions that are, such as np.sum, np.exp and "
         "np.where, or call it on x.data, through which no gradient flows"
     )
+
+
+class OfArray:
+    """An attribute of arrays that masks and indices have, and no tensor that has a gradient.
+
+    One for each name costs nothing where there is none; `__getattr__` would slow every attribute.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, x: Any, owner: type | None = None) -> Any:
+        if x is None or x.dtype.kind not in "biu":
+            message = no_attribute(self.name)
+            raise AttributeError(message, name=self.name, obj=x)
+        return getattr(x.data, self.name)

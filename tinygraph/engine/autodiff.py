@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,47 +154,43 @@ def sweep(
     gradients: dict[int, Any] = {}
     paths: Counter[int] = Counter()
 
-    def arrive(node: Any, consumer: Any, g: Any) -> None:
-        """Add what a consumer's rule gives to what has arrived at a node before."""
+    for node, seed in seeds:
         index = node._index
-        if index in gradients:  # popped, it is a temporary, into which NumPy adds in place
-            gradients[index] = _shaped(gradients.pop(index) + g)
-        else:
-            gradients[index] = g
+        gradients[index] = _shaped(gradients.pop(index) + seed) if index in gradients else seed
         if observe is not None:
             paths[index] += 1
-            observe(node, consumer, g)
-
-    for node, seed in seeds:
-        arrive(node, None, seed)
+            observe(node, None, seed)
     for node in reversed(nodes):
         index = node._index
         if index not in gradients:
             continue
-        if paths[index] > 1 and observe is not None:
+        if observe is not None and paths[index] > 1:
             observe(node, node, gradients[index])
         op, inputs, params = node._recorded
         if op is None:
             continue
         # The rules are its last readers, unless it is asked for.
         g = gradients[index] if wanted is None or index in wanted else gradients.pop(index)
-        out = read(node)
-        operands: list[Any] = [
-            read(x) if isinstance(x, Operand) else x if type(x) is float else take(x)
-            for x in inputs
-        ]
-        for x, operand, rule in zip(inputs, operands, op.rules):  # noqa: B905 - may go on
+        given = [read(node)]
+        for x in inputs:
+            given.append(read(x) if isinstance(x, Operand) else x if type(x) is float else take(x))
+        for x, operand, rule in zip(inputs, given[1:], op.rules):  # noqa: B905 - may go on
             if rule is None or not isinstance(x, Operand):
+                continue
+            to = x._index
+            if visited is not None and to not in visited:
                 continue
             if type(operand) not in SCALARS and operand.dtype.kind in DISCRETE:
                 continue
-            if visited is not None and x._index not in visited:
-                continue
             if op.additive:
-                part = _shaped(rule(unbroadcast(g, operand), out, *operands, **params))
+                part = _shaped(rule(unbroadcast(g, operand), *given, **params))
             else:
-                part = unbroadcast(rule(g, out, *operands, **params), operand)
-            arrive(x, node, part)
+                part = unbroadcast(rule(g, *given, **params), operand)
+            # Popped, it is a temporary, into which NumPy adds in place.
+            gradients[to] = _shaped(gradients.pop(to) + part) if to in gradients else part
+            if observe is not None:
+                paths[to] += 1
+                observe(x, node, part)
     return gradients
 
 
@@ -255,30 +252,46 @@ def unbroadcast(g: Any, x: Any) -> Any:
     >>> unbroadcast(np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]), beta)
     array([11., 22., 33.])
     """
-    if type(g) is type(x) and type(g) in SCALARS:
-        return g
+    kind = type(g)
+    if kind is type(x):
+        if kind in SCALARS:
+            return g
+        # Of plain arrays no trace can want to know the shapes, and most are of one dtype.
+        if kind is np.ndarray and g.dtype is x.dtype and not g.dtype.hasobject:
+            shape = x.shape
+            return g if g.shape == shape else _summed(g, g.shape, shape, shape)
     g = _shaped(g)
-    plain_arrays = type(g) is type(x) is np.ndarray  # whose shapes no trace can want to know of
-    if g.shape != x.shape if plain_arrays else extent(g) != extent(x):
-        g = _summed(g, x.shape, extent(x))
+    if extent(g) != extent(x):
+        g = _summed(g, extent(g), extent(x), x.shape)
     dtype = g.dtype
     if dtype != x.dtype and dtype.kind + x.dtype.kind in ("ff", "fc", "cc"):
         return g.astype(x.dtype)
     return exactly(g) if dtype.hasobject and type(g) is np.ndarray else g
 
 
-def _summed(g: Any, lengths: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+def _summed(g: Any, long: tuple[int, ...], shape: tuple[int, ...], lengths: Any) -> Any:
     """Add up along the axes that `shape` lacks or has with length 1; `lengths` are the same."""
-    new = g.ndim - len(shape)
+    axis, keepdims, fits = _copied_along(long, shape)
+    add_up = ops.sum.forward if type(g) is np.ndarray else ops.sum
+    total = _shaped(add_up(g, axis=axis, keepdims=keepdims))
+    return total if fits else np.reshape(total, lengths)
+
+
+@lru_cache(maxsize=1024)
+def _copied_along(long: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Any, bool, bool]:
+    """Give the axes along which `shape` was copied to become `long`, and how to get it back.
+
+    That is, whether a sum keeps those axes, and whether it then is of that shape.
+    """
+    new = len(long) - len(shape)
     axis = tuple(range(new))
-    before = extent(g)
-    if before[new:] == shape:
-        return _shaped(ops.sum(g, axis=axis, keepdims=False))
-    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != before[k + new])
-    total = _shaped(ops.sum(g, axis=axis, keepdims=not new))
-    if math.prod(extent(total)) != math.prod(shape):
-        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {before}")
-    return total if extent(total) == shape else np.reshape(total, lengths)
+    if long[new:] == shape:
+        return axis, False, True
+    axis += tuple(k + new for k, n in enumerate(shape) if n == 1 != long[k + new])
+    rest = tuple(1 if k in axis or k - len(long) in axis else n for k, n in enumerate(long))
+    if math.prod(rest) != math.prod(shape):
+        raise ValueError(f"a rule gave an input of shape {shape} a gradient of shape {long}")
+    return axis, not new, rest == shape
 
 
 def _shaped(g: Any) -> Any:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,19 +31,18 @@ from tinygraph.engine.tensor import LEAF, Tensor, made, peek
 __all__ = ["Act", "Effects", "Fetch", "aside", "checked", "drawn", "performed", "recalled"]
 
 
-class Fetch(NamedTuple):
+class Fetch:
     """An input that the function itself brings: a leaf, and how its value is had at each call."""
 
-    leaf: Tensor
-    read: Callable[[], Any]
-    is_recalled: bool
+    def __init__(self, leaf: Tensor, read: Callable[[], Any], is_recalled: bool) -> None:
+        self.leaf, self.read, self.is_recalled = leaf, read, is_recalled
 
 
-class Act(NamedTuple):
+class Act:
     """A call with arrays, which are the values of tensors or constants."""
 
-    call: Callable[..., Any]
-    values: tuple[Any, ...]
+    def __init__(self, call: Callable[..., Any], values: tuple[Any, ...]) -> None:
+        self.call, self.values = call, values
 
 
 class Effects:
@@ -58,6 +57,8 @@ class Effects:
         Whose attribute is read anew at each call: the id of the owner, and the name.
     written : list of Tensors
         What was written out as text.
+    overwrites : bool
+        Whether something was written into an argument.
     """
 
     def __init__(self) -> None:
@@ -66,13 +67,14 @@ class Effects:
         self.checks: list[Act] = []
         self.recalled: set[tuple[int, str]] = set()
         self.written: list[Tensor] = []
+        self.overwrites = False
         self._copies: dict[int, tuple[Any, Any]] = {}
 
-    def fetch(self, value: Any, read: Callable[[], Any], *, is_recalled: bool) -> Tensor:
-        """Give a leaf for what is read anew at each call."""
+    def fetch(self, value: Any, read: Callable[[], Any], recalled: str | None = None) -> Tensor:
+        """Give a leaf for what is read anew at each call: state of some name, or a draw."""
         array = np.array(value)
-        leaf = made(Tensor, held(array if array.ndim else array[()]), LEAF)
-        self.fetches.append(Fetch(leaf, read, is_recalled))
+        leaf = made(Tensor, held(array if array.ndim else array[()]), LEAF, recalled)
+        self.fetches.append(Fetch(leaf, read, recalled is not None))
         return leaf
 
     def refuse_reading(self, formula: Formula) -> None:
@@ -122,7 +124,7 @@ def drawn(rng: Any, draw: Callable[[Any], Any]) -> Any:
     """
     effects = _here()
     if effects is not None:
-        return effects.fetch(draw(effects.copy_of(rng)), lambda: draw(rng), is_recalled=False)
+        return effects.fetch(draw(effects.copy_of(rng)), lambda: draw(rng))
     value = draw(rng)
     if entered.get() and current().tracing:
         return made(Tensor, held(np.array(value)), LEAF)
@@ -158,7 +160,7 @@ def recalled(owner: Any, name: str, change: Callable[[Any], Any] | None = None) 
     if effects is None:
         return read()
     effects.recalled.add((id(owner), name))
-    return effects.fetch(read(), read, is_recalled=True)
+    return effects.fetch(read(), read, name)
 
 
 def aside(x: Any) -> Any:

@@ -8,6 +8,7 @@ unasked. Whatever is written with NumPy's functions and operators alone runs on 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,14 @@ def is_foreign(x: Any) -> bool:
     >>> is_foreign(np.ones(3)), is_foreign(2.0), is_foreign([1.0])
     (False, False, False)
     """
-    return _speaks_numpy(type(x))
+    kind = type(x)
+    return kind is not np.ndarray and _speaks_numpy(kind)
 
 
+@lru_cache(maxsize=256)
 def _speaks_numpy(kind: type) -> bool:
     return (
-        kind is not np.ndarray
-        and hasattr(kind, "__array_function__")
+        hasattr(kind, "__array_function__")
         and hasattr(kind, "__array_ufunc__")
         and not issubclass(kind, np.ndarray | Tracer)
     )

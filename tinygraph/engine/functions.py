@@ -51,7 +51,7 @@ def normalize_axes(shape: Sequence[int], axis: Any, *, of: str) -> tuple[int, ..
     if axis is None:
         return tuple(range(ndim))
     axes = []
-    for one in axis if isinstance(axis, tuple | list) else (axis,):
+    for one in axis if isinstance(axis, (tuple, list)) else (axis,):
         try:
             k = one.__index__()
         except (AttributeError, TypeError):
@@ -82,15 +82,20 @@ def divide(a: Any, b: Any) -> Any:
 def power(x: Any, n: Any) -> Any:
     """``x ** 2`` is the primitive square; a fixed exponent is a parameter, not an operand."""
     if is_node(x) and (type(n) in (int, float) or isinstance(n, Measured)):
-        return ops.square(x) if n == 2 else ops.pow(x, n=n)
+        return ops.square(x) if n == 2 and _keeps_dtype(x, n) else ops.pow(x, n=n)
     return ops.power(x, n)
+
+
+def _keeps_dtype(x: Any, n: Any) -> bool:
+    """Whether a number makes no floats of whole numbers, as 2.0 does."""
+    return type(n) is not float or x.dtype.kind not in "biu"
 
 
 def maximum(a: Any, b: Any) -> Any:
     """``max(x, 0)`` is relu, whose derivative at 0 is 0."""
-    if is_node(a) and type(b) in (int, float) and b == 0:
+    if is_node(a) and type(b) in (int, float) and b == 0 and _keeps_dtype(a, b):
         return ops.relu(a)
-    if is_node(b) and type(a) in (int, float) and a == 0:
+    if is_node(b) and type(a) in (int, float) and a == 0 and _keeps_dtype(b, a):
         return ops.relu(b)
     return ops.maximum(a, b)
 

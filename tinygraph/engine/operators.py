@@ -228,7 +228,6 @@ class Operand(Methods, Vertex, Tracer):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        check_native(map(type, inputs))
         function = NUMPY.get(ufunc) or special.known(ufunc)
         if function is not None and method != "__call__":
             function = _of_method(ufunc, method, function)

@@ -18,7 +18,16 @@ from typing import Any, NamedTuple, Protocol
 
 from tinygraph.engine.primitive import Primitive
 
-__all__ = ["NORMAL", "changed", "current", "entered", "holomorphic", "no_grad"]
+__all__ = [
+    "NORMAL",
+    "changed",
+    "current",
+    "entered",
+    "holomorphic",
+    "no_grad",
+    "note_writing",
+    "refuse_to_replay",
+]
 
 
 class Hook(Protocol):
@@ -145,6 +154,21 @@ class changed(contextlib.ContextDecorator):
 
     def _recreate_cm(self) -> changed:
         return type(self)(**self.changes)
+
+
+def refuse_to_replay(what: str) -> None:
+    """Raise where a function is run to be replayed, of which a replay would not do this again."""
+    if entered.get() and current().effects is not None:
+        raise ValueError(
+            f"compile: the function {what}, which only the caller can do: compile what computes "
+            "the loss, and call backward() and the optimizer on what it returns"
+        )
+
+
+def note_writing(x: Any) -> None:
+    """Take down, where a function is run to be replayed, that a tensor was written out as text."""
+    if entered.get() and (effects := current().effects) is not None:
+        effects.written.append(x)
 
 
 def no_grad() -> changed:

@@ -32,7 +32,7 @@ from tinygraph.engine.functions import describe
 from tinygraph.engine.lengths import WEAK, Formula, measured, plain, plainly, told
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import NO_PARAMS, Primitive
-from tinygraph.engine.recording import Mode, current, entered
+from tinygraph.engine.recording import Mode, current, entered, note_writing, refuse_to_replay
 
 __all__ = [
     "LEAF",
@@ -174,7 +174,7 @@ class Tensor(Operand):
             if here is not None and here.tracing:
                 given = {key: plainly(x) for key, x in params.items()}
         try:
-            value = op.forward(*operands, **given)
+            value = op.forward(*operands, **given) if given else op.forward(*operands)
         except (ValueError, TypeError) as error:
             raise _explained(error, op, inputs) from None
         if not op.rules and not (here is not None and here.tracing):
@@ -223,7 +223,7 @@ class Tensor(Operand):
 
     @data.setter
     def data(self, value: Any) -> None:
-        _refuse_to_replay("gives a tensor new data")
+        refuse_to_replay("gives a tensor new data")
         if self.op is not None:
             raise ValueError(
                 f"{self!r} was computed, and new data would contradict its inputs; "
@@ -242,12 +242,12 @@ class Tensor(Operand):
     @property
     def grad(self) -> Any:
         """The gradient that `backward` left here, of the shape and dtype of `data`, or None."""
-        _refuse_to_replay("reads a .grad")
+        refuse_to_replay("reads a .grad")
         return arrays.shown(self._grad, f"{self.name or 't'}.grad")
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        _refuse_to_replay("sets a .grad")
+        refuse_to_replay("sets a .grad")
         if isinstance(value, Tensor):
             raise TypeError(f"{describe(self)} was given a Tensor as grad; pass its .data")
         if value is not None:
@@ -306,10 +306,7 @@ class Tensor(Operand):
         return self._data.item()
 
     def detach(self) -> Tensor:
-        """Give the same value as a new leaf, through which no gradient flows back.
-
-        Inside `trace` it is recorded as what it is, since it is another one at other inputs.
-        """
+        """Give the same value as a new leaf; inside `trace`, as a node that lets no gradient by."""
         if entered.get() and current().tracing:
             return ops.stop(self)  # type: ignore[no-any-return]
         return Tensor(self.data, name=self.name)
@@ -348,18 +345,18 @@ class Tensor(Operand):
         return operator.index(self.data)
 
     def __format__(self, spec: str) -> str:
-        _noted_as_written(self)
+        note_writing(self)
         return format(self._only_entry(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
-        _noted_as_written(self)
+        note_writing(self)
         name = f"{self.name}, " if self.name else ""
         value = f"{self._data}, " if self.shape == () else ""
         op = f", op={self.op}" if self.op else ""
         return f"Tensor({name}{value}shape={self.shape}, dtype={self.dtype}{op})"
 
     def __str__(self) -> str:
-        _noted_as_written(self)
+        note_writing(self)
         return arrays.printed(self._data, self.name)  # a message has room for `__repr__` only
 
     # ------------------------------------------------------------------ differentiation
@@ -389,7 +386,7 @@ class Tensor(Operand):
         >>> x.grad
         array([20.,  4.])
         """
-        _refuse_to_replay("calls backward()")
+        refuse_to_replay("calls backward()")
         data = seen_now([self])
         nodes = list(data)
         seed = held(_seed(self, dout).copy())
@@ -408,25 +405,9 @@ class Tensor(Operand):
 _set_grad = vars(Tensor)["_grad"].__set__
 
 
-class _OfArray:
-    """An attribute of arrays that masks and indices have, and no tensor that has a gradient.
-
-    One for each name costs nothing where there is none; `__getattr__` would slow every attribute.
-    """
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, x: Any, owner: type | None = None) -> Any:
-        if x is None or not is_discrete(x):
-            message = alternatives.no_attribute(self.name)
-            raise AttributeError(message, name=self.name, obj=x)
-        return getattr(x.data, self.name)
-
-
 for _name in set(dir(np.ndarray)) - set(dir(Tensor)):
     if not _name.startswith("_"):
-        setattr(Tensor, _name, _attribute := _OfArray())
+        setattr(Tensor, _name, _attribute := alternatives.OfArray())
         _attribute.__set_name__(Tensor, _name)
 
 
@@ -540,19 +521,6 @@ def _obey(mode: Mode, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None
         out._recorded = ops.stop, (inner,), NO_PARAMS
     if mode.hook is not None:
         mode.hook.computed(out, op, inputs)
-
-
-def _noted_as_written(x: Tensor) -> None:
-    if entered.get() and (effects := current().effects) is not None:
-        effects.written.append(x)
-
-
-def _refuse_to_replay(what: str) -> None:
-    if entered.get() and current().effects is not None:
-        raise ValueError(
-            f"compile: the function {what}, which only the caller can do: compile what computes "
-            "the loss, and call backward() and the optimizer on what it returns"
-        )
 
 
 def _checked(name: Any) -> Any:

@@ -36,7 +36,7 @@ from tinygraph.engine.foreign import native
 from tinygraph.engine.lengths import shape_of
 from tinygraph.engine.mutation import STAYED_PLAIN, Array, Session
 from tinygraph.engine.operators import OVERWRITES
-from tinygraph.engine.recording import changed
+from tinygraph.engine.recording import changed, current
 from tinygraph.engine.sources import Sources, names_of_lengths
 from tinygraph.engine.stacking import lists_stacked
 from tinygraph.engine.tensor import LEAF, Tensor, made
@@ -154,7 +154,10 @@ def trace(fn: Callable[P, R]) -> Callable[P, R]:
                 sys.settrace(before)
                 session.open = outer is not None
             if outer is None:
-                result, *_ = session.close(result, *given)
+                result, *last = session.close(result, *given)
+                if (effects := current().effects) is not None:
+                    passed = zip((*args, *kwargs.values()), last, strict=True)
+                    effects.overwrites = any(now is not then for then, now in passed)
         _check_traced(fn, given, result)
         _name_results(result, Origin(sources=namer.sources))
         return result

@@ -6,27 +6,27 @@ As NumPy: `calls` (which function of NumPy computes a node into memory that is t
 (whose memory may serve whom), `replay` (a program as NumPy calls).
 
 How a program is planned: `values` (index notation, in which what is computed twice is one),
-`labels` (which axes are one), `regions` (what a plan consists of), `sweeps` (when what is
-computed), `linear` (sums rewritten, so that there are fewer sweeps), `notation` (from nodes to
-values), `partition` (what is left to NumPy) and `plan`; `stepping` (a plan's sweeps in NumPy, on
-blocks of rows).
+`labels` (which axes are one), `orders` (how values lie in memory, and which labels are rows),
+`regions` (what a plan consists of), `sweeps` (when what is computed), `linear` (sums rewritten, so
+that there are fewer sweeps), `notation` (from nodes to values), `partition` (what is left to NumPy)
+and `plan`; `stepping` (a plan's sweeps in NumPy, on blocks of rows).
 
 As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (names and loops),
-`c_nests` (loops along a row), `c_source` (a region), `compilation` (a text becomes a function),
-`calling` (it gets arrays), `stitching` (with what NumPy does in between), `kernels` (a program in
-C).
+`c_nests` (loops along a row), `c_source` (a region), `c_program` (the whole text), `compilation` (a
+text becomes a function), `calling` (it gets arrays), `stitching` (with what NumPy does in between)
+and `kernels` (a program in C).
 
 Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over one
-block of rows), `stores` (where blocks are read from and written to), `clusters` (who sweeps over
-them), `schedule` (the sweeps of a region), `blocks`.
+block of rows), `sources` and `destinations` (what blocks are read from and written to), `clusters`
+(who sweeps over them), `schedule` (the sweeps of a region), `blocks`.
 
-From a function to programs: `environment` (what it reads beside its arguments), `recordings` (it is
-run once and taken down), `refusals` (what it does that its graph would not do again). Where it
-closes over parameters: `cutting` (a joint graph in two programs), `merging` (what would be computed
-twice), `runs` (what one call has computed) and `training` (the training step). Where it is one of
-arrays: `layouts` (how they lie in memory), `targets` (arrays that results are written into),
-`forms` (a function for arguments of one layout) and `subjects` (what is compiled). At the end:
-`compiled` (a function that is called as it was).
+From a function to programs: `layouts` (how arguments lie in memory), `environment` (what it reads
+beside them), `recordings` (it is run once and taken down), `refusals` (what it does that its graph
+would not do again). Where it closes over parameters: `cutting` (a joint graph in two programs),
+`merging` (what would be computed twice), `runs` (what one call has computed) and `training` (the
+training step). Where it is one of arrays: `targets` (arrays that results are written into), `forms`
+(a function for arguments of one layout) and `subjects` (what is compiled). At the end: `compiled`
+(a function that is called as it was).
 """
 
 from tinygraph.execution.blocks import Blocks

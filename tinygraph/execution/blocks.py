@@ -38,12 +38,13 @@ import numpy as np
 
 from tinygraph.engine.autodiff import reachable
 from tinygraph.execution.clusters import Progress
+from tinygraph.execution.destinations import Destination, destination_of
 from tinygraph.execution.elsewhere import elsewhere
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Region, text_of
 from tinygraph.execution.schedule import Schedule
-from tinygraph.execution.stores import Source, Target, opened, target_of
+from tinygraph.execution.sources import Source, opened
 from tinygraph.execution.values import Value
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
@@ -127,11 +128,13 @@ class Blocks:
         self.plan = Plan.of(elsewhere(graph, program, shapes), fast=True)
         self.schedules = [Schedule(x, self._source, memory) for x in _regions(self.plan)]
         made = {x.node.index: (x, one) for one in self.schedules for x in one.region.results}
-        self._targets = {}
+        self._destinations = {}
         for name, path in paths.items():
             result, schedule = made[self._named[name]]
             shape, dtype = result.node.shape, np.dtype(result.node.dtype)
-            self._targets[name] = target_of(path, shape, dtype, schedule.together, force=force)
+            self._destinations[name] = destination_of(
+                path, shape, dtype, schedule.together, force=force
+            )
 
     def __str__(self) -> str:
         return "\n".join(f"{text_of(one.region)}\n{one}" for one in self.schedules)
@@ -155,23 +158,23 @@ class Blocks:
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         sweeps = sum(len(one.region.sweeps) for one in self.schedules)
         bar = Progress(is_terminal if progress is None else progress, sweeps)
-        targets: dict[int, list[Target]] = {index: [] for index in self._named.values()}
-        for name, new in self._targets.items():
-            targets[self._named[name]].append(new)
+        destinations: dict[int, list[Destination]] = {index: [] for index in self._named.values()}
+        for name, new in self._destinations.items():
+            destinations[self._named[name]].append(new)
         vectors: dict[int, Any] = {}
         try:
-            for new in self._targets.values():
+            for new in self._destinations.values():
                 new.create()
             for one in self.schedules:
-                vectors |= one.run(targets, bar)
+                vectors |= one.run(destinations, bar)
             for index in vectors:
-                for new in targets[index]:
+                for new in destinations[index]:
                     new.write(0, vectors[index])
-            for new in self._targets.values():
+            for new in self._destinations.values():
                 new.finish()
         finally:
             bar.end()
-            for new in self._targets.values():
+            for new in self._destinations.values():
                 new.discard()
         return {name: vectors[index] for name, index in self._named.items() if index in vectors}
 

@@ -38,9 +38,10 @@ struct frame {{
     void *type;
 }};
 #define AT(type, object, offset) (*(type *)((char *)(object) + (offset)))
-/* gives the number of the first array that is not as expected, from 1; or 0 and calls the kernel */
+/* calls the kernel and gives 0; or the number from 1 of an array that is not as expected, or -1 */
 int64_t call(void *tuple, struct frame *f) {{
     void **items = (void **)((char *)tuple + {items});
+    if (AT(int64_t, tuple, {data}) != f->count) return -1;
     for (int64_t i = 0; i < f->count; i++) {{
         const struct expected *e = f->arrays + i;
         void *a = items[i];
@@ -192,7 +193,8 @@ class Call:
         Returns
         -------
         int
-            0; or the number from 1 of an array that is not as it must be, and nothing was done.
+            0; or, if nothing was done, the number from 1 of an array that is not as it must be, or
+            -1 where there are more or fewer.
         """
         frames = self._frames
         try:

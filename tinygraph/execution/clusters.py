@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from tinygraph.execution.panels import Sums, Tree, merged
-from tinygraph.execution.stores import extra
+from tinygraph.execution.sources import extra
 
 __all__ = ["Cluster", "Here", "Progress", "Runner", "Work", "connected"]
 
@@ -132,17 +132,17 @@ class Cluster:
 
         client: Any = self.client
         *futures, last = client.compute([*blocks, total])
+        waiting = as_completed(futures)
+        futures = []  # what a block comes to is kept no longer than until it is joined
         try:
-            waiting = as_completed(futures)
-            futures = []  # what a block comes to is kept no longer than until it is joined
             for future in waiting:
                 if future.status == "error":
                     future.result()
                 done()
             return tuple(last.result())
-        except BaseException:
-            client.cancel([last, *waiting.futures], force=True)
-            raise
+        finally:
+            for future in [last, *waiting.futures]:
+                future.release()
 
 
 @contextmanager

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import Any
 
 from tinygraph.engine.recording import current, entered
-from tinygraph.execution.forms import Form
+from tinygraph.execution.forms import Form, Quick
 from tinygraph.execution.kernels import Kernel
-from tinygraph.execution.layouts import fitting
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.replay import Replay
 from tinygraph.execution.subjects import OfFunction, OfGraph
+from tinygraph.execution.targets import check_apart
 from tinygraph.execution.training import Steps
 from tinygraph.graph.snapshot import Graph
 
@@ -30,14 +30,6 @@ MOST = 32
 """Of forms that are remembered, so that a number that is another at each call fills no memory."""
 
 NOTHING_YET = "nothing has run yet: call it, and this describes that call"
-
-
-class _Known(NamedTuple):
-    """A form, the question whether arguments are its own, and whether it is still right."""
-
-    fit: Callable[..., tuple[Any, ...] | None]
-    form: Form
-    is_current: Callable[[], bool]
 
 
 class Compiled:
@@ -90,8 +82,8 @@ class Compiled:
         else:
             self._subject = OfFunction(function)
             self._steps = Steps(function, self._executor_of)
-        self._known: dict[Any, _Known | None] = {}
-        self._latest: dict[bool, _Known | None] = {False: None, True: None}
+        self._forms: dict[Any, Form | None] = {}
+        self._quick: dict[bool, Quick | None] = {False: None, True: None}
         self._last: Any = None  # what ran last, with its executor
         self._lock = RLock()
         self._is_of_tensors = False  # whether it was so when it was last recorded
@@ -121,15 +113,9 @@ class Compiled:
         TypeError
             If an argument's content may change and it is no array.
         """
-        found = None
-        if not self._is_of_tensors:
-            found = self._as_before(False, args, kwargs) or self._found(False, args, kwargs)
-        if found is None:
+        if self._is_of_tensors:
             return self._stepped(args, kwargs, out)
-        form, arrays = found
-        result = form.call(arrays, out)
-        self._last = form
-        return result
+        return self._called(False, args, kwargs, None, out)
 
     def vjp(self, *args: Any, dout: Any = None, out: Any = None, **kwargs: Any) -> Any:
         """Call the function, and carry an upstream gradient back to its arguments.
@@ -167,16 +153,7 @@ class Compiled:
         >>> out, grads["w"]
         (np.float64(13.0), array([1., 2.]))
         """
-        found = self._as_before(True, args, kwargs) or self._found(True, args, kwargs)
-        if found is None:
-            raise ValueError(
-                "vjp: there are Tensors among what the function is given or closes over, or it "
-                "draws or holds state: call it, and what it returns has .backward()"
-            )
-        form, arrays = found
-        result = form.vjp(arrays, dout, out)
-        self._last = form
-        return result
+        return self._called(True, args, kwargs, dout, out)
 
     # ------------------------------------------------------------------ the last call
 
@@ -213,15 +190,28 @@ class Compiled:
 
     # ------------------------------------------------------------------ forms
 
-    def _as_before(
-        self, backward: bool, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Form, Sequence[Any]] | None:
-        """Give the form that was used last, if the arguments are as they were then."""
-        known = self._latest[backward]
-        if known is None or entered.get():
-            return None
-        arrays = known.fit(args, kwargs)
-        return (known.form, arrays) if arrays is not None and known.is_current() else None
+    def _called(
+        self, backward: bool, args: Sequence[Any], kwargs: Mapping[str, Any], dout: Any, out: Any
+    ) -> Any:
+        """Call the executor that was called last, if the arguments are as they were then."""
+        quick = self._quick[backward]
+        if quick is not None and out is None and not entered.get():
+            given = quick.fit(args, kwargs, dout)
+            if given is not None and quick.is_current():
+                self._last = quick
+                return quick.packed(*quick.executor(*given))
+        found = self._found(backward, args, kwargs)
+        if found is None and not backward:
+            return self._stepped(args, kwargs, out)
+        if found is None:
+            raise ValueError(
+                "vjp: there are Tensors among what the function is given or closes over, or it "
+                "draws or holds state: call it, and what it returns has .backward()"
+            )
+        form, arrays = found
+        result = form.call(arrays, dout, out)
+        self._last, self._quick[backward] = form, form.quick(args, kwargs, dout)
+        return result
 
     def _found(
         self, backward: bool, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -229,23 +219,23 @@ class Compiled:
         """Give the form for some arguments, which may be a new one; None if Tensors are in it."""
         if _is_watched() or (arranged := self._subject.arranged(args, kwargs)) is None:
             return None
-        key = backward, arranged.key
+        key, arrays = (backward, arranged.key), arranged.arrays
         with self._lock:
-            known = self._known.get(key)
-            if key not in self._known or (known is not None and not known.is_current()):
-                self._known.pop(key, None)
-                made = self._subject.form(
-                    args, kwargs, arranged.arrays, self._wrt, self._executor_of, backward=backward
+            form = self._forms.get(key)
+            if key not in self._forms or (form is not None and not form.is_current()):
+                self._forms.pop(key, None)
+                form = self._subject.form(
+                    args, kwargs, arrays, self._wrt, self._executor_of, backward=backward
                 )
-                known = None if made is None else _Known(fitting(args, kwargs), *made)
-                self._is_of_tensors = made is None
-                while len(self._known) >= MOST:
-                    del self._known[next(iter(self._known))]
-                self._known[key] = known
-        if known is None:
+                self._is_of_tensors = form is None
+                while len(self._forms) >= MOST:
+                    del self._forms[next(iter(self._forms))]
+                self._forms[key] = form
+        if form is None:
             return None
-        self._latest[backward] = known
-        return known.form, arranged.arrays
+        if form.overwrites:
+            check_apart([*args, *kwargs.values()])
+        return form, arrays
 
     def _stepped(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
         """Call a function in which there are Tensors."""

@@ -8,11 +8,13 @@ enclosing functions, and the attributes, entries and arrays that are reached fro
 
 from __future__ import annotations
 
+import os
+import pickle
 import random
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
-from functools import partial
+from functools import cache, partial
 from operator import is_
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
@@ -157,17 +159,19 @@ class Environment:
                 found.append(f"what is in {called}")
         return found
 
-    def states(self) -> list[str]:
+    def states(self) -> list[bytes]:
         """Give the state of everything that draws at random."""
-        found = [repr(random.getstate()), repr(np.random.get_state(legacy=False))]  # noqa: NPY002
+        found: list[Any] = [random.getstate(), np.random.get_state(legacy=False)]  # noqa: NPY002
         for rng in self.generators:
             if isinstance(rng, random.SystemRandom):
                 continue  # it has no state
             if isinstance(rng, random.Random):
-                found.append(repr(rng.getstate()))
+                found.append(rng.getstate())
+            elif isinstance(rng, np.random.RandomState):
+                found.append(rng.get_state(legacy=False))
             else:
-                found.append(repr(getattr(rng, "bit_generator", rng).state))
-        return found
+                found.append(getattr(rng, "bit_generator", rng).state)
+        return [pickle.dumps(state) for state in found]
 
     def has_drawn(self) -> bool:
         """Whether something has drawn since this was made."""
@@ -228,12 +232,8 @@ class Environment:
                 keys = tuple(value)
                 self._watch(lambda key: key if key in value else None, keys, value, called)
             yield from ((one, called) for one in value)
-        elif isinstance(value, list | deque):
-            self._watch(value.__getitem__, range(len(value)), value, f"{called}[{{}}]")
-            yield from ((one, f"{called}[{k}]") for k, one in enumerate(value))
-        elif isinstance(value, dict):
-            self._watch(value.get, value, value, f"{called}[{{!r}}]")
-            yield from ((one, f"{called}[{key!r}]") for key, one in value.items())
+        elif isinstance(value, list | deque | dict):
+            yield from self._inside_container(value, called)
         elif isinstance(value, FunctionType):
             yield from self._inside_function(value)
         elif isinstance(value, MethodType):
@@ -241,6 +241,15 @@ class Environment:
         elif isinstance(value, partial):
             yield from ((value.func, called), (value.args, called), (value.keywords, called))
         else:
+            yield from self._inside_object(value, called)
+
+    def _inside_container(self, value: Any, called: str) -> Iterator[tuple[Any, str]]:
+        is_dict = isinstance(value, dict)
+        keys = tuple(value) if is_dict else range(len(value))
+        get = partial(dict.get, value) if is_dict else value.__getitem__
+        self._watch(get, keys, value, f"{called}[{{!r}}]")
+        yield from ((value[key], f"{called}[{key!r}]") for key in keys)
+        if hasattr(value, "__dict__"):
             yield from self._inside_object(value, called)
 
     def _inside_function(self, function: FunctionType) -> Iterator[tuple[Any, str]]:
@@ -288,11 +297,24 @@ def _names_in(sources: Sources | None) -> set[str]:
     return {name for code in ours for name in code.co_names}
 
 
-_LIBRARIES = frozenset({"tinygraph", "numpy", "builtins", *sys.stdlib_module_names} - {"__main__"})
+_OURS, _NUMPYS, _PYTHONS = (
+    os.path.join(os.path.dirname(file), "")
+    for file in (os.path.dirname(__file__), np.__file__, os.__file__)
+)
 
 
-def _is_library(module: str) -> bool:
-    return module.partition(".")[0] in _LIBRARIES
+@cache
+def _is_library(name: str) -> bool:
+    """Whether a module is tinygraph's, NumPy's or Python's own, whose variables stay what they are.
+
+    By where its file is: one of the user's may be called like one of Python's.
+    """
+    file = str(getattr(sys.modules.get(name), "__file__", None) or "")
+    if not file:
+        return name in sys.builtin_module_names
+    inside = file.removeprefix(_PYTHONS)
+    is_installed = inside.startswith(("site-packages", "dist-packages"))
+    return file.startswith((_OURS, _NUMPYS)) or (inside != file and not is_installed)
 
 
 def _is_ours(owner: Any) -> bool:

@@ -7,13 +7,13 @@ each layout of its arguments has a form of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygraph.engine.arrays import exactly, numbers
 from tinygraph.engine.autodiff import is_discrete
-from tinygraph.execution.layouts import place_of
+from tinygraph.execution.layouts import fitting, place_of
 from tinygraph.execution.merging import merged
 from tinygraph.execution.program import Program
 from tinygraph.execution.recordings import folded, unfolded
@@ -21,13 +21,33 @@ from tinygraph.execution.targets import computed_into, target
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["OUTPUT", "Form", "Make"]
+__all__ = ["OUTPUT", "Form", "Make", "Quick"]
 
 Make = Callable[[Program, Sequence[Any]], Any]
 """Gives an executor of a program, for arrays of the layouts of these."""
 
 OUTPUT = object()
 """Stands in a result for what the graph computes."""
+
+
+class Quick(NamedTuple):
+    """What is done where a call is like the last one.
+
+    Attributes
+    ----------
+    fit : callable
+        Gives what the executor is called with, or None; see `tinygraph.execution.layouts.fitting`.
+    executor : executor
+    packed : callable
+        Gives what is returned, of the results.
+    is_current : callable
+        Whether what was recorded is still right.
+    """
+
+    fit: Callable[..., tuple[Any, ...] | None]
+    executor: Any
+    packed: Callable[..., Any]
+    is_current: Callable[[], bool]
 
 
 class Form:
@@ -45,6 +65,10 @@ class Form:
         What the function returned, with `OUTPUT` for each output of the graph.
     make : callable
         See `Make`.
+    is_current : callable
+        Whether what was recorded is still right.
+    overwrites : bool, optional
+        Whether the function writes into its arguments, which must then lie apart.
 
     Attributes
     ----------
@@ -60,73 +84,97 @@ class Form:
         wrt: Mapping[str, int] | None,
         result: Any,
         make: Make,
+        is_current: Callable[[], bool],
+        *,
+        overwrites: bool = False,
     ) -> None:
         arriving = {g.of.index for g in graph.all_gradients}
-        self._wrt = dict(wrt or {})
-        named = {name: inputs[k] for name, k in self._wrt.items()}
+        named = {name: inputs[k] for name, k in (wrt or {}).items()}
         reached = {name: x for name, x in named.items() if x is not None and x.index in arriving}
         self.program = merged(
             Program.of(graph, [str(x.name) for x in reached.values()], backward=bool(reached))
         )
         self.executor: Any = None
+        self.is_current, self.overwrites = is_current, overwrites
+        self._wrt = wrt
         self._used = [k for k, x in enumerate(inputs) if x is not None]
-        self._uses_all = len(self._used) == len(inputs)
         self._reached = list(reached)
         self._outputs = graph.outputs
         self._result, self._parts = result, list(unfolded(result))
         self._make = make
         self._executors: dict[Any, Any] = {}
+        self._quick: dict[int, Quick] = {}
         if wrt is not None and (discrete := next(filter(is_discrete, graph.outputs), None)):
             raise ValueError(
                 f"vjp: {discrete.name} is of {discrete.dtype}, through which no gradient flows; "
                 "return it from another function"
             )
 
-    def call(self, arrays: Sequence[Any], out: Any) -> Any:
-        """Compute the forward pass from all the arrays that are passed."""
-        executor = self._executor(arrays, ())
-        given = arrays if self._uses_all else [arrays[k] for k in self._used]
-        if out is None:
-            return self._returned(executor(*given))
-        targets = [target(x, n.name, n) for x, n in self._with_outputs(out, "out")]
-        return self._returned(computed_into(executor, given, targets, arrays))
+    def call(self, arrays: Sequence[Any], dout: Any, out: Any) -> Any:
+        """Compute the forward pass, or both; see `tinygraph.execution.compiled.Compiled`.
 
-    def vjp(self, arrays: Sequence[Any], dout: Any, out: Any) -> tuple[Any, dict[str, Any]]:
-        """Compute both passes; see `Compiled.vjp`."""
-        douts = self._seeds(dout) if self._reached else ()
-        executor = self._executor(arrays, douts)
-        given = [*(arrays if self._uses_all else [arrays[k] for k in self._used]), *douts]
+        Parameters
+        ----------
+        arrays : sequence
+            All that are passed.
+        dout, out
+        """
+        douts = self._seeds(dout) if self._reached else []
+        given = [*(arrays[k] for k in self._used), *douts]
+        executor = self.executor = self._executor(given, douts)
         if out is None:
-            results = executor(*given)
-            zeros: Mapping[str, Any] = {}
-        else:
-            targets, zeros = self._targets(out, arrays)
-            results = computed_into(executor, given, targets, [*arrays, *douts, *zeros.values()])
-        gradients = dict(zip(self._reached, results[len(self._outputs) :], strict=True))
-        if len(gradients) < len(self._wrt):
-            gradients |= self._zeros(arrays, zeros)
-            gradients = {name: gradients[name] for name in self._wrt}
-        return self._returned(results), gradients
+            return self._packed(executor(*given), arrays, {})
+        targets, zeros = self._targets(out, arrays)
+        read = [*arrays, *douts, *zeros.values()]
+        return self._packed(computed_into(executor, given, targets, read), arrays, zeros)
+
+    def quick(self, args: Sequence[Any], kwargs: Mapping[str, Any], dout: Any) -> Quick | None:
+        """Give what is done where the next call is like this one, which has just been made.
+
+        Results, and upstream gradients, that are not as usual are looked at closely each time.
+        """
+        is_usual = self._result is OUTPUT and len(self._reached) == len(self._wrt or {})
+        if self.overwrites or not is_usual:
+            return None
+        seed = _seed(dout, self._outputs[0]) if self._reached else None
+        if dout is not None and seed is not dout:
+            return None
+        executor = self.executor
+        if id(executor) not in self._quick:
+            names = [f"r{k}" for k in range(1 + len(self._reached))]
+            pairs = zip(self._reached, names[1:], strict=True)
+            parts = "".join(f"{name!r}: {r}, " for name, r in pairs)
+            returned = "r0" if self._wrt is None else f"(r0, {{{parts}}})"
+            packed = eval(f"lambda {', '.join(names)}: {returned}")
+            fit = fitting(args, kwargs, self._used, dout, seed)
+            self._quick[id(executor)] = Quick(fit, executor, packed, self.is_current)
+        return self._quick[id(executor)]
 
     # ------------------------------------------------------------------ parts of a call
 
-    def _executor(self, arrays: Sequence[Any], douts: Sequence[Any]) -> Any:
+    def _executor(self, given: Sequence[Any], douts: Sequence[Any]) -> Any:
         """Give the executor for upstream gradients that lie so, which may be a new one."""
         key = tuple([(x.dtype.char, place_of(x)) for x in douts])
         executor = self._executors.get(key)
         if executor is None:
-            given = [*(arrays[k] for k in self._used), *douts]
             executor = self._executors[key] = self._make(self.program, given)
-        self.executor = executor
         return executor
 
-    def _returned(self, results: Sequence[Any]) -> Any:
-        """Give what the function returns."""
-        if self._result is OUTPUT:
-            return results[0]
+    def _packed(
+        self, results: Sequence[Any], arrays: Sequence[Any], zeros: Mapping[str, Any]
+    ) -> Any:
+        """Give what is returned."""
         values = iter(results)
-        parts = (next(values) if part is OUTPUT else _copied(part) for part in self._parts)
-        return folded(self._result, parts)
+        result = folded(
+            self._result, (next(values) if x is OUTPUT else _copied(x) for x in self._parts)
+        )
+        if self._wrt is None:
+            return result
+        gradients = dict(zip(self._reached, values, strict=True))
+        for name, k in self._wrt.items():
+            if name not in gradients:
+                gradients[name] = _zeros(arrays[k], zeros.get(name))
+        return result, {name: gradients[name] for name in self._wrt}
 
     def _seeds(self, dout: Any) -> list[Any]:
         """Check the upstream gradients."""
@@ -147,38 +195,34 @@ class Form:
 
     def _targets(self, out: Any, arrays: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Give where each result of the program is to be written to; and gradients that are 0."""
+        if self._wrt is None:
+            return [target(x, n.name, n) for x, n in self._with_outputs(out, "out")], {}
         if not (isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], dict | None)):
             raise TypeError(
                 "vjp: out is a pair, as what is returned: where the result is written to, and a "
                 "dictionary of where gradients are; each may be None"
             )
-        result, gradients = out
-        gradients = gradients or {}
+        result, gradients = out[0], out[1] or {}
         if unknown := gradients.keys() - self._wrt.keys():
             known = ", ".join(self._wrt)
             raise ValueError(f"vjp: out names {min(unknown)!r}, but gradients are those by {known}")
-        checked = {
+        wanted = {
             name: target(gradients.get(name), f"d{name}", arrays[k])
             for name, k in self._wrt.items()
         }
         places = [None] * len(self._outputs)
         if result is not None:
             places = [target(x, n.name, n) for x, n in self._with_outputs(result, "out")]
-        zeros = {name: x for name, x in checked.items() if name not in self._reached}
-        return [*places, *(checked[name] for name in self._reached)], zeros
+        zeros = {name: x for name, x in wanted.items() if name not in self._reached}
+        return [*places, *(wanted[name] for name in self._reached)], zeros
 
-    def _zeros(self, arrays: Sequence[Any], targets: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the gradients by what nothing is computed from."""
-        found = {}
-        for name, k in self._wrt.items():
-            if name not in self._reached:
-                x, place = arrays[k], targets.get(name)
-                if place is None:
-                    found[name] = np.zeros(x.shape, x.dtype)[()]
-                else:
-                    place[...] = 0
-                    found[name] = place
-        return found
+
+def _zeros(x: Any, place: Any) -> Any:
+    """Give the gradient by what nothing is computed from."""
+    if place is None:
+        return np.zeros(x.shape, x.dtype)[()]
+    place[...] = 0
+    return place
 
 
 def _copied(part: Any) -> Any:
@@ -197,8 +241,8 @@ def _seed(dout: Any, out: Node) -> Any:
     if dout is None:
         if out.shape:
             raise ValueError(
-                f"vjp: {out.name} of shape {out.shape} is no scalar and needs an upstream gradient: "
-                "pass dout, an array of that shape"
+                f"vjp: {out.name} of shape {out.shape} is no scalar and needs an upstream "
+                "gradient: pass dout, an array of that shape"
             )
         dout = np.ones((), out.dtype)
     dtype = np.dtype(out.dtype)

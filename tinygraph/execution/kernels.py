@@ -7,23 +7,19 @@ What C does not do, NumPy does between two of its functions: products of matrice
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
 from tinygraph.engine.arrays import owner
-from tinygraph.execution.c_expressions import is_written, literal
-from tinygraph.execution.c_source import HEAD, Function, function
+from tinygraph.execution.c_program import written
 from tinygraph.execution.calling import Layout
 from tinygraph.execution.compilation import FLAGS, loaded
-from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Foreign, Region
 from tinygraph.execution.stitching import RegionCall, Stitched, layout_of
 
-__all__ = ["Kernel", "c_text"]
+__all__ = ["Kernel"]
 
 
 class Kernel:
@@ -76,17 +72,12 @@ class Kernel:
         if mode not in FLAGS:
             raise ValueError(f"mode is {mode!r}, but must be one of {', '.join(FLAGS)}")
         self.executor = mode
-        self.plan = _plan(program, mode)
-        regions = _regions(self.plan)
+        self.plan, regions, texts, symbols, self.source = written(program, mode)
         given = {x.index: array for x, array in zip(program.arguments, arrays, strict=True)}
         for region in regions:
             _check(region, given)
-        written = _written(regions, mode)
-        self.source = _source(written)
-        functions = loaded(
-            self.source, mode=mode, symbols=[_symbol(k) for k in range(len(regions))]
-        )
-        calls = iter([RegionCall(*of) for of in zip(functions, regions, written, strict=True)])
+        functions = loaded(self.source, mode=mode, symbols=symbols)
+        calls = iter([RegionCall(*of) for of in zip(functions, regions, texts, strict=True)])
         parts = [part if isinstance(part, Foreign) else next(calls) for part in self.plan.parts]
         self._stitched = Stitched(program, parts, arrays, mode == "strict")
         self._run = self._stitched.run
@@ -119,10 +110,20 @@ class Kernel:
         """
         if out is None:
             return self._run(*arguments)  # type: ignore[no-any-return]
+        if len(out) != len(self._wanted):
+            raise ValueError(f"out must have {len(self._wanted)} entries, not {len(out)}")
         places = self._placed(arguments, out)
         results = self._stitched.run_into(places, *arguments)
         of = zip(results, out, self._wanted, strict=True)
         return tuple([_copied(*one) for one in of])
+
+    def again(self, kept: Sequence[Any], *arguments: Any) -> tuple[Any, ...]:
+        """Compute into results of an earlier call that nobody holds any more; None where new."""
+        places = [
+            np.empty(*layout) if x is None else x
+            for x, layout in zip(kept, self._wanted, strict=True)
+        ]
+        return self._stitched.run_into(places, *arguments)  # type: ignore[no-any-return]
 
     def _placed(self, arguments: Sequence[Any], out: Sequence[Any]) -> list[Any]:
         """Give where C writes: the arrays that are given, if they are free for it."""
@@ -141,96 +142,10 @@ class Kernel:
 
 
 def _shares(array: Any, others: Sequence[Any]) -> bool:
-    """Whether an array may share memory with others; most have another owner, which is seen soon."""
+    """Whether an array may share memory with others: most have another owner, which is seen."""
     own = owner(array)
     suspects = [x for x in others if (at := owner(x)) is own or at.base is not own.base]
     return any(np.may_share_memory(array, x) for x in suspects)
-
-
-def c_text(program: Program, *, mode: str = "fast") -> str:
-    """Write a program in C for a reader, and say how its functions are called.
-
-    Parameters
-    ----------
-    program : Program
-    mode : str, optional
-        ``fast`` or ``strict``, as of a `Kernel`.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    Unsupported
-        If nothing of the program is written in C.
-
-    Examples
-    --------
-    >>> import tinygraph
-    >>> x, w = np.ones((4, 3)), np.ones(3)
-    >>> graph = tinygraph.Graph.joint(tinygraph.trace(lambda x, w: x * w)(x, w))
-    >>> text = c_text(Program.of(graph))
-    >>> print(text[text.index("/* kernel") : text.index("void")])
-    /* kernel(p, k, n)
-       p: x_, w_, dout_, out_out, dx_out, dw_out, and a workspace of 256 bytes
-       k: nothing
-       n: N = 4, D = 3 */
-    <BLANKLINE>
-    /* x, dout -> out, dx */
-    <BLANKLINE>
-    """
-    plan = _plan(program, mode)
-    regions = _regions(plan)
-    written = _written(regions, mode)
-    parts = iter(map(_usage, range(len(regions)), regions, written))
-    by_numpy = "/* then {}, by NumPy */".format
-    said = [
-        next(parts) if isinstance(part, Region) else by_numpy(part.node.op) for part in plan.parts
-    ]
-    return _source(written, "\n".join(said) + "\n")
-
-
-def _usage(k: int, region: Region, written: Function) -> str:
-    """Say how a function is called."""
-    loops = [loop for loop in (region.rows, *region.columns) if loop]
-    lengths = [str(prod(label.length for label in loop)) for loop in loops]
-    numbers = [literal(x.params["value"]) for x in region.constants]
-    lines = [
-        f"{_symbol(k)}(p, k, n)",
-        f"p: {', '.join(written.pointers)}, and a workspace of {written.nbytes} bytes",
-        f"k: {_bound(written.constants, numbers)}",
-        f"n: {_bound(written.lengths, lengths)}",
-    ]
-    wrapped = [wrap(line, 95, subsequent_indent="   ") for line in lines]
-    return "/* " + "\n   ".join(line for part in wrapped for line in part) + " */"
-
-
-def _bound(names: Sequence[str], values: Sequence[str]) -> str:
-    pairs = zip(names, values, strict=True)
-    return ", ".join(f"{name} = {value}" for name, value in pairs) or "nothing"
-
-
-def _plan(program: Program, mode: str) -> Plan:
-    fast = mode == "fast"
-    return Plan.of(program, fast=fast, is_inside=lambda node: is_written(node, fast))
-
-
-def _regions(plan: Plan) -> list[Region]:
-    regions = [part for part in plan.parts if isinstance(part, Region)]
-    if not any(region.sweeps or region.after for region in regions):
-        raise Unsupported("there is nothing in it that is compiled")
-    return regions
-
-
-def _written(regions: Sequence[Region], mode: str) -> list[Function]:
-    named = enumerate(regions)
-    return [function(region, fast=mode == "fast", name=_symbol(k)) for k, region in named]
-
-
-def _symbol(k: int) -> str:
-    """Name the function of the `k`-th region."""
-    return f"kernel_{k + 1}" if k else "kernel"
 
 
 def _check(region: Region, given: Mapping[int, Any]) -> None:
@@ -243,12 +158,6 @@ def _check(region: Region, given: Mapping[int, Any]) -> None:
             continue
         if type(array) is not np.ndarray or not (array.flags.c_contiguous and array.flags.aligned):
             raise Unsupported(f"{x.name or 'an argument'} is no contiguous array in C order")
-
-
-def _source(written: Sequence[Function], *said: str) -> str:
-    """Put the functions and what they call together, and what is said before."""
-    helpers = dict.fromkeys(text for one in written for text in one.helpers)
-    return "\n".join([HEAD, *helpers, *said, *(one.text for one in written)])
 
 
 def _copied(result: Any, given: Any, layout: Layout) -> Any:

@@ -1,4 +1,4 @@
-"""Labels: which axes of which nodes are one axis, in what order they lie in memory, which are rows.
+"""Labels: which axes of which nodes are one axis.
 
 Every axis of every node is a list of *parts*, found by unification: broadcasting, sums, spreading,
 transposing and inserted axes carry a part on, and a reshape cuts and joins them. An axis of length
@@ -8,21 +8,18 @@ batch, stay two.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Sequence
 from math import prod
 from typing import Any
 
 from tinygraph.engine.lengths import Formula
 from tinygraph.execution.program import Unsupported
-from tinygraph.execution.values import Label
 from tinygraph.graph.nodes import Node
 
-__all__ = ["REDUCTIONS", "Labels", "inserts_axes", "is_labelled", "place_of"]
+__all__ = ["REDUCTIONS", "Axis", "Labels", "Part", "inserts_axes", "is_labelled", "place_of"]
 
 REDUCTIONS = frozenset({"sum", "max", "all", "any"})
 MOVES = frozenset({"spread", "reshape", "transpose"})
-NAMES = {0: "", 1: "N", 2: "ND", 3: "NTD", 4: "NCHW"}
 
 Part = int
 Axis = list[Part]
@@ -96,8 +93,11 @@ class Labels:
             except _UnmatchedError as error:
                 raise Unsupported(f"{place_of(node)} {error}") from None
         for one, other in alike:
-            for pair in zip(self._axes[one.index], self._axes[other.index], strict=True):
-                self._unify(*pair)
+            try:
+                for pair in zip(self._axes[one.index], self._axes[other.index], strict=True):
+                    self._unify(*pair)
+            except _UnmatchedError as error:
+                raise Unsupported(f"{place_of(one)} {error}") from None
         self._axes = {
             index: [self._parts(axis) for axis in axes] for index, axes in self._axes.items()
         }
@@ -235,99 +235,3 @@ def place_of(node: Node) -> str:
     """Say where in the user's code an operation stands."""
     called = f" ({node.name})" if node.name else ""
     return f"{node.op or node.role} of step {node.step}{called}"
-
-
-# --------------------------------------------------------------------------- order and rows
-
-
-def in_memory(arrays: Sequence[Sequence[Part]], inner: Iterable[Sequence[Part]]) -> list[Part]:
-    """Order parts so that each of `arrays` has them in this order, and of `inner` as many as can.
-
-    Raises
-    ------
-    Unsupported
-        If there is no such order.
-    """
-    after: dict[Part, set[Part]] = {}  # what counts faster
-
-    def reaches(one: Part, other: Part) -> bool:
-        return one == other or any(reaches(x, other) for x in after[one])
-
-    for k, parts in enumerate([*arrays, *inner]):
-        for part in parts:
-            after.setdefault(part, set())
-        for one, other in pairwise(parts):
-            if not reaches(other, one):
-                after[one].add(other)
-            elif k < len(arrays):
-                raise Unsupported(
-                    "some arrays have their axes in another order in memory than others, as where "
-                    "one is the transpose of another"
-                )
-    order: list[Part] = []
-    while len(order) < len(after):
-        free = (p for p in after if p not in order and not _is_inside(p, after, order))
-        order.append(next(free))
-    return order
-
-
-def _is_inside(part: Part, after: Mapping[Part, set[Part]], order: Sequence[Part]) -> bool:
-    return any(part in faster for outer, faster in after.items() if outer not in order)
-
-
-def named(parts: Sequence[Part], lengths: Mapping[Part, int]) -> dict[Part, Label]:
-    """Make the labels of ordered parts."""
-    names = NAMES.get(len(parts)) or [f"N{k}" for k in range(len(parts))]
-    return {p: Label(k, lengths[p], names[k]) for k, p in enumerate(parts)}
-
-
-def rows_first(order: Sequence[Part], weights: Iterable[tuple[Sequence[Part], int]]) -> list[Part]:
-    """Put that part first which is outermost wherever it is and carries most of the data."""
-    inner: set[Part] = set()
-    carried = dict.fromkeys(order, 0)
-    for parts, weight in weights:
-        inner.update(parts[1:])
-        for part in parts:
-            carried[part] += weight
-    outer = [part for part in order if part not in inner]
-    first = max(outer, key=carried.__getitem__)
-    return [first, *(part for part in order if part != first)]
-
-
-def also_rows(
-    order: Sequence[Part],
-    arrays: Iterable[Sequence[Part]],
-    inner: Iterable[Sequence[Part]],
-    lengths: Mapping[Part, int],
-) -> list[Part]:
-    """Give what can be gone through with the rows, the first part: as long, and nowhere met by it.
-
-    So Σ x² and Σ y² are sums of one sweep, although no row of x has to do with one of y.
-    """
-    rows = [order[0]]
-    within = {part for parts in arrays for part in parts[1:]}
-    together = [set(parts) for parts in inner]
-    for part in order[1:]:
-        is_met = any(part in parts and not parts.isdisjoint(rows) for parts in together)
-        if lengths[part] == lengths[order[0]] and part not in within and not is_met:
-            rows.append(part)
-    return rows[1:]
-
-
-def groups(
-    order: Sequence[Label], together: Iterable[Sequence[Label]]
-) -> Iterator[tuple[Label, ...]]:
-    """Join neighbours that always occur together; the last label stays apart from the first."""
-    seen = [frozenset(labels) for labels in together]
-    group: tuple[Label, ...] = ()
-    is_first = True
-    for label in order:
-        splits = (
-            any((label in labels) != (group[0] in labels) for labels in seen) if group else False
-        )
-        if group and (splits or (is_first and label == order[-1])):
-            yield group
-            group, is_first = (), False
-        group += (label,)
-    if group:
-        yield group

@@ -122,47 +122,66 @@ def place_of(x: Any) -> Any:
 
 
 def fitting(
-    args: Sequence[Any], kwargs: Mapping[str, Any]
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    used: Sequence[int] | None = None,
+    dout: Any = None,
+    seed: Any = None,
 ) -> Callable[..., tuple[Any, ...] | None]:
-    """Write the function that gives the arrays among arguments if they are such as these.
+    """Write the function that gives what a program is called with, if nothing is new.
 
     Parameters
     ----------
     args, kwargs
         What a function was called with.
+    used : sequence of int, optional
+        Which of the arrays among them the program takes; by default all.
+    dout : ndarray, optional
+        The upstream gradient that was passed.
+    seed : ndarray or NumPy scalar, optional
+        What that is in the program, where there is one.
 
     Returns
     -------
     callable
-        ``fit(args, kwargs)`` gives a tuple, or None where the arguments may be others.
+        ``fit(args, kwargs, dout)`` gives a tuple, or None where it has to be looked at closely.
     """
-    names = [f"a{k}" for k in range(len(args) + len(kwargs))]
     scope: dict[str, Any] = {"ndarray": np.ndarray, "number_key": number_key, "keys": tuple(kwargs)}
-    questions, arrays = [], []
-    for name, x in zip(names, [*args, *kwargs.values()], strict=True):
-        if isinstance(x, np.ndarray):
-            is_used_as_it_is = x.ndim and not x.dtype.hasobject and compact(x) is x
-            questions.append(Layout.of(x).asked(name, scope) if is_used_as_it_is else "False")
-            arrays.append(name)
-        else:
-            scope[then := f"{name}_then"] = x
-            same = f"({name} is {then}"
-            if isinstance(x, int | str):
-                same += f" or (type({name}) is {type(x).__name__} and {name} == {then})"
-            elif isinstance(x, float):
-                scope[key := f"{name}_key"] = number_key(x)
-                same += f" or (type({name}) is float and number_key({name}) == {key})"
-            questions.append(f"{same})")
-    text = "def fit(args, kwargs):\n"
-    text += f"    if len(args) != {len(args)} or "
-    text += "tuple(kwargs) != keys:\n" if kwargs else "kwargs:\n"
-    text += "        return None\n"
+    every = [*args, *kwargs.values()]
+    names = [f"a{k}" for k in range(len(every))]
     first, rest = names[: len(args)], names[len(args) :]
-    text += f"    {', '.join(first)}, = args\n" if first else ""
-    text += f"    {', '.join(rest)}, = kwargs.values()\n" if rest else ""
-    text += f"    if {' and '.join(questions) or 'True'}:\n"
-    text += f"        return ({''.join(f'{name}, ' for name in arrays)})\n"
-    text += "    return None\n"
-    exec(compile(text, "<fit>", "exec"), scope)
+    arrays = [name for name, x in zip(names, every, strict=True) if isinstance(x, np.ndarray)]
+    given = arrays if used is None else [arrays[k] for k in used]
+    asked = [_asked(name, x, scope) for name, x in zip(names, every, strict=True)]
+    if seed is not None:
+        asked.append("dout is None" if dout is None else Layout.of(dout).asked("dout", scope))
+        given.append("seed" if dout is None else "dout")
+        scope["seed"] = seed
+    lines = [
+        "def fit(args, kwargs, dout=None):",
+        f"    if len(args) != {len(args)} or " + ("tuple(kwargs) != keys:" if rest else "kwargs:"),
+        "        return None",
+        f"    {', '.join(first)}, = args" if first else "",
+        f"    {', '.join(rest)}, = kwargs.values()" if rest else "",
+        f"    return ({''.join(f'{name}, ' for name in given)}) if (",
+        f"        {' and '.join(asked) or True}",
+        "    ) else None",
+    ]
+    exec(compile("\n".join(lines), "<fit>", "exec"), scope)
     function: Callable[..., tuple[Any, ...] | None] = scope["fit"]
     return function
+
+
+def _asked(name: str, x: Any, scope: dict[str, Any]) -> str:
+    """Write the question whether what has a name now is as `x` was, or is `x`."""
+    if isinstance(x, np.ndarray):
+        is_used_as_it_is = type(x) is np.ndarray and x.ndim and compact(x) is x
+        return Layout.of(x).asked(name, scope) if is_used_as_it_is else "False"
+    scope[then := f"{name}_then"] = x
+    same = f"{name} is {then}"
+    if isinstance(x, int | str):
+        return f"({same} or (type({name}) is {type(x).__name__} and {name} == {then}))"
+    if type(x) is float:
+        scope[key := f"{name}_key"] = number_key(x)
+        return f"({same} or (type({name}) is float and number_key({name}) == {key}))"
+    return same

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
+from collections.abc import Collection, Mapping, Sequence
 
 from tinygraph.engine import ops
 from tinygraph.engine.lengths import Formula
 from tinygraph.engine.primitive import Primitive
-from tinygraph.execution.labels import REDUCTIONS, Labels, also_rows, in_memory, named, rows_first
+from tinygraph.execution.labels import REDUCTIONS, Labels, place_of
+from tinygraph.execution.orders import also_rows, in_memory, laid_out, named, rows_first
+from tinygraph.execution.program import Unsupported
 from tinygraph.execution.regions import Result
 from tinygraph.execution.values import Label, Value, Values
 from tinygraph.graph.evaluation import number
@@ -32,6 +33,13 @@ class Notation:
         Of these nodes.
     names : mapping
         What nodes are called, by index.
+    strict : bool
+        Whether sums must be those of NumPy in every bit.
+
+    Raises
+    ------
+    Unsupported
+        If arrays have their axes in different orders; or, if strict, NumPy adds in another order.
 
     Attributes
     ----------
@@ -50,13 +58,17 @@ class Notation:
         results: Sequence[Node],
         labels: Labels,
         names: Mapping[int, str],
+        *,
+        strict: bool,
     ) -> None:
         self.values = Values()
-        self._parts, self._names = labels, names
+        self._parts = labels
         given = {x.index for x in arguments}
         arrays = [x for x in nodes if x.op is None and x.shape and x.index not in given]
         self._labels = self._ordered(nodes, [*arguments, *arrays, *results])
         self.labels = tuple(dict.fromkeys(self._labels.values()))
+        if strict:
+            self._check_orders(nodes, {x.index for x in (*arguments, *arrays)})
         self._of: dict[int, Value] = {}
         for node in nodes:
             self._of[node.index] = value = self._value(node, node.index in given)
@@ -71,10 +83,25 @@ class Notation:
         order = in_memory(outer, inner)
         if not order:
             return {}
-        order = rows_first(order, [(parts, prod(lengths[p] for p in parts)) for parts in outer])
+        order = rows_first(order, outer, inner, lengths)
         rows = also_rows(order, outer, inner, lengths)
         labels = named([part for part in order if part not in rows], lengths)
         return labels | dict.fromkeys(rows, labels[order[0]])
+
+    def _check_orders(self, nodes: Sequence[Node], given: Collection[int]) -> None:
+        """Refuse sums over what NumPy has in another order than the labels."""
+        orders = laid_out(nodes, given, self._parts)
+        for node in nodes:
+            if str(node.op) == "sum" and node.index not in given:
+                x = node.inputs[0]
+                order = self._named(orders[x.index])
+                if len(order) < len(self._parts.flat(x)):
+                    order = self._named(self._parts.flat(x))
+                if list(order) != sorted(order):
+                    raise Unsupported(
+                        f"{place_of(node)} adds up what lies in another order in memory than the "
+                        "arrays around it"
+                    )
 
     def _named(self, parts: Sequence[int]) -> tuple[Label, ...]:
         return tuple([self._labels[part] for part in parts])

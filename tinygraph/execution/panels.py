@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygraph.engine.primitive import Primitive
 from tinygraph.execution.regions import Region, Sweep
+from tinygraph.execution.stepping import JOINS
 from tinygraph.execution.values import ARGUMENT, CONSTANT, Label, Value
 
 __all__ = ["Kernel", "Step", "Tree", "computed", "kernel_of", "merged", "standing", "step_of"]
@@ -25,9 +26,6 @@ ENTRIES = 2**16
 """Of one array in a panel: half a megabyte in float64."""
 
 Sums = tuple[Any, ...]
-
-MERGED = {"sum": np.add, "max": np.maximum, "all": np.logical_and, "any": np.logical_or}
-"""How two parts of a reduction over rows become one."""
 
 
 class Step(NamedTuple):
@@ -51,7 +49,7 @@ def step_of(x: Value, labels: Sequence[Label]) -> Step:
     axes, times = None, 1
     if x.primitive is None:
         raise ValueError(f"{x!r} is given, and not computed")
-    if x.op in MERGED:
+    if x.op in JOINS:
         (operand,) = x.operands
         axes = tuple(k for k, label in enumerate(labels) if label in {*x.over} & {*operand.labels})
         if x.op == "sum":
@@ -93,9 +91,7 @@ def merged(reductions: Sequence[str], *parts: Sums) -> Sums:
     """
     total = parts[0]
     for part in parts[1:]:
-        total = tuple(
-            MERGED[name](a, b) for name, a, b in zip(reductions, total, part, strict=True)
-        )
+        total = tuple(JOINS[name](a, b) for name, a, b in zip(reductions, total, part, strict=True))
     return total
 
 

@@ -78,10 +78,12 @@ def partition(program: Program, foreign: Collection[int], labels: Labels) -> lis
 
 
 class _Partition:
+    """What NumPy computes of a program, and what is handed from region to region."""
+
     def __init__(self, program: Program, foreign: Collection[int], labels: Labels) -> None:
         self.program, self.labels = program, labels
-        given = {x.index for x in program.arguments}
-        self.computed = [x for x in program.nodes if x.op is not None and x.index not in given]
+        self.given = {x.index for x in program.arguments}
+        self.computed = [x for x in program.nodes if x.op is not None and x.index not in self.given]
         self.foreign = {x.index for x in self.computed if x.index in foreign}
         self.views = self._views()
         self.rank = self._ranks()
@@ -168,11 +170,13 @@ class _Partition:
         return found
 
     def _is_given(self, x: Node, rank: int) -> bool:
-        return x.op is None or x.index in self.foreign or self._is_computed_before(x, rank)
+        is_there = x.op is None or x.index in self.given or x.index in self.foreign
+        return is_there or self._is_computed_before(x, rank)
 
     def _is_computed_before(self, x: Node, rank: int) -> bool:
         """Whether an earlier region hands on what it has computed."""
-        if x.op is None or x.index in self.foreign or self.rank[x.index] >= rank:
+        is_there = x.op is None or x.index in self.given or x.index in self.foreign
+        if x.op is None or is_there or self.rank[x.index] >= rank:
             return False
         return x.op.name in REDUCTIONS or (x.index in self.kept and x.index not in self.views)
 

@@ -77,7 +77,8 @@ class Plan(NamedTuple):
         ------
         Unsupported
             If there are complex or exact numbers; if two axes of an array are one, as where it
-            meets its own transpose; or if some arrays have their axes in another order than others.
+            meets its own transpose; if some arrays have their axes in another order than others; or
+            if NumPy adds up in another order than a plan that is not fast would.
         """
         for node in program.nodes:
             if node.dtype is not None and node.dtype.kind not in "fiub":
@@ -87,7 +88,8 @@ class Plan(NamedTuple):
         upstream = [node for node in program.arguments if node.role == "upstream"]
         pairs = zip(upstream, program.results, strict=False)  # the outputs come first
         alike = [(g, out) for g, out in pairs if g.shape == out.shape]
-        labels = Labels(program.nodes, foreign, alike)
+        given = {node.index for node in program.arguments}
+        labels = Labels(program.nodes, foreign | given, alike)
         divided = partition(program, foreign, labels)
         if len(divided) == 1 and isinstance(divided[0], Block):
             divided = [divided[0]._replace(arguments=program.arguments, nodes=program.nodes)]
@@ -104,7 +106,7 @@ class Plan(NamedTuple):
 
 
 def _region(block: Block, labels: Labels, names: Mapping[int, str], *, fast: bool) -> Region:
-    notation = Notation(*block, labels, names)
+    notation = Notation(*block, labels, names, strict=not fast)
     results = notation.results
     if fast:
         rows, *_ = loops(results, notation.labels)

@@ -114,6 +114,20 @@ class Replay:
         finally:
             self._kept.append(places)
 
+    def again(self, kept: list[Any], *arrays: Any) -> tuple[Any, ...]:
+        """Compute into results of an earlier call that nobody holds any more; None where new."""
+        for k, slot in self._large:
+            if kept[k] is None:
+                kept[k] = slot.empty()
+        try:
+            places = self._kept.pop()
+        except IndexError:
+            places = [slot.empty() for slot in self._slots]
+        try:
+            return self._function(places, kept, *arrays)
+        finally:
+            self._kept.append(places)
+
     def _into(self, out: Sequence[Any]) -> list[Any]:
         """Give arrays to compute into: those that are given, and new ones that are large."""
         into = [
@@ -359,9 +373,14 @@ class _Writer:
         if key not in self.beside:
             given = self.beside[key] = self.names.give(name)
             self.scope[given] = value
-            said = getattr(value, "__qualname__", f"{type(value).__name__} {value!r}")
-            self.prelude.append(f"{given} = {text}" if text else f"# {given}: {said!r}")
+            self.prelude.append(f"{given} = {text}" if text else f"# {given}: {_said(value)!r}")
         return self.beside[key]
+
+
+def _said(value: Any) -> str:
+    """Say what stands beside the function; NumPy takes long to write an array."""
+    name = getattr(value, "__qualname__", None)
+    return name if name is not None else f"{type(value).__name__} {value!r}"
 
 
 def _computing(forward: Callable[..., Any]) -> Callable[..., Any]:

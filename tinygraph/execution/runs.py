@@ -22,7 +22,8 @@ from tinygraph.execution.program import Program
 
 __all__ = ["Backward", "Executor", "Forward", "Make", "Place", "Run", "operation"]
 
-Executor = Callable[..., tuple[Any, ...]]
+Executor = Any
+"""See `tinygraph.execution.program`; also ``again(kept, *arrays)``, into results that are over."""
 Make = Callable[[Program, Sequence[Any]], Executor]
 Place = tuple[bool, int]
 """Where a value is: whether among the results, or among what was there before; and which it is."""
@@ -56,8 +57,10 @@ class Forward:
         try:
             kept = self.kept.pop()
         except IndexError:
-            return self.executor(*arguments)
-        return self.executor(*arguments, out=kept)
+            kept = None
+        run = self.executor if kept is None else partial(self.executor.again, kept)
+        results: tuple[Any, ...] = run(*arguments)
+        return results
 
     def keep(self, results: Sequence[Any]) -> None:
         """Take back what nobody else holds."""
@@ -173,7 +176,8 @@ class Backward:
         layout = g.dtype, g.strides
         if layout not in self._executors:
             self._executors[layout] = self._make(self._program, [*arrays, g])
-        return self._executors[layout](*arrays, g)
+        gradients: tuple[Any, ...] = self._executors[layout](*arrays, g)
+        return gradients
 
 
 class _Result(Primitive):

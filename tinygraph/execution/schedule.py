@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygraph.execution.clusters import Cluster, Here, Progress, Runner
+from tinygraph.execution.destinations import Destination
 from tinygraph.execution.panels import Kernel, Sums, computed, kernel_of, standing, step_of
 from tinygraph.execution.regions import Region, Result, Sweep
-from tinygraph.execution.stores import LazySource, NpyFile, Source, Target
+from tinygraph.execution.sources import LazySource, NpyFile, Source
 from tinygraph.execution.values import Value
 
 __all__ = ["Schedule"]
@@ -74,12 +75,14 @@ class Schedule:
         """Whether there is one of this for each row."""
         return not set(self.region.rows).isdisjoint(x.labels)
 
-    def run(self, targets: Mapping[int, Sequence[Target]], bar: Progress) -> dict[int, Any]:
+    def run(
+        self, destinations: Mapping[int, Sequence[Destination]], bar: Progress
+    ) -> dict[int, Any]:
         """Do all sweeps.
 
         Parameters
         ----------
-        targets : mapping
+        destinations : mapping
             Where the results with rows are written to, by the index of the node.
         bar : Progress
 
@@ -97,7 +100,7 @@ class Schedule:
         for sweep in region.sweeps:
             self._compute(sweep.before, known)
             bar.begin(len(self.bounds))
-            work, lazy = self._work(sweep, known, targets), self._lazy(sweep)
+            work, lazy = self._work(sweep, known, destinations), self._lazy(sweep)
             sums = self.runner.sweep(work, self.bounds, lazy, bar.step)
             for x, total in zip(sweep.sums, sums, strict=True):
                 known[x.index] = np.asarray(total, x.dtype)
@@ -116,15 +119,27 @@ class Schedule:
         return np.broadcast_to(array, shape).reshape(x.node.shape).copy()
 
     def _work(
-        self, sweep: Sweep, known: Mapping[int, Any], targets: Mapping[int, Sequence[Target]]
+        self,
+        sweep: Sweep,
+        known: Mapping[int, Any],
+        destinations: Mapping[int, Sequence[Destination]],
     ) -> _Work:
         labels = self.region.labels
+        sources = [self._source(x) for x in sweep.reads]
         reads = [
-            _Read(self._source(x), np.dtype(x.dtype), standing(x.labels, labels))
-            for x in sweep.reads
+            _Read(
+                None if isinstance(source, LazySource) else source,
+                np.dtype(x.dtype),
+                standing(x.labels, labels),
+            )
+            for x, source in zip(sweep.reads, sources, strict=True)
         ]
         writes = [
-            _Write(tuple(targets[x.node.index]), np.dtype(x.node.dtype), standing(x.labels, labels))
+            _Write(
+                tuple(destinations[x.node.index]),
+                np.dtype(x.node.dtype),
+                standing(x.labels, labels),
+            )
             for x in sweep.writes
         ]
         vectors = {x.index: known[x.index] for x in sweep.vectors}
@@ -199,9 +214,9 @@ def _runner(sources: Sequence[Source]) -> Runner:
 
 
 class _Read(NamedTuple):
-    """Where rows come from, and how they stand in a region."""
+    """Where rows come from, None where dask gives them, and how they stand in a region."""
 
-    source: Source
+    source: Source | None
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
@@ -209,7 +224,7 @@ class _Read(NamedTuple):
 class _Write(NamedTuple):
     """Where rows go to; to several places, where a result has several names."""
 
-    targets: tuple[Target, ...]
+    destinations: tuple[Destination, ...]
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
@@ -231,8 +246,7 @@ class _Work(NamedTuple):
         """Read rows, sweep over them, and write rows; lazy arrays are given."""
         rest, blocks = iter(given), []
         for source, dtype, shape in self.reads:
-            is_given = isinstance(source, LazySource)
-            rows = next(rest) if is_given else source.read(start, stop)
+            rows = next(rest) if source is None else source.read(start, stop)
             blocks.append(np.ascontiguousarray(rows, dtype).reshape(shape))
         count = stop - start
         new = [
@@ -241,6 +255,6 @@ class _Work(NamedTuple):
         ]
         sums = self.kernel.run(self.vectors, blocks, new, count)
         for write, array in zip(self.writes, new, strict=True):
-            for one in write.targets:
+            for one in write.destinations:
                 one.write(start, array)
         return sums

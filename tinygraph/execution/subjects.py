@@ -43,7 +43,7 @@ class Subject(Protocol):
         make: Make,
         *,
         backward: bool,
-    ) -> tuple[Form, Callable[[], bool]] | None:
+    ) -> Form | None:
         """Make the form for what was passed, and say how it is asked whether it is current.
 
         None where the result is a Tensor, because there are Tensors that the function closes over.
@@ -76,7 +76,7 @@ class OfFunction:
         make: Make,
         *,
         backward: bool,
-    ) -> tuple[Form, Callable[[], bool]] | None:
+    ) -> Form | None:
         """Record the function."""
         function = self.function
         recording = Recording(function, args, kwargs)
@@ -99,7 +99,15 @@ class OfFunction:
         inputs = [of.get(leaf.index) for leaf in recording.arrays]
         parts = (OUTPUT if isinstance(x, Tensor) else x for x in unfolded(recording.result))
         result = folded(recording.result, parts)
-        return Form(graph, inputs, named, result, make), environment.is_unchanged
+        return Form(
+            graph,
+            inputs,
+            named,
+            result,
+            make,
+            environment.is_unchanged,
+            overwrites=effects.overwrites,
+        )
 
     def _named(
         self,
@@ -145,7 +153,7 @@ class OfGraph:
         make: Make,
         *,
         backward: bool,
-    ) -> tuple[Form, Callable[[], bool]] | None:
+    ) -> Form | None:
         """Take the graph as it is."""
         if backward and not self.graph.all_gradients:
             raise ValueError(
@@ -160,7 +168,7 @@ class OfGraph:
             named = _chosen(names, arrays, known if wrt is None else wrt)
         outputs = tuple([OUTPUT] * len(self.graph.outputs))
         result = outputs if len(outputs) > 1 else OUTPUT
-        return Form(self.graph, self.inputs, named, result, make), lambda: True
+        return Form(self.graph, self.inputs, named, result, make, lambda: True)
 
 
 def _argument_names(

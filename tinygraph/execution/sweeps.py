@@ -17,7 +17,7 @@ from functools import reduce
 from math import prod
 from operator import or_
 
-from tinygraph.execution.labels import groups
+from tinygraph.execution.orders import groups
 from tinygraph.execution.regions import Region, Result, Segment, Sweep
 from tinygraph.execution.values import ARGUMENT, CONSTANT, Label, Value
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-__all__ = ["computed_into", "target"]
+__all__ = ["check_apart", "computed_into", "target"]
 
 MOST_WORK = 1000
 """How long it is looked whether two arrays share an entry, before it is said that they may."""
@@ -35,6 +36,15 @@ def target(array: Any, name: str | None, like: Any) -> Any:
     if not array.flags.writeable:
         raise ValueError(f"compile: out for {name} is read-only")
     return array
+
+
+def check_apart(arrays: Iterable[Any]) -> None:
+    """Refuse arguments that share memory, where one of them is written into."""
+    if any(_overlap(a, b) for a, b in combinations(arrays, 2)):
+        raise ValueError(
+            "compile: the function writes into an argument that shares memory with another one, "
+            "which would not change with it; pass a copy"
+        )
 
 
 def computed_into(

@@ -11,7 +11,6 @@ It stands for the function as long as nothing is replaced that the function was 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from threading import RLock
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from tinygraph.engine.recording import current, entered
 from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.cutting import cut
 from tinygraph.execution.environment import Environment
+from tinygraph.execution.layouts import fitting, key_of
 from tinygraph.execution.merging import merged
 from tinygraph.execution.program import Program
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
@@ -179,6 +179,7 @@ class Step:
     ----------
     environment : Environment
     forward : Forward
+    is_differentiable : bool
 
     Raises
     ------
@@ -196,6 +197,7 @@ class Step:
         *,
         backward: bool,
     ) -> None:
+        self.is_differentiable = backward
         recording = Recording(function, args, kwargs)
         effects = recording.effects
         roots = (function, *(x for x in (*args, *kwargs.values()) if not is_traced(x)))
@@ -262,7 +264,8 @@ class Step:
 def _own(x: Any) -> Any:
     """Give a value that nobody else can change, as it would lie in a graph."""
     if type(x) is np.ndarray and x.ndim:
-        return np.array(x)
+        is_fixed = x.base is None and not x.flags.writeable
+        return x if is_fixed else np.array(x)
     return np.array(x)[()]
 
 
@@ -301,30 +304,50 @@ class Steps:
         self.why = ""
         self.step: Step | None = None
         self._forms: dict[Any, Step] = {}
+        self._latest: tuple[Callable[..., Any], Step | None] = (lambda args, kwargs: None, None)
         self._lock = RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
-        backward = True
+        is_recording = True
         if entered.get():
             mode = current()
             if mode.hook or mode.tracing or mode.effects or mode.holomorphic:
                 return self.function(*args, **kwargs)
-            backward = mode.recording
-        arrays: list[Any] = []
-        tensors: list[Any] = []
-        key = [backward, *map(partial(_key, arrays, tensors), args)]
-        for name, x in kwargs.items():
-            key += name, _key(arrays, tensors, x)
-        at = tuple(key)
-        step = self._forms.get(at)
-        if step is not None and step.is_current():
-            self.step = step
+            is_recording = mode.recording
+        fits, step = self._latest
+        arrays = fits(args, kwargs) if is_recording else None
+        if step is not None and arrays is not None and step.is_current():
             try:
-                return step(arrays, tensors)
+                return step(arrays, ())
             except Outdated:
                 pass
-        return self._recorded(at, args, kwargs)(arrays, tensors)
+        return self._stepped(is_recording, args, kwargs)
+
+    def _stepped(self, backward: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call the form for some arguments, which may be a new one."""
+        arrays: list[Any] = []
+        tensors: list[Any] = []
+        every = [_key(arrays, tensors, x) for x in (*args, *kwargs.values())]
+        key = backward, tuple(kwargs), *every
+        step = self._forms.get(key)
+        if step is not None and step.is_current():
+            try:
+                result = step(arrays, tensors)
+            except Outdated:
+                pass
+            else:
+                self._remember(step, args, kwargs)
+                return result
+        step = self._recorded(key, args, kwargs)
+        self._remember(step, args, kwargs)
+        return step(arrays, tensors)
+
+    def _remember(self, step: Step, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Let the next call ask for this form first."""
+        self.step = step
+        if step.is_differentiable and not any(isinstance(x, Tensor) for x in args):
+            self._latest = fitting(args, kwargs), step
 
     def _recorded(self, key: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Step:
         """Record the function, for what it is called with now."""
@@ -335,25 +358,13 @@ class Steps:
             step = Step(self.function, args, kwargs, self.make, backward=key[0])
             while len(self._forms) >= MOST:
                 del self._forms[next(iter(self._forms))]
-            self._forms[key] = self.step = step
+            self._forms[key] = step
             return step
 
 
 def _key(arrays: list[Any], tensors: list[Any], x: Any) -> Any:
     """Sort an argument in, and give what of it the program depends on."""
-    if type(x) is np.ndarray and x.dtype.kind in "biufcO":
-        arrays.append(x)
-        return x.dtype, x.shape, x.strides
     if isinstance(x, Tensor):
         tensors.append(x)
-        return "Tensor", x._data.dtype, x._data.shape, x._data.strides
-    if isinstance(x, float | complex | np.generic):
-        return type(x), repr(x)  # −0 is not 0, and nan is nan
-    try:
-        hash(x)
-    except TypeError:
-        raise TypeError(
-            f"compile: an argument is of type {type(x).__name__}, whose content may change; "
-            "pass arrays, each as an argument of its own"
-        ) from None
-    return type(x), x
+        return Tensor, x._data.dtype, x._data.shape, x._data.strides
+    return key_of(arrays, x)

@@ -80,86 +80,11 @@ function reader({ shape: own, data }, shape) {
   return (k) => data[places[k]];
 }
 
-function broadcast(shapes) {
-  const lengths = [];
-  for (const shape of shapes)
-    shape.toReversed().forEach((n, k) => (lengths[k] = (lengths[k] ?? 1) === 1 ? n : lengths[k]));
-  return lengths.reverse();
-}
-
 /** The places of what goes together along `axes`, and where each such group starts. */
 function split(shape, axes) {
   const steps = strides(shape);
   const along = (isIn) => shape.map((n, k) => range(axes.includes(k) === isIn ? n : 1, steps[k]));
   return { within: sums(along(true)), starts: sums(along(false)) };
-}
-
-// ----------------------------------------------------------------------------------------- keys
-
-const ELLIPSIS = Symbol("…");
-
-/** The places of the entries that are not 0, axis by axis. */
-function nonzero({ shape, data }) {
-  const found = [...data.keys()].filter((k) => data[k] !== 0);
-  return strides(shape).map((step, axis) => found.map((k) => Math.floor(k / step) % shape[axis]));
-}
-
-/** Python's slice, as the places that it picks of n. */
-function sliced([start, stop, by], n) {
-  const step = by ?? 1;
-  const [least, most] = step > 0 ? [0, n] : [-1, n - 1];
-  const clip = (k) => Math.min(Math.max(k < 0 ? k + n : k, least), most);
-  const from = start === null ? (step > 0 ? least : most) : clip(start);
-  const end = stop === null ? (step > 0 ? most : least) : clip(stop);
-  return range(Math.max(Math.ceil((end - from) / step), 0), step, from);
-}
-
-/** A part of the key for each axis that it names: masks as places, and no ellipsis. */
-function spelled(key, ndim) {
-  const parts = (Array.isArray(key) ? key : [key]).flatMap((part) => {
-    if (typeof part === "boolean") throw new Unfit("one truth value picks entries");
-    if (part?.dtype !== "b1") return [part];
-    return nonzero(part).map((places) => array([places.length], "i8", places));
-  });
-  const named = parts.filter((part) => part !== null && part !== ELLIPSIS).length;
-  const rest = Array.from({ length: ndim - named }, () => ({ slice: [null, null, null] }));
-  const at = parts.indexOf(ELLIPSIS);
-  return parts.toSpliced(at < 0 ? parts.length : at, at < 0 ? 0 : 1, ...rest);
-}
-
-/** Which entries of an array of `shape` NumPy picks by a key: their shape, and their places. */
-function picked(key, shape) {
-  const steps = strides(shape);
-  const lists = []; // of places: one for each axis of the result that is not of arrays
-  const arrays = [];
-  let [axis, first, isApart] = [0, 0, false];
-  const parts = spelled(key, shape.length);
-  for (const part of parts) {
-    if (part === null) lists.push([0]);
-    else if (part.slice) lists.push(sliced(part.slice, shape[axis]).map((k) => k * steps[axis]));
-    else {
-      if (!arrays.length) first = lists.length;
-      isApart ||= lists.length !== first;
-      const x = part.data ? part : array([], "i8", [part]);
-      const places = Float64Array.from(x.data, (k) => inside(k, shape[axis], axis) * steps[axis]);
-      arrays.push({ ...x, data: places });
-    }
-    if (part !== null) axis++;
-  }
-  if (isApart && parts.some((part) => part?.shape?.length)) first = 0; // as NumPy has it
-  const to = broadcast(arrays.map((x) => x.shape));
-  const readers = arrays.map((x) => reader(x, to));
-  const together = range(size(to)).map((k) => readers.reduce((sum, read) => sum + read(k), 0));
-  return {
-    shape: lists.map((list) => list.length).toSpliced(first, 0, ...to),
-    places: sums(lists.toSpliced(first, 0, together)),
-  };
-}
-
-function inside(k, n, axis) {
-  if (k < -n || k >= n)
-    throw new Unfit(`index ${k} is out of bounds for axis ${axis} of length ${n}`);
-  return k < 0 ? k + n : k;
 }
 
 // --------------------------------------------------------------------------------- written form
@@ -192,6 +117,8 @@ function readArray({ dtype, shape, base64, order, text }) {
     data.map((_, k) => data[places[k]]),
   );
 }
+
+const ELLIPSIS = Symbol("…");
 
 const FORMS = {
   array: readArray,

@@ -41,7 +41,6 @@ Object.assign(WHOLE, {
   cumsum: (node, x) => scanned(node, x, ENTRYWISE.add),
   cumprod: (node, x) => scanned(node, x, ENTRYWISE.mul),
   argsort: (node, x) => sorted(node, x),
-  nonzero: (node, x) => placesOf(node, nonzero(x)[node.params.along]),
   einsum: (node, ...operands) => contracted(node, operands),
 
   inv: (node, a) => solved(node, a, null),
@@ -112,11 +111,6 @@ function sorted(node, x) {
     [...within.keys()].sort(order).forEach((from, k) => (out.data[start + within[k]] = from));
   }
   return out;
-}
-
-function placesOf(node, numbers) {
-  if (numbers.length !== size(node.shape)) throw new Unfit(CHANGED);
-  return rounded(node, numbers);
 }
 
 function contracted(node, operands) {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygraph.drawing.typography import FAMILY, font_file
-from tinygraph.explorer.payload import needs_library, payload, written
+from tinygraph.explorer.payload import ENGINE, needed, payload, written
 from tinygraph.explorer.pictures import page_picture
 from tinygraph.explorer.reports import report_data
 from tinygraph.files import marked, replacing
@@ -28,8 +28,6 @@ from tinygraph.writing.tables import printable
 __all__ = ["Page", "explore"]
 
 HERE = files("tinygraph.explorer")
-ENGINE = ("arrays", "values", "library", "compute", "plugged")
-"""The scripts that compute; they are one module, the others one each."""
 SCRIPTS = (
     "words",
     "model",
@@ -43,7 +41,7 @@ SCRIPTS = (
     "report",
     "page",
 )
-"""In the order of their imports."""
+"""Those that show, a module each, in the order of their imports; those that compute are one."""
 REMARK = re.compile(r"^ *(?:/\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.DOTALL | re.MULTILINE)
 """Comments with lines of their own, which the package keeps and a page is smaller without."""
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
@@ -173,7 +171,7 @@ def _graph(out: Any, wrt: Sequence[Any] | None) -> Graph:
 def _page(graph: Graph, data: dict[str, Any], title: str, note: str) -> Page:
     picture, folded = page_picture(graph, "steps")
     primitives, _ = page_picture(graph, "primitives")
-    style, script = _text("page.css"), _script(needs_library(data))
+    style, script = _text("page.css"), _script(needed(data))
     policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}"
     symbols = [" = ".join(symbol["text"]) for symbol in data["symbols"]]
     parts = {
@@ -191,7 +189,7 @@ def _page(graph: Graph, data: dict[str, Any], title: str, note: str) -> Page:
     return Page(html, policy)
 
 
-def _script(has_library: bool) -> str:
+def _script(computing: Sequence[str]) -> str:
     """Put the scripts together, each in a scope of its own: one script, which imports nothing."""
     texts = {name: _text(f"{name}.js") for name in SCRIPTS}
     used = {
@@ -201,8 +199,7 @@ def _script(has_library: bool) -> str:
         if script in ENGINE
         for name in re.findall(r"\w+", names)
     }
-    parts = [name for name in ENGINE if has_library or name != "library"]
-    engine = "\n".join(_text(f"{name}.js") for name in parts)
+    engine = "\n".join(_text(f"{name}.js") for name in computing)
     modules = [_module("engine", engine, sorted(used))]
     modules += [_module(name, text, EXPORT.findall(text)) for name, text in texts.items()]
     return "\n".join(modules)

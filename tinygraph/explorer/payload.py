@@ -70,7 +70,7 @@ from tinygraph.writing.formulas import Tree
 from tinygraph.writing.languages import MATHML, SPOKEN, TEXT
 from tinygraph.writing.lines import Line, Pass, passes
 
-__all__ = ["MOST", "needs_library", "payload", "primitives", "written"]
+__all__ = ["ENGINE", "MOST", "TABLES", "needed", "payload", "primitives", "written"]
 
 MOST = 2_000_000
 """Numbers that a page holds, in all nodes together."""
@@ -80,7 +80,10 @@ COMPUTED = frozenset(["f8", "f4", "f2", "i8", "u8", "i4", "u4", "i2", "u2", "i1"
 
 SHOWN = {"c": "complex numbers are", "O": "fractions are", "f": "extended precision is"}
 GIVEN = "<mtext>given</mtext>"
-TABLES = r"Object\.assign\(ENTRYWISE", r"Object\.assign\(WHOLE"
+ENGINE = ("arrays", "values", "keys", "library", "compute", "plugged")
+"""Those that compute, in the order in which they are read."""
+TABLES = ("values", "keys", "library")
+"""Those that have rows for primitives."""
 
 ASKED = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod"}
 ASKED |= {"**": "power", "==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal"}
@@ -162,27 +165,28 @@ def primitives(script: str) -> frozenset[str]:
 
     Examples
     --------
-    >>> "sqrt" in primitives("values.js"), "inv" in primitives("library.js")
+    >>> "sqrt" in primitives("values"), "index" in primitives("keys")
     (True, True)
     """
-    text = files(__package__).joinpath(script).read_text(encoding="utf-8")
-    tables = re.findall(rf"^(?:{'|'.join(TABLES)}), \{{$(.*?)^\}}\);$", text, re.DOTALL | re.M)
+    text = files(__package__).joinpath(f"{script}.js").read_text(encoding="utf-8")
+    tables = re.findall(r"^Object\.assign\((?:ENTRYWISE|WHOLE), \{$(.*?)^\}\);$", text, re.S | re.M)
     return frozenset(re.findall(r"^  (\w+):", "".join(tables), re.M))
 
 
-def needs_library(content: Mapping[str, Any]) -> bool:
-    """Whether a payload uses a row of ``library.js``, which other pages need not have.
+def needed(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the scripts that compute a payload: not all graphs need those of all primitives.
 
     Examples
     --------
     >>> from tinygraph import Tensor
     >>> x = Tensor([[1.0, 2.0], [3.0, 5.0]], name="x")
-    >>> [needs_library(payload(Graph.joint(y, values=True))) for y in (x @ x, np.linalg.inv(x))]
-    [False, True]
+    >>> [needed(payload(Graph.joint(y, values=True))) for y in (x @ x, np.linalg.inv(x)[0])]
+    [('arrays', 'values', 'compute', 'plugged'), \
+('arrays', 'values', 'keys', 'library', 'compute', 'plugged')]
     """
     used = {row["op"] for row in content["graph"]["nodes"]}
-    asked = json.dumps([one["formula"] for one in content["asked"]])
-    return bool(primitives("library.js") & (used | set(re.findall(r"\w+", asked))))
+    used |= set(re.findall(r"\w+", json.dumps([one["formula"] for one in content["asked"]])))
+    return tuple([name for name in ENGINE if name not in TABLES[1:] or primitives(name) & used])
 
 
 # --------------------------------------------------------------------------- values
@@ -233,7 +237,7 @@ def _is_shown(node: Node) -> str:
 
 
 def _fixed(graph: Graph) -> dict[int, str]:
-    known = primitives("values.js") | primitives("library.js")
+    known = frozenset().union(*map(primitives, TABLES))
     fixed = {}
     for node in graph.nodes:
         if node.op is None:

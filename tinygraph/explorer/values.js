@@ -3,7 +3,7 @@
  *
  * A row of ENTRYWISE is given one entry of each operand, and the node last; what it gives is rounded
  * to the dtype of the node. A row of WHOLE is given the node and its operands. What is added up is
- * added in NumPy's order. The rows of NumPy's larger library stand in library.js. A primitive
+ * added in NumPy's order. Other rows stand in keys.js and library.js. A primitive
  * without a row is shown with the numbers that NumPy computed, and what it reads cannot be edited.
  */
 
@@ -89,19 +89,6 @@ Object.assign(WHOLE, {
     return gathered(node, x, walk(shape, stretched(own, shape)));
   },
   concatenate: (node, ...parts) => joined(node, parts),
-  index: (node, x) => gathered(node, x, picked(node.params.key, x.shape).places),
-  pick: (node, x, ...keys) => gathered(node, x, picked(filled(node, keys), x.shape).places),
-  select: (node, x, ...masks) => {
-    unchanged(
-      node.params.places.map((k) => node.params.key[k]),
-      masks,
-    );
-    return gathered(node, x, picked(node.params.key, x.shape).places);
-  },
-  scatter: (node, x) => written(node, zeros(node), [[node.params.key, x]], true),
-  put: (node, x, ...keys) => written(node, zeros(node), [[filled(node, keys), x]], true),
-  assign: (node, base, ...operands) => written(node, base, writes(node, operands), false),
-  assign_add: (node, base, ...operands) => written(node, base, writes(node, operands), true),
 });
 
 /** Compute a node of its operands. */
@@ -235,38 +222,4 @@ function joined(node, parts) {
       at += n;
     }
   return out;
-}
-
-// --------------------------------------------------------------------------------------- places
-
-const CHANGED = "a mask picks other entries than when the graph was recorded";
-
-function unchanged(expected, masks) {
-  const isOther = (mask, k) => mask.data.some((v, i) => v !== masks[k].data[i]);
-  if (expected.some(isOther)) throw new Unfit(CHANGED);
-}
-
-/** Put what was computed into a key, where a string counts it. */
-function filled({ params: { key } }, computed) {
-  if (!Array.isArray(key)) return key;
-  return key.map((part) => (typeof part === "string" ? computed[part - 1] : part));
-}
-
-/** What is written: each key with its value. Masks come last, and must be what they were. */
-function writes({ params: { keys, expected = [] } }, operands) {
-  unchanged(expected, operands.slice(operands.length - expected.length));
-  const computed = operands.slice(keys.length);
-  return keys.map((key, k) => [filled({ params: { key } }, computed), operands[k]]);
-}
-
-/** A copy with values in some places, one after the other; added to what is there if `adds`. */
-function written(node, base, writes, adds) {
-  const round = rounding(node.dtype);
-  const out = Float64Array.from(base.data);
-  for (const [key, value] of writes) {
-    const { shape, places } = picked(key, node.shape);
-    const read = reader(value, shape);
-    places.forEach((at, k) => (out[at] = adds ? round(out[at] + read(k)) : read(k)));
-  }
-  return rounded(node, out);
 }

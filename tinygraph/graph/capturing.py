@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygraph.engine.arrays import locked
-from tinygraph.engine.autodiff import itself, reachable, sweep
+from tinygraph.engine.autodiff import is_discrete, itself, reachable, sweep
 from tinygraph.engine.constants import Called, text_of
 from tinygraph.engine.lengths import Formula, plain, plainly
 from tinygraph.engine.notes import Notes
@@ -240,7 +240,7 @@ class Capture:
                 else:
                     name = names.get((s.index, position)) or names.get((step, id(x)))
                     origin = origins.of_constant(x, is_rules)
-                    inputs.append(_constant(nodes, plain(x), name, step, origin))
+                    inputs.append(_constant(nodes, _as_met(x, s.parents), name, step, origin))
                     nodes.append(inputs[-1])
             node = frozen[s.index] = Node(
                 len(nodes),
@@ -346,6 +346,15 @@ class Capture:
             backward = [n for n in made.nodes if n.role in ("upstream", "backward", "accumulate")]
             held |= {node.index: (locked(known[node.index]), None) for node in backward}
         return MappingProxyType(held)
+
+
+def _as_met(x: Any, parents: Iterable[Symbol]) -> Any:
+    """Give a constant as a number of the dtype that it makes of whole numbers: 3.0 is no 3 to them.
+
+    To floats it is the same, and is kept as the number that it is.
+    """
+    x = plain(x)
+    return np.float64(x) if type(x) is float and all(map(is_discrete, parents)) else x
 
 
 def _plainly(value: Any) -> Any:

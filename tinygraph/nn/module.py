@@ -4,6 +4,18 @@ A module is an object with a ``__call__``. Its Tensors are parameters, its modul
 and so are those in its lists, tuples and dicts, however deep: nothing is registered, they are found
 where they stand, in the order in which they were assigned. NumPy arrays that are attributes are
 state that is kept but not trained.
+
+`tinygraph.compile` replays what a module computes. What it does beside that, to draw at random or to
+replace its state, it must therefore say (`tinygraph.engine.effects`)::
+
+    class Centred(nn.Module):
+        def __init__(self, features):
+            self.mean = np.zeros(features)
+
+        def __call__(self, x):
+            moved = 0.9 * nn.recalled(self, "mean") + 0.1 * np.mean(nn.aside(x), axis=0)
+            nn.performed(lambda mean: setattr(self, "mean", mean), moved)
+            return x - moved
 """
 
 from __future__ import annotations

@@ -265,17 +265,24 @@ class BatchNorm(Module):
         if running_mean.dtype != dtype:
             with np.errstate(over="ignore"):  # what overflows is refused
                 running_mean, running_var = running_mean.astype(dtype), running_var.astype(dtype)
+        # A sum of products is finite only if they all are; if it is not, it may have overflowed.
+        if not math.isfinite(running_mean.dot(running_var)):
+            self._check_finite(shape, mean, var, running_mean, running_var)
+        self.running_mean, self.running_var = locked(running_mean), locked(running_var)
+        if self.momentum is None:
+            self.batches = locked(np.array(int(self.batches) + 1))
+
+    def _check_finite(
+        self, shape: Axes, mean: Any, var: Any, running_mean: Any, running_var: Any
+    ) -> None:
         good = np.isfinite(running_mean) & np.isfinite(running_var)
-        if np.count_nonzero(good) < self.features:
+        if not good.all():
             k = int(np.argmin(good))
             raise ValueError(
                 f"{self!r}: feature {k} of x of shape {shape} has mean {mean[k]} and "
                 f"variance {var[k]}, which would stay in the running statistics for good; find "
                 "where it comes from with detect_anomaly"
             )
-        self.running_mean, self.running_var = locked(running_mean), locked(running_var)
-        if self.momentum is None:
-            self.batches = locked(np.array(int(self.batches) + 1))
 
     def _options(self) -> str:
         options = {

@@ -1,8 +1,8 @@
-"""Where blocks of rows are read from and written to: ``.npy`` files, zarr arrays, arrays in memory.
+"""Where blocks of rows are read from: ``.npy`` files, zarr and dask arrays, arrays in memory.
 
 What is opened here is small and can be sent to another process, which reads its rows for itself.
-A file is read and not mapped: mapped pages count as the process's memory until the system wants
-them back. What is written stands beside its place, under another name, until it is whole.
+A file is read and not mapped: mapped pages count as a process's memory until the system wants them
+back.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["LazySource", "NpyFile", "Source", "Target", "extra", "is_lazy", "opened", "target_of"]
+__all__ = ["LazySource", "NpyFile", "Source", "extra", "is_lazy", "opened", "rows_axis"]
 
 
 def rows_axis(shape: tuple[int, ...]) -> int:
@@ -226,148 +224,3 @@ def extra(what: str) -> Iterator[None]:
         raise ModuleNotFoundError(
             f'{what} needs the package {error.name}; pip install "tinygraph[blocks]"'
         ) from None
-
-
-# --------------------------------------------------------------------------- targets
-
-
-class Target:
-    """A new array, written a few rows at a time, that takes its place when it is whole.
-
-    Parameters
-    ----------
-    path : str
-    shape : tuple of int
-    dtype : dtype
-    together : int
-        How many rows are written at once, but for the last ones; or a part of that.
-    """
-
-    def __init__(
-        self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any], together: int
-    ) -> None:
-        self.path, self.shape, self.dtype, self.together = path, shape, dtype, together
-        folder, name = os.path.split(path)
-        self.new = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
-        self.axis = rows_axis(shape)
-
-    def create(self) -> None:
-        """Make an empty array beside the place."""
-        raise NotImplementedError
-
-    def write(self, start: int, rows: Any) -> None:
-        """Write rows, as several processes may at once."""
-        raise NotImplementedError
-
-    def finish(self) -> None:
-        """Put the array in its place, of which what was there is gone then."""
-        old = f"{self.new}.old"
-        aside = os.path.isdir(self.path)  # which nothing can be renamed to
-        if aside:
-            os.rename(self.path, old)
-        try:
-            os.replace(self.new, self.path)
-        except OSError:
-            if aside:
-                os.rename(old, self.path)
-            raise
-        remove(old)
-
-    def discard(self) -> None:
-        """Leave nothing of what has not taken its place."""
-        remove(self.new)
-
-
-class NpyTarget(Target):
-    """A ``.npy`` file."""
-
-    def create(self) -> None:
-        """Write the header, and make room."""
-        header: dict[str, Any] = {"descr": np.lib.format.dtype_to_descr(self.dtype)}
-        header |= {"fortran_order": False, "shape": self.shape}
-        with open(self.new, "xb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            self._begin = file.tell()
-            file.truncate(self._begin + prod(self.shape) * self.dtype.itemsize)
-
-    def write(self, start: int, rows: Any) -> None:
-        """Write rows."""
-        row = prod(self.shape[self.axis + 1 :]) * self.dtype.itemsize
-        with open(self.new, "r+b") as file:
-            file.seek(self._begin + start * row)
-            file.write(np.ascontiguousarray(rows).data)
-
-
-class ZarrTarget(Target):
-    """A folder that is a zarr array, in chunks of whole rows."""
-
-    def create(self) -> None:
-        """Describe the array, of which no chunk is there yet."""
-        chunks = list(self.shape)
-        chunks[self.axis : self.axis + 1] = [self.together] * bool(self.shape)
-        import zarr
-
-        zarr.create_array(self.new, shape=self.shape, dtype=self.dtype, chunks=tuple(chunks))
-
-    def write(self, start: int, rows: Any) -> None:
-        """Write chunks; leave none where the array has been given up meanwhile."""
-        import zarr
-
-        array = zarr.open_array(self.new, mode="r+")
-        shape = list(self.shape)
-        shape[self.axis : self.axis + 1] = [-1] * bool(shape)
-        rows = np.reshape(rows, shape)
-        key = (slice(None),) * self.axis + (slice(start, start + rows.shape[self.axis]),)
-        array[key if shape else ()] = rows
-        if not is_zarr(self.new):
-            self.discard()
-
-
-def remove(path: str) -> None:
-    """Remove a file or a folder, if it is there."""
-    if os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
-
-
-def is_zarr(path: str) -> bool:
-    """Whether a folder is a zarr array."""
-    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zarray"))
-
-
-KINDS: Mapping[str, type[Target]] = {".npy": NpyTarget, ".zarr": ZarrTarget}
-
-
-def target_of(
-    path: str, shape: tuple[int, ...], dtype: np.dtype[Any], together: int, *, force: bool
-) -> Target:
-    """Say where an array is to be written; nothing is touched yet.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is neither ``.npy`` nor ``.zarr``.
-    FileExistsError
-        If something is there, and not `force`; or something that is no array.
-    FileNotFoundError
-        If there is no such folder.
-    ModuleNotFoundError
-        If zarr is needed and not there.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in KINDS:
-        raise ValueError(f"{path}: arrays are written as .npy or .zarr, by suffix")
-    if suffix == ".zarr":
-        with extra(path):
-            import zarr  # noqa: F401
-    place = os.path.realpath(path)
-    if not os.path.isdir(os.path.dirname(place)):
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", path)
-    if os.path.lexists(place):
-        if not force:
-            raise FileExistsError(errno.EEXIST, "exists already", path)
-        if not (os.path.isfile(place) or is_zarr(place)):
-            raise FileExistsError(errno.EEXIST, "is no array, and is not replaced by one", path)
-    return KINDS[suffix](place, shape, dtype, together)
