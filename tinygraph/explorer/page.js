@@ -15,7 +15,10 @@ import { byId, element, entryText, shapeText, short, statisticsText } from "./wo
 const payload = JSON.parse(byId("data").textContent);
 const model = new Model(payload);
 const { graph } = model;
-const report = reportOf(payload.report, graph);
+/** A page without a report comes without its script. */
+const report = payload.report
+  ? reportOf(payload.report, graph)
+  : { steps: new Set(), wrong: new Set(), at: () => [] };
 const stops = new Stops(payload, model);
 
 // ------------------------------------------------------------------------------------------ one stop
@@ -42,7 +45,7 @@ function show(said = "") {
   byId("equations").replaceChildren(...(lines.length ? lines.map(written) : [opening(stop)]));
   numbers(stop, lines);
   opened(lines);
-  reportLines(report, walk, byId("checked"));
+  if (payload.report) reportLines(report, walk, byId("checked"));
   refresh();
   say([said, ...lines.map((line) => line.spoken)].filter(Boolean).join("; "));
 }
