@@ -26,7 +26,7 @@ def is_foreign(x: Any) -> bool:
     >>> is_foreign(np.ones(3)), is_foreign(2.0), is_foreign([1.0])
     (False, False, False)
     """
-    kind = type(x)
+    kind: Any = type(x)
     return kind is not np.ndarray and _speaks_numpy(kind)
 
 

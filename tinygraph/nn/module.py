@@ -5,8 +5,8 @@ and so are those in its lists, tuples and dicts, however deep: nothing is regist
 where they stand, in the order in which they were assigned. NumPy arrays that are attributes are
 state that is kept but not trained.
 
-`tinygraph.compile` replays what a module computes. What it does beside that, to draw at random or to
-replace its state, it must therefore say (`tinygraph.engine.effects`)::
+`tinygraph.compile` replays what a module computes. What it does beside that, to draw at random or
+to replace its state, it must therefore say (`tinygraph.engine.effects`)::
 
     class Centred(nn.Module):
         def __init__(self, features):
