@@ -648,6 +648,22 @@ def test_what_is_refused_has_moved_nothing():
     assert model[3].rng.random() == drawn.random()
 
 
+def test_state_that_moves_twice_in_a_call_is_refused_and_moved_nothing():
+    norm, w = nn.BatchNorm(3), Tensor([1.0, 2.0, 3.0], name="w")
+    x = np.random.default_rng(0).normal(size=(4, 3))
+
+    def twice(x):
+        return np.sum(w * norm(x) * norm(x * x))
+
+    before = norm.state_dict()
+    step = compiled(twice)
+    with pytest.raises(ValueError, match=r"running_mean of BatchNorm\(3\) is read, replaced"):
+        step(x)
+    assert all(same_bits(a, before[name]) for name, a in norm.state_dict().items())
+    norm.eval()
+    assert same_bits(step(x).data, twice(x).data)
+
+
 @pytest.mark.parametrize(
     ("forward", "expected"),
     [

@@ -64,8 +64,9 @@ class Effects:
     fetches : list of Fetch
         In the order of the calls.
     acts, checks : list of Act
-    recalled : set of pairs
-        Whose attribute is read anew at each call: the id of the owner, and the name.
+    recalled : dict
+        What is read anew at each call, by the id of the owner and the name of the attribute: how
+        many acts came before it was first read.
     written : list of Tensors
         What was written out as text.
     overwrites : bool
@@ -76,7 +77,7 @@ class Effects:
         self.fetches: list[Fetch] = []
         self.acts: list[Act] = []
         self.checks: list[Act] = []
-        self.recalled: set[tuple[int, str]] = set()
+        self.recalled: dict[tuple[int, str], int] = {}
         self.written: list[Tensor] = []
         self.overwrites = False
         self._copies: dict[int, tuple[Any, Any]] = {}
@@ -87,6 +88,17 @@ class Effects:
         leaf = made(Tensor, held(array if array.ndim else array[()]), LEAF, recalled)
         self.fetches.append(Fetch(leaf, read, recalled is not None))
         return leaf
+
+    def recall(self, owner: Any, name: str, read: Callable[[], Any]) -> Tensor:
+        """Give a leaf for state, which is read before the acts of a call, and not between them."""
+        acts = len(self.acts)
+        if self.recalled.setdefault((id(owner), name), acts) != acts:
+            raise ValueError(
+                f"compile: {name} of {owner!r} is read, replaced and read again in one call, but a "
+                "replay reads all state at its beginning: call the layer once, on both batches "
+                "together (np.concatenate), or compile a function for each"
+            )
+        return self.fetch(read(), read, name)
 
     def refuse_reading(self, formula: Formula) -> None:
         """Raise where a value becomes a plain number or array: it is another at the next call."""
@@ -198,8 +210,7 @@ def recalled(owner: Any, name: str, change: Callable[[Any], Any] | None = None) 
     effects = _here()
     if effects is None:
         return read()
-    effects.recalled.add((id(owner), name))
-    return effects.fetch(read(), read, name)
+    return effects.recall(owner, name, read)
 
 
 def aside(x: Any) -> Any:

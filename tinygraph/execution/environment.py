@@ -15,7 +15,7 @@ import random
 import sys
 from array import ArrayType
 from collections import ChainMap, UserDict, UserList, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from contextvars import ContextVar
 from functools import cache, partial
 from operator import is_
@@ -105,7 +105,7 @@ class Environment:
         The function, and arguments that are no arrays.
     sources : Sources or None
         The code that ran.
-    recalled : set of pairs
+    recalled : container of pairs
         Attributes that are read anew at each call: the id of the owner, and the name.
 
     Attributes
@@ -122,7 +122,7 @@ class Environment:
     """
 
     def __init__(
-        self, roots: Iterable[Any], sources: Sources | None, recalled: Set[tuple[int, str]]
+        self, roots: Iterable[Any], sources: Sources | None, recalled: Container[tuple[int, str]]
     ) -> None:
         self.arrays: list[tuple[Any, bytes, str]] = []
         self.generators: list[Any] = []
