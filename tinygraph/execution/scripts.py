@@ -117,7 +117,7 @@ class Script:
         head = f"def replay({', '.join(['places', 'targets', *passed])}):"
         body = [f"{', '.join(kept)}, = places"] if kept else []
         body += [f"{', '.join(targets)}, = targets"] if any(self.targets) else []
-        body += [*lines, f"return {returned},"]
+        body += [*lines, f"return {returned}," if returned else "return ()"]
         return "\n".join([*self.prelude, "", "\n    ".join([head, *body]), ""])
 
     # ------------------------------------------------------------------ what is spread
