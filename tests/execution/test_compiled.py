@@ -192,11 +192,12 @@ def test_arguments_as_python_passes_them():
 
 def test_several_results_in_whatever_they_come():
     def f(x):
-        return {"twice": x * 2, "more": [np.sum(x), None, 7]}
+        return {"twice": x * 2, "more": [np.sum(x), None, 7, x.shape, 1 / len(x)]}
 
     x, dout = array(2, 3)
     found = tinygraph.compile(f)(x)
-    assert found["more"][1:] == [None, 7]
+    assert found["more"][1:] == [None, 7, (3,), 1 / 3]
+    assert [type(one) for one in (*found["more"][3], found["more"][4])] == [int, float]
     assert same_bits(found["twice"], x * 2)
     assert same_bits(found["more"][0], np.sum(x))
     pair = tinygraph.compile(lambda x: (x * 2, np.sum(x)))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygraph.engine.autodiff import is_discrete
+from tinygraph.engine.lengths import plain
 from tinygraph.engine.tensor import Tensor
 from tinygraph.execution.environment import Environment
 from tinygraph.execution.forms import OUTPUT, Form, Make
@@ -98,7 +99,7 @@ class OfFunction:
         nodes = [node for node in graph.nodes if node.role in ("input", "forward")]
         of = {x.index: node for x, node in zip(recording.nodes, nodes, strict=True)}
         inputs = [of.get(leaf.index) for leaf in recording.arrays]
-        parts = (OUTPUT if isinstance(x, Tensor) else x for x in unfolded(recording.result))
+        parts = (OUTPUT if isinstance(x, Tensor) else plain(x) for x in unfolded(recording.result))
         result = folded(recording.result, parts)
         said = {of[k].index: own for k, own in recording.errstates.items() if k in of}
         return Form(
