@@ -126,6 +126,9 @@ GRAPHS = {
         RNG.normal(size=(2, 3, 4, 4)), np.ones(3), np.zeros(3), eps=1e-5, axis=(0, 2, 3)
     ),
     "nan and inf": lambda: trace(staged)(np.where(X > 1, np.nan, X / (X > 0)), X[0], X[1]),
+    "small and large": lambda: (
+        Tensor(X, name="x") * 5e-324 * 1e308 + np.asfortranarray(X) * 2**60 + X.astype(">f8")
+    ),
     "nothing": lambda: Tensor(np.zeros((0, 3)), name="x") * Tensor(2.0, name="w"),
 }
 

@@ -283,6 +283,7 @@ KEYS = [
     np.arange(24).reshape(2, 3, 4) % 3 == 0, np.array([True, False]),
     (slice(None), np.array([True, False, True])), (0, np.arange(12).reshape(3, 4) % 5 > 2),
     (slice(2, 1), 0), (slice(None), np.array([True, False, True]), np.array([1, 2])),
+    True, False, (True, 1), (0, True, slice(1, None)), (slice(None), 1, None, True),
 ]  # fmt: skip
 
 

@@ -24,7 +24,8 @@ __all__ = ["Backward", "Executor", "Forward", "Make", "Place", "Run", "operation
 
 Executor = Any
 """See `tinygraph.execution.program`; also ``again(kept, *arrays)``, into results that are over."""
-Make = Callable[[Program, Sequence[Any]], Executor]
+Make = Callable[..., Executor]
+"""``make(program, arrays)`` gives an executor for arrays of the layouts of these."""
 Place = tuple[bool, int]
 """Where a value is: whether among the results, or among what was there before; and which it is."""
 

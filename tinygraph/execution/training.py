@@ -11,6 +11,7 @@ It stands for the function as long as nothing is replaced that the function was 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import RLock
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from tinygraph.execution.program import Program
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
 from tinygraph.execution.refusals import check_premises, check_repeats
 from tinygraph.execution.runs import Backward, Forward, Make, Place, Run, operation
+from tinygraph.execution.targets import check_apart
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
@@ -61,6 +63,8 @@ class _Plan:
         What can be done before it runs, as a check of labels should, and the rest.
     lent : set of int
         Which results others get to see.
+    errstates : dict
+        What the function said to `numpy.errstate`, by the index of the node.
     gives : list of callables
         Each part of the result, ``give(run, arrays, operands)``.
     """
@@ -81,6 +85,8 @@ class _Plan:
         self._slots |= {x.index: k for k, x in enumerate(self.operands, self._own)}
         self._plain = {id(x): k for k, x in enumerate(plain, len(leaves))}
         self._nodes = {x.index: n for x, n in zip(recording.nodes, _live(graph), strict=True)}
+        said = recording.errstates
+        self.errstates = {n.index: said[k] for k, n in self._nodes.items() if k in said}
         self._results: dict[int, int] = {}  # positions by the index of the tensor
         self.lent: set[int] = set()
         self._tensors = recording.results()
@@ -211,6 +217,8 @@ class Step:
         self._drawn = [(k, f) for k, f in enumerate(effects.fetches) if not f.is_recalled]
         self._constants = plan.constants
         self._before, self._after = plan.before, plan.after
+        self._overwrites = effects.overwrites
+        make = partial(make, errstates=plan.errstates) if plan.errstates else make
         executor = make(plan.program, [plan.held[k] for k in plan.taken])
         self.forward = Forward(executor, plan.taken, plan.lent)
 
@@ -230,6 +238,8 @@ class Step:
         Outdated
             If state has another layout now; nothing has been done then.
         """
+        if self._overwrites:
+            check_apart(arrays)
         values = [*map(_own, arrays), *self._brought(), *self._constants]
         operands = (*self._parameters, *tensors)
         run = Run(self.forward, values)

@@ -129,11 +129,10 @@ const FORMS = {
   dtype: (text) => text.slice(1),
   int: Number,
   float: (text) => Number(text.replace("inf", "Infinity")),
-  fraction: (text) =>
-    text
-      .split("/")
-      .map(Number)
-      .reduce((a, b) => a / b),
+  fraction: (text) => {
+    const [n, d] = text.split("/"); // of 5e-324, d is 2^1074 and no double
+    return Number(d) < Infinity ? n / d : n / Number(BigInt(d) >> 1000n) / 2 ** 1000;
+  },
 };
 
 /** Read a number, a key or another parameter of the graph's JSON. */

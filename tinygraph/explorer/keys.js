@@ -43,14 +43,15 @@ function sliced([start, stop, by], n) {
   return range(Math.max(Math.ceil((end - from) / step), 0), step, from);
 }
 
+const isOfAxis = (part) => part !== null && typeof part !== "boolean";
+
 /** A part of the key for each axis that it names: masks as places, and no ellipsis. */
 function spelled(key, ndim) {
   const parts = (Array.isArray(key) ? key : [key]).flatMap((part) => {
-    if (typeof part === "boolean") throw new Unfit("one truth value picks entries");
     if (part?.dtype !== "b1") return [part];
     return nonzero(part).map((places) => array([places.length], "i8", places));
   });
-  const named = parts.filter((part) => part !== null && part !== ELLIPSIS).length;
+  const named = parts.filter((part) => isOfAxis(part) && part !== ELLIPSIS).length;
   const rest = Array.from({ length: ndim - named }, () => ({ slice: [null, null, null] }));
   const at = parts.indexOf(ELLIPSIS);
   return parts.toSpliced(at < 0 ? parts.length : at, at < 0 ? 0 : 1, ...rest);
@@ -69,13 +70,18 @@ function picked(key, shape) {
     else {
       if (!arrays.length) first = lists.length;
       isApart ||= lists.length !== first;
-      const x = part.data ? part : array([], "i8", [part]);
-      const places = Float64Array.from(x.data, (k) => inside(k, shape[axis], axis) * steps[axis]);
-      arrays.push({ ...x, data: places });
+      const isTrue = Number(part); // one truth value: an axis of one place, or of none
+      if (!isOfAxis(part)) arrays.push(array([isTrue], "i8", new Float64Array(isTrue)));
+      else {
+        const x = part.data ? part : array([], "i8", [part]);
+        const at = Float64Array.from(x.data, (k) => inside(k, shape[axis], axis) * steps[axis]);
+        arrays.push({ ...x, data: at });
+      }
     }
-    if (part !== null) axis++;
+    if (isOfAxis(part)) axis++;
   }
-  if (isApart && parts.some((part) => part?.shape?.length)) first = 0; // as NumPy has it
+  const isFancy = parts.some((part) => part?.shape?.length || typeof part === "boolean");
+  if (isFancy && isApart) first = 0; // as NumPy has it
   const to = broadcast(arrays.map((x) => x.shape));
   const readers = arrays.map((x) => reader(x, to));
   const together = range(size(to)).map((k) => readers.reduce((sum, read) => sum + read(k), 0));
