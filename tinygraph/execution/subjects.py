@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tinygraph.execution.refusals import check_premises, check_repeats
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["Arranged", "OfFunction", "OfGraph", "Subject"]
+__all__ = ["Arranged", "OfFunction", "OfGraph"]
 
 
 class Arranged(NamedTuple):
@@ -28,28 +28,6 @@ class Arranged(NamedTuple):
 
     key: Any
     arrays: list[Any]
-
-
-class Subject(Protocol):
-    """What is compiled."""
-
-    def arranged(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arranged | None:
-        """Sort what was passed; None where Tensors are among it."""
-
-    def form(
-        self,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        arrays: Sequence[Any],
-        wrt: Iterable[str] | None,
-        make: Make,
-        *,
-        backward: bool,
-    ) -> Form | None:
-        """Make the form for what was passed, and say how it is asked whether it is current.
-
-        None where the result is a Tensor, because there are Tensors that the function closes over.
-        """
 
 
 class OfFunction:
@@ -79,7 +57,24 @@ class OfFunction:
         *,
         backward: bool,
     ) -> Form | None:
-        """Record the function."""
+        """Record the function.
+
+        Parameters
+        ----------
+        args, kwargs
+            What it is called with.
+        arrays : sequence
+            The arrays among them, as they are used.
+        wrt, backward
+            The names of those that gradients are taken by, if they are.
+        make : callable
+            See `tinygraph.execution.forms.Make`.
+
+        Returns
+        -------
+        Form or None
+            None where Tensors, draws or state are in the function, which is then a step.
+        """
         function = self.function
         recording = Recording(function, args, kwargs)
         effects = recording.effects
@@ -157,7 +152,7 @@ class OfGraph:
         *,
         backward: bool,
     ) -> Form | None:
-        """Take the graph as it is."""
+        """Take the graph as it is; the parameters are those of `OfFunction.form`."""
         if backward and not self.graph.all_gradients:
             raise ValueError(
                 "vjp: the graph holds the forward pass alone; take it with Graph.joint, or with "
