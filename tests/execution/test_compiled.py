@@ -178,6 +178,15 @@ def test_labels_and_masks_are_inputs():
         assert list(found[1]) == ["scores"]
 
 
+def test_tensors_that_the_function_makes_itself():
+    def f(x, y):
+        weights = Tensor([1.0, 2.0, 3.0], name="weights")
+        return x * weights + np.sum(x * y).detach() * Tensor(2.0)
+
+    x, y, dout = array(3, 2, 3)
+    check(f, [x, y], dout)
+
+
 def test_arguments_as_python_passes_them():
     def f(x, /, y, *rest, scale=1.0, **more):
         return x * y * rest[0] * scale + more["z"]

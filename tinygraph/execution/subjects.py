@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygraph.engine.autodiff import is_discrete
 from tinygraph.engine.lengths import plain
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.environment import Environment
 from tinygraph.execution.forms import OUTPUT, Form, Make
 from tinygraph.execution.layouts import key_of
@@ -104,6 +104,7 @@ class OfFunction:
             result,
             partial(make, errstates=said) if said else make,
             environment.is_unchanged,
+            constants=[peek(x) for x in recording.constants],
             overwrites=effects.overwrites,
         )
 
