@@ -870,6 +870,21 @@ def test_memory_does_not_grow():
     assert after - before < 20_000
 
 
+def test_the_recording_is_not_kept():
+    model = NETWORKS["mlp"]()
+    step = compiled(lambda x, labels: (nn.cross_entropy(model(x), labels), model(x)))
+
+    def computed():
+        gc.collect()
+        return sum(type(x) is Tensor and x.op is not None for x in gc.get_objects())
+
+    before = computed()
+    results = step(*next(batches(1, 6, 4, 0)))
+    assert computed() == before + 2
+    del results
+    assert computed() == before
+
+
 def test_a_dropped_loss_frees_its_graph_at_once():
     w = Tensor(np.ones(3))
     step = compiled(lambda x: np.sum(np.exp(w * x)))

@@ -50,7 +50,7 @@ class Forward:
 
     def __init__(self, executor: Executor, taken: Sequence[int], lent: Collection[int]) -> None:
         self.executor, self.taken, self.lent = executor, taken, lent
-        self.kept: deque[Sequence[Any]] = deque(maxlen=2)
+        self.kept: deque[Sequence[Any]] = deque(maxlen=1)  # a loop holds one loss and makes another
 
     def __call__(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Compute the results."""

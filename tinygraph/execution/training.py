@@ -134,10 +134,11 @@ class _Plan:
         if not isinstance(x, Tensor):
             return lambda run, arrays, operands: x.copy() if isinstance(x, np.ndarray) else x
         is_result, k = self._shown(x)
+        first = self._own
         if not is_result and k < len(self._recording.arrays):
             return lambda run, arrays, operands: arrays[k]
-        if not is_result and k >= self._own:
-            return lambda run, arrays, operands: operands[k - self._own]
+        if not is_result and k >= first:
+            return lambda run, arrays, operands: operands[k - first]
         if is_result and x.index in self._tensors and not is_discrete(x):
             op = self._differentiated(x, k)
             return lambda run, arrays, operands: operands[0].record(op, operands, {"run": run})
@@ -210,7 +211,8 @@ class Step:
         self.environment = Environment(roots, recording.sources, effects.recalled)
         check_repeats(recording, Recording(function, args, kwargs), self.environment)
         plan = _Plan(recording, make, backward=backward)
-        self._result, self._gives = recording.result, plan.gives
+        self._gives = plan.gives
+        self._result = folded(recording.result, iter([None] * len(plan.gives)))
         self._parameters = recording.parameters
         self._layouts = [(p, p._data.dtype, p._data.strides) for p in self._parameters]
         self._recalled = [(k, f) for k, f in enumerate(effects.fetches) if f.is_recalled]
@@ -330,9 +332,12 @@ class Steps:
         arrays = fits(args, kwargs) if is_recording else None
         if step is not None and arrays is not None and step.is_current():
             try:
-                return step(arrays, ())
+                result = step(arrays, ())
             except Outdated:
                 pass
+            else:
+                self.step = step
+                return result
         return self._stepped(is_recording, args, kwargs)
 
     def _stepped(self, backward: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -350,7 +355,7 @@ class Steps:
             else:
                 self._remember(step, args, kwargs)
                 return result
-        step = self._recorded(key, args, kwargs)
+        step = self._recorded(key, step, args, kwargs)
         self._remember(step, args, kwargs)
         return step(arrays, tensors)
 
@@ -360,10 +365,15 @@ class Steps:
         if step.is_differentiable and not any(isinstance(x, Tensor) for x in args):
             self._latest = fitting(args, kwargs), step
 
-    def _recorded(self, key: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Step:
-        """Record the function, for what it is called with now."""
+    def _recorded(
+        self, key: Any, outdated: Step | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Step:
+        """Record the function for what it is called with now, if nobody has just done so."""
         with self._lock:
-            before = self._forms.pop(key, None)
+            before = self._forms.get(key)
+            if before is not None and before is not outdated:
+                return before
+            self._forms.pop(key, None)
             changes = before.environment.changes() if before is not None else []
             self.why = f"{', '.join(changes) or 'state'} changed" if before is not None else ""
             step = Step(self.function, args, kwargs, self.make, backward=key[0])
