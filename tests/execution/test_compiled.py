@@ -5,6 +5,7 @@ import tracemalloc
 import warnings
 from fractions import Fraction
 
+import in_place
 import numpy as np
 import pytest
 from helpers import same_bits
@@ -303,6 +304,24 @@ def test_a_function_that_writes_into_its_arguments():
         with pytest.raises(ValueError, match=r"shares memory with another one.* pass a copy"):
             f(x, x)
         assert same_bits(f(x, x.copy()), centred(x.copy(), x))
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(12), pytest.param(range(1000, 1300), marks=pytest.mark.slow)]
+)
+def test_in_place_code_is_right_at_other_numbers_or_refused(seeds):
+    compiled = 0
+    for program in map(in_place.grown, seeds):
+        arrays = [a + 0.25 for a in program.args]
+        try:
+            f = tinygraph.compile(program.function())
+            f(*[a.copy() for a in program.args])
+        except in_place.REFUSALS:
+            continue
+        found, expected = f(*[a.copy() for a in arrays]), program.plain(arrays)
+        assert all(map(same_bits, found, expected)), program
+        compiled += 1
+    assert compiled > len(seeds) / 2
 
 
 @pytest.mark.parametrize("n", [3, 4000])
