@@ -20,11 +20,11 @@ Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (
 block of rows), `sources` and `destinations` (what blocks are read from and written to), `clusters`
 (who sweeps over them), `schedule` (the sweeps of a region), `blocks`.
 
-From a function to programs: `layouts` (how arguments lie in memory), `environment` (what it reads
-beside them), `recordings` (it is run once and taken down), `refusals` (what it does that its graph
-would not do again). Where it closes over parameters: `cutting` (a joint graph in two programs),
-`merging` (what would be computed twice), `runs` (what one call has computed) and `training` (the
-training step). Where it is one of arrays: `targets` (arrays that results are written into), `forms`
+From a function to programs: `layouts` (how arguments lie in memory), `targets` (arrays that are
+written into), `environment` (what it reads beside its arguments), `recordings` (it is run once and
+taken down), `refusals` (what it does that its graph would not do again), `merging` (what would be
+computed twice). Where it closes over parameters: `cutting` (a joint graph in two programs), `runs`
+(what one call has computed) and `training` (the training step). Where it is one of arrays: `forms`
 (a function for arguments of one layout) and `subjects` (what is compiled). At the end: `compiled`
 (a function that is called as it was).
 """
