@@ -1,12 +1,17 @@
 """``tinygraph batchnorm --out``: batches larger than memory, as a user meets them."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import close
 
+import tinygraph
 from tinygraph.batchnorm import closed_form, staged
 from tinygraph.cli.commands import main
 
@@ -115,6 +120,7 @@ MISTAKES = {
     "seed": ("x.npy --out y.npy --seed 3", "--seed is not for --out"),
     "nonfinite": ("x.npy --out y.npy --allow-nonfinite", "--allow-nonfinite is not for --out"),
     "gamma alone": ("x.npy --gamma gamma.npy", "--gamma goes with --out"),
+    "zarr alone": ("x.zarr", "x.zarr: a .zarr is read block by block; say where to, with --out"),
     "memory alone": ("--memory 1GB", "--memory goes with --out"),
 }
 
@@ -167,3 +173,45 @@ def test_zarr_in_and_out(run):
     code, said, _ = run("x.zarr", "--out", "dx.zarr")
     assert code == 2
     assert "dx.zarr: exists already" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="an interrupt is no signal there")
+def test_an_interrupted_command_leaves_nothing(tmp_path):
+    for name in ("x", "d"):
+        np.save(tmp_path / f"{name}.npy", np.tile(RNG.normal(size=(1000, 4)), (200, 1)))
+    command = "batchnorm x.npy --dout d.npy --out dx.npy --memory 2kB"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinygraph", *command.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(tinygraph.__file__).parents[1])},
+        stderr=subprocess.PIPE,
+        restore_signals=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not list(tmp_path.glob(".dx.npy.*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.decode().endswith("tinygraph: interrupted\n")
+    assert sorted(os.listdir(tmp_path)) == ["d.npy", "x.npy"]
+
+
+@pytest.mark.slow
+def test_a_cluster_is_found_by_its_address(run, tmp_path):
+    distributed = pytest.importorskip(
+        "distributed", reason="distributed is in the extra tinygraph[blocks]"
+    )
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, dashboard_address=None, local_directory=str(tmp_path)
+    )
+    with cluster:
+        given = ("--dout", "d.npy", "--memory", "8kB", "--cluster", cluster.scheduler_address)
+        code, said, made = run("x.npy", *given, "--out", "dx.npy")
+    assert code == 0
+    assert "2 at a time in one process" in said
+    assert {"dx.npy", "dx.dgamma.npy", "dx.dbeta.npy"} <= set(made)
+    exact = closed_form(X.astype(float), np.ones(4), DOUT.astype(float))
+    close(np.load("dx.npy"), exact[0], 2e-6)

@@ -388,10 +388,11 @@ def test_what_changes_with_each_call_fills_no_memory():
 # --- whoever calls --------------------------------------------------------------------------------
 
 
-def test_two_threads_on_one_function():
+@pytest.mark.parametrize("orders", ["CC", "CF"])
+def test_two_threads_on_one_function(orders):
     f = tinygraph.compile(batchnorm)
     gamma, beta = array(2, 33)
-    work = [(array(64, 33), array(64, 33)) for _ in range(2)]
+    work = [(array(64, 33), np.array(array(64, 33), order=order)) for order in orders]
     expected = [by_engine(batchnorm, [x, gamma, beta], dout) for x, dout in work]
     wrong, start = [], threading.Barrier(2)
 
@@ -440,6 +441,41 @@ def test_warnings_are_numpys_at_each_call_and_an_error_leaves_it_usable():
         assert same_bits(f(np.abs(x)), np.log(np.abs(x)) * 2)
 
 
+def test_what_a_function_says_of_warnings_holds_for_it():
+    def f(x):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(x)
+            safe = np.where(x > 0, logs, 0.0)
+        with np.errstate(over="raise"):
+            big = np.exp(x)
+        return safe * big
+
+    compiled, x = tinygraph.compile(f), np.array([-1.0, 0.0, 2.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            assert same_bits(compiled(x), f(x))
+    assert "    with np.errstate(divide='ignore', invalid='ignore'):" in compiled.source
+    with pytest.raises(FloatingPointError, match="overflow"):
+        compiled(x * 1000)
+    assert same_bits(compiled(x), f(x))
+
+
+def test_a_compiled_function_in_another_is_no_state_of_it():
+    def inner(x):
+        return np.tanh(x)
+
+    f, x = tinygraph.compile(inner), array(3)
+    g = tinygraph.compile(lambda x: f(x) * 2)
+    assert same_bits(g(x), np.tanh(x) * 2)
+    form = g._last
+    f(x)
+    f.vjp(x, dout=x)
+    assert same_bits(g(x), np.tanh(x) * 2)
+    assert g._last.executor is form.executor
+    assert f.__name__ == "inner"
+
+
 def test_inside_trace_it_is_the_function_itself():
     f, x = tinygraph.compile(lambda x: x * np.sum(x)), array(3)
     f(x)
@@ -470,6 +506,19 @@ def test_a_snapshot_runs_at_its_own_lengths():
         tinygraph.compile(Graph.capture(trace(batchnorm)(x, gamma, beta))).vjp(
             other, gamma, beta, dout=dout
         )
+
+
+def test_a_snapshot_takes_what_can_be_made_its_inputs():
+    x, y = array(3), array(3)
+    graph = Graph.joint(trace(lambda x, y: x - 2 * y)(x, y))
+    f, expected = tinygraph.compile(graph), graph.run(x=x, y=y, dout=x)
+    narrow = x.astype("f")
+    for _ in range(2):
+        assert same_bits(f(y=y, x=x), expected["out"])
+        assert same_bits(f(x, y), expected["out"])
+        assert same_bits(f(x.tolist(), y), expected["out"])
+        assert same_bits(f(narrow, y), graph.run(x=narrow, y=y, dout=x)["out"])
+        assert same_bits(f.vjp(y=y, x=x, dout=x)[1]["y"], expected["dy"])
 
 
 def test_a_snapshot_that_was_built_on_values_is_refused():

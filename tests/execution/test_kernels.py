@@ -295,6 +295,14 @@ def _in_float64(arrays, dout):
     return program, by_index | {upstream.index: dout}
 
 
+def test_what_is_costly_is_computed_once_for_a_row():
+    """And read again by later segments, where it stands in an array of one row."""
+    kernel, program, given, values = kernel_of(softmax, (5, 40), "fast")
+    assert kernel.source.count("= exp_double(") == 1
+    assert kernel.source.count("= e_row[j];") >= 2
+    assert wrong(kernel, (program, given, values), 1e-13) == []
+
+
 # --------------------------------------------------------------------------- planted bugs
 
 

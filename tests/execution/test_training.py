@@ -7,6 +7,7 @@ import random
 import threading
 import time
 import tracemalloc
+from fractions import Fraction
 from functools import partial
 from types import SimpleNamespace
 
@@ -848,3 +849,130 @@ def test_a_dropped_loss_frees_its_graph_at_once():
         assert len(gc.get_referrers(run)) <= 1  # this frame
     finally:
         gc.enable()
+
+
+class Trainer:
+    """As people write them: what the loss reads stands beside what the loop writes."""
+
+    factor = 1.0
+
+    def __init__(self):
+        self.model = NETWORKS["mlp"]()
+        self.optimizer = optim.Adam(self.model.parameters(), lr=0.01)
+        self.history, self.epoch, self.weight = [], 0, 1.0
+        self.table = {"loss": []}
+        self.step = compiled(self.loss)
+
+    def loss(self, x, labels):
+        return self.factor * self.weight * nn.cross_entropy(self.model(x), labels)
+
+    def fit(self, x, labels):
+        loss = self.step(x, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.history.append(loss.item())
+        self.table["loss"].append(loss.item())
+        self.epoch += 1
+        return loss.item()
+
+
+def test_what_the_loop_writes_and_the_loss_does_not_read_changes_nothing():
+    trainer = Trainer()
+    ((x, labels),) = batches(1, 6, 4, 0)
+    trainer.fit(x, labels)
+    form = trainer.step.step
+    for _ in range(3):
+        trainer.fit(x, labels)
+        assert trainer.step.step is form
+    trainer.weight = 0.0
+    assert trainer.fit(x, labels) == 0
+    trainer.weight, Trainer.factor = 1.0, 0.0
+    assert trainer.fit(x, labels) == 0
+    Trainer.factor = 1.0
+
+
+class Tuned(nn.BatchNorm):
+    """Has an attribute of its own, read by its text, and inherits others."""
+
+    def __init__(self):
+        super().__init__(6)
+        self.gain_1 = 2.0
+
+    def __call__(self, x):
+        return super().__call__(x) * getattr(self, f"gain_{1}")
+
+
+@pytest.mark.parametrize(("name", "value"), [("gain_1", 0.5), ("eps", 0.25), ("momentum", 0.5)])
+def test_what_is_read_by_its_text_or_inherited_is_watched(name, value):
+    eager, ours = Tuned(), Tuned()
+    step = compiled(lambda x: np.sum(ours(x) ** 3))
+    for k, (x, _) in enumerate(batches(4, 6, 4, 0)):
+        if k == 2:
+            setattr(eager, name, value)
+            setattr(ours, name, value)
+        assert same_bits(step(x).data, np.sum(eager(x) ** 3).data)
+        assert_same_state(eager, ours)
+
+
+def test_fractions_stay_exact():
+    half, third = Fraction(1, 2), Fraction(1, 3)
+    w = Tensor(np.array([half, Fraction(3)], dtype=object), name="w")
+    step = compiled(lambda x: np.sum(x * w * w))
+    for x in ([third, Fraction(2)], [Fraction(1), Fraction(2, 7)]):
+        w.grad = None
+        out = step(np.array(x, dtype=object))
+        out.backward(np.array(third, dtype=object))
+        assert out.data.item() == x[0] / 4 + x[1] * 9
+        assert w.grad.tolist() == [2 * third * x[0] * half, 2 * third * x[1] * 3]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, complex])
+def test_other_dtypes(dtype):
+    w, v = (Tensor(np.arange(1, 4).astype(dtype)) for _ in range(2))
+    rng = np.random.default_rng(0)
+
+    def forward(w, x):
+        return np.sum(np.tanh(x * w + 0.5) ** 2, axis=0)
+
+    step = compiled(partial(forward, w))
+    for _ in range(3):
+        x, dout = rng.normal(size=(5, 3)).astype(dtype), rng.normal(size=3).astype(dtype)
+        found, expected = step(x), forward(v, x)
+        assert same_bits(found.data, expected.data)
+        assert all(map(same_bits, grad(found, [w], dout), grad(expected, [v], dout)))
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (1, 1), (3, 1)])
+def test_other_shapes(shape):
+    w = Tensor(np.array([1.0, -2.0, 0.5]), name="w")
+    step = compiled(lambda x: np.tanh(x * w))
+    x = np.asarray(np.random.default_rng(0).normal(size=shape))
+    for batch in (x, x * 2, x * 3):
+        expected = np.tanh(batch * w)
+        dout = np.random.default_rng(1).normal(size=expected.shape)
+        found = step(batch)
+        assert same_bits(found.data, expected.data)
+        assert all(map(same_bits, grad(found, [w], dout), grad(expected, [w], dout)))
+
+
+def test_what_is_returned_as_it_is():
+    w = Tensor([2.0, 3.0], name="w")
+    step = compiled(lambda x: {"w": w, "x": x, "n": len(x), "none": None})
+    x = np.ones(2)
+    for _ in range(2):
+        found = step(x)
+        assert found["w"] is w
+        assert found["x"] is x
+        assert (found["n"], found["none"]) == (2, None)
+
+
+def test_one_compiled_function_in_another():
+    w, v = Tensor([2.0, 3.0], name="w"), Tensor([0.5, 0.25], name="v")
+    inner = compiled(lambda x: np.tanh(w * x))
+    outer = compiled(lambda x: np.sum(inner(x) * v))
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(size=2)
+        expected = np.sum(np.tanh(w * x) * v)
+        assert same_bits(outer(x).data, expected.data)
+        assert all(map(same_bits, grad(outer(x), [w, v]), grad(expected, [w, v])))

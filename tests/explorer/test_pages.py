@@ -16,6 +16,7 @@ from functions import make
 from helpers import upstream
 
 from tinygraph import Graph, Tensor, check, explore, trace
+from tinygraph.cli.targets import run_sample
 from tinygraph.drawing import RenderingError
 from tinygraph.explorer import pictures
 from tinygraph.files import is_ours
@@ -122,13 +123,18 @@ def test_bytes_are_the_same_at_every_run():
 
 
 def test_a_page_is_small():
-    """Without the font and what belongs to the graph: pictures, data and equations."""
-    page = explore(normalized())
-    data = data_of(page)
-    numbers = sum(len(value["base64"]) for value in data["values"].values())
-    assert numbers < 2000
-    whole = len(page.html.encode())
-    assert whole - numbers - sum(map(len, data["font"])) < 175_000
+    """Both pictures, style and scripts, besides the font and the data of the graph."""
+    page = explore(run_sample())
+    ((data, _),) = Reader(page.html).all("script", id="data")
+    assert len(page.html.encode()) - len(data.encode()) <= 100 * 1024
+    fonts = sum(map(len, data_of(page)["font"]))
+    assert len(data.encode()) - fonts < 26_000
+
+
+def test_scripts_come_where_they_are_needed():
+    few, many = explore(run_sample()), explore(make("staged"))
+    assert "class HeatMap" in many.html
+    assert "class HeatMap" not in few.html
 
 
 # --------------------------------------------------------------------------- pictures

@@ -121,6 +121,8 @@ def closed_form(
     -------
     dx, dgamma, dbeta : ndarray
         Gradients, of the shapes of x, gamma and gamma.
+        Of arrays of another package that speak NumPy's protocols, such as dask's, they are such
+        arrays too.
 
     Raises
     ------

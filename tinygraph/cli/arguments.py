@@ -117,8 +117,9 @@ def _add_blocks(group: Any) -> None:
         type=_name,
         metavar="FILE",
         help="read FILE, a .npy or .zarr, block by block, and write this .npy or .zarr: the "
-        "normalized batch; with --dout the gradient of the batch, dx, and those of gamma and beta "
-        "beside, dx.dgamma.npy and dx.dbeta.npy for dx.zarr. It is there when it is whole",
+        "normalized batch; with --dout, a .npy or .zarr too, the gradient of the batch, dx, and "
+        "those of gamma and beta beside, dx.dgamma.npy and dx.dbeta.npy for dx.zarr. An output is "
+        "there when it is whole, or not at all",
     )
     add("--gamma", type=_name, metavar="FILE", help="scale, .npy or .csv (default 1)")
     add("--beta", type=_name, metavar="FILE", help="shift, .npy or .csv (default 0)")

@@ -29,6 +29,11 @@ def check_options(options: argparse.Namespace) -> None:
             why = ", which writes an array, and compares and draws nothing" if options.out else ""
             raise InputError(f"{flag} {when}{why}")
     if options.out is None:
+        for path in (options.file, options.upstream):
+            if path is not None and path.lower().rstrip("/").endswith(".zarr"):
+                raise InputError(
+                    f"{path}: a .zarr is read block by block; say where to, with --out"
+                )
         return
     if options.file is None:
         raise InputError("--out needs an array to read block by block: name a .npy or .zarr")

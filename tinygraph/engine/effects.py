@@ -17,7 +17,7 @@ Who replays a function runs it inside ``changed(effects=Effects())`` and finds t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,21 @@ import numpy as np
 from tinygraph.engine import ops
 from tinygraph.engine.arrays import held
 from tinygraph.engine.lengths import Formula
+from tinygraph.engine.primitive import Primitive
 from tinygraph.engine.recording import current, entered
 from tinygraph.engine.tensor import LEAF, Tensor, made, peek
 
-__all__ = ["Act", "Effects", "Fetch", "aside", "checked", "drawn", "performed", "recalled"]
+__all__ = [
+    "Act",
+    "Effects",
+    "Errstates",
+    "Fetch",
+    "aside",
+    "checked",
+    "drawn",
+    "performed",
+    "recalled",
+]
 
 
 class Fetch:
@@ -95,6 +106,34 @@ class Effects:
         if id(rng) not in self._copies:
             self._copies[id(rng)] = rng, copy.deepcopy(rng)  # rng, so that its id stays its own
         return self._copies[id(rng)][1]
+
+
+class Errstates:
+    """A hook that sees which of NumPy's warnings a function has for itself switched off, or on.
+
+    It stands here and not where it is used, because `trace` names what it meets elsewhere.
+
+    Attributes
+    ----------
+    of : dict
+        What was said to `numpy.errstate`, by the index of what was computed so.
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[int, dict[str, str]] = {}
+
+    @staticmethod
+    def passed_over(error: str, flag: int) -> None:
+        """Do nothing where something overflows: warnings are given when the program runs."""
+
+    def computed(self, out: Tensor, op: Primitive, inputs: Sequence[Any]) -> None:
+        """Take down what is not as it was when the function began."""
+        own = {kind: str(what) for kind, what in np.geterr().items() if what != "call"}
+        if own:
+            self.of[out.index] = own
+
+    def observer(self) -> None:
+        """Ask for no gradients."""
 
 
 def _here() -> Effects | None:

@@ -3,7 +3,7 @@
 In the order in which to read it: `program` (what is to be computed).
 
 As NumPy: `calls` (which function of NumPy computes a node into memory that is there), `memory`
-(whose memory may serve whom), `replay` (a program as NumPy calls).
+(whose memory may serve whom), `scripts` (a program as the text of a function), `replay` (it runs).
 
 How a program is planned: `values` (index notation, in which what is computed twice is one),
 `labels` (which axes are one), `orders` (how values lie in memory, and which labels are rows),

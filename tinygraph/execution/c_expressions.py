@@ -21,6 +21,7 @@ __all__ = [
     "TYPES",
     "called",
     "expression",
+    "is_costly",
     "is_exact",
     "is_written",
     "literal",
@@ -122,6 +123,14 @@ def called(value: Value) -> str:
 def is_exact(op: str, params: Mapping[str, Any]) -> bool:
     """Whether C computes an operation as NumPy does, bit for bit."""
     return params["n"] in POWERS if op == "pow" else op not in INEXACT
+
+
+def is_costly(value: Value) -> bool:
+    """Whether to compute a value takes longer than to read it where it is near."""
+    return value.op in COSTLY
+
+
+COSTLY = frozenset({*INEXACT, "pow", "div", "inverse", "sqrt"})
 
 
 def is_written(node: Node, fast: bool) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygraph.execution.c_expressions import TYPES, called, type_of
+from tinygraph.execution.c_expressions import TYPES, called, is_costly, type_of
 from tinygraph.execution.c_functions import functions
 from tinygraph.execution.c_nests import PAIRWISE, Nests, Row, Store, Sum
 from tinygraph.execution.c_page import Loop, Page, typed
@@ -360,15 +360,30 @@ class _Body:
         self.page.line(f"DO(omp simd reduction(+ : {names}))" if names else "VECTORS")
 
     def _rows(self, rows: Sequence[Row]) -> None:
-        for segment in self.sweep.segments:
+        kept: dict[int, Value] = {}  # what stands in an array as long as the row lasts
+        for k, segment in enumerate(self.sweep.segments):
             self._scalars(segment.scalars, rows)
             reductions = [self._along(x, rows) for x in segment.reductions]
             targets: list[Sum | Store] = [*reductions, *(self.sums[x.index] for x in segment.sums)]
             targets += [self._store(one) for one in segment.writes]
-            loops = dict.fromkeys(map(self._nest_of, targets))
-            for nest in loops:
+            values = [x for x in segment.values if x.index not in kept]
+            again = {x.index for later in self.sweep.segments[k + 1 :] for x in later.values}
+            new = {x.index: x for x in values if x.index in again and is_costly(x)}
+            stores = {index: self._kept(x) for index, x in new.items()}
+            targets += stores.values()
+            for nest in dict.fromkeys(map(self._nest_of, targets)):
                 chosen = [x for x in targets if self._nest_of(x) == nest]
-                self.nests.write(nest, segment.values, chosen, rows)
+                self.nests.write(nest, values, chosen, rows)
+            kept |= new
+            self.nests.arrays |= {index: store.into for index, store in stores.items()}
+        for index in kept:
+            del self.nests.arrays[index]
+
+    def _kept(self, x: Value) -> Store:
+        """Say where a value is kept for later segments, which costs less than to compute it."""
+        loops = self.page.loops(x.labels)
+        name = self.page.place(f"{self.page.variable(x)}_row", type_of(x), loops)
+        return Store(x, name, type_of(x), loops)
 
     def _nest_of(self, target: Sum | Store) -> tuple[Loop, ...]:
         if isinstance(target, Sum):

@@ -9,6 +9,7 @@ written for them says so in less than a microsecond.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import update_wrapper
 from threading import RLock
 from typing import Any
 
@@ -21,6 +22,7 @@ from tinygraph.execution.replay import Replay
 from tinygraph.execution.subjects import OfFunction, OfGraph
 from tinygraph.execution.targets import check_apart
 from tinygraph.execution.training import Steps
+from tinygraph.graph.nodes import NOTHING
 from tinygraph.graph.snapshot import Graph
 
 __all__ = ["Compiled", "compile"]
@@ -80,6 +82,7 @@ class Compiled:
         if isinstance(function, Graph):
             self._subject = OfGraph(function)
         else:
+            update_wrapper(self, function, updated=())
             self._subject = OfFunction(function)
             self._steps = Steps(function, self._executor_of)
         self._forms: dict[Any, Form | None] = {}
@@ -210,7 +213,7 @@ class Compiled:
             )
         form, arrays = found
         result = form.call(arrays, dout, out)
-        self._last, self._quick[backward] = form, form.quick(args, kwargs, dout)
+        self._last, self._quick[backward] = form, form.quick(args, kwargs, arrays, dout)
         return result
 
     def _found(
@@ -248,15 +251,20 @@ class Compiled:
             self._last = self._steps.step.forward
         return result
 
-    def _executor_of(self, program: Program, arrays: Sequence[Any]) -> Any:
+    def _executor_of(
+        self,
+        program: Program,
+        arrays: Sequence[Any],
+        errstates: Mapping[int, Mapping[str, str]] = NOTHING,
+    ) -> Any:
         """Make the executor that was asked for; where it cannot be, a replay that says why."""
         if self._mode in ("auto", "replay"):
-            return Replay(program, arrays)
+            return Replay(program, arrays, errstates=errstates)
         try:
             _check_dtypes(program, arrays)
             return Kernel(program, arrays, self._mode)
         except Unsupported as reason:
-            return Replay(program, arrays, why=str(reason))
+            return Replay(program, arrays, why=str(reason), errstates=errstates)
 
 
 def _check_dtypes(program: Program, arrays: Sequence[Any]) -> None:

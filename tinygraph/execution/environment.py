@@ -13,7 +13,7 @@ import pickle
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from functools import cache, partial
 from operator import is_
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -29,6 +29,9 @@ __all__ = ["Environment"]
 
 MOST = 20_000
 """Of things that are watched."""
+
+BY_TEXT = frozenset({"getattr", "hasattr", "vars", "__dict__", "attrgetter", "dir", "eval", "exec"})
+"""Names that code has which may read any attribute; other code has the attribute's own."""
 
 UNCHANGING = (
     *(int, float, complex, str, bytes, bool, type(None), type(Ellipsis), range, slice),
@@ -111,7 +114,11 @@ class Environment:
         self.generators: list[Any] = []
         self._watches: list[_Watch] = []
         self._recalled = recalled
-        self._named = _names_in(sources)
+        codes = list(sources.codes.values()) if sources is not None else []
+        users = [code for code, outside in codes if not _is_library(_module_of(outside))]
+        self._users_names = {name for code in users for name in code.co_names}
+        self._names = {name for code, _ in codes for name in code.co_names}
+        self._reads_all = not codes or bool(self._users_names & BY_TEXT)
         self._known: dict[int, Any] = {}
         self._left: deque[tuple[Any, str]] = deque([(root, "") for root in roots])
         self._walk()
@@ -181,7 +188,7 @@ class Environment:
 
     def _meet_code(self, code: CodeType, outside: dict[str, Any]) -> None:
         """Watch the globals that a code names, and what it takes from modules."""
-        module = str(outside.get("__name__", ""))
+        module = _module_of(outside)
         if _is_library(module) or module.startswith("namedtuple_"):
             return
         names = [name for name in code.co_names if name in outside]
@@ -238,6 +245,8 @@ class Environment:
             yield from self._inside_function(value)
         elif isinstance(value, MethodType):
             yield from ((value.__func__, called), (value.__self__, called))
+        elif _is_ours(value) and hasattr(value, "__wrapped__"):  # what is compiled
+            yield value.__wrapped__, called
         elif isinstance(value, partial):
             yield from ((value.func, called), (value.args, called), (value.keywords, called))
         else:
@@ -263,38 +272,39 @@ class Environment:
             yield function.__wrapped__, function.__name__
 
     def _inside_object(self, owner: Any, called: str) -> Iterator[tuple[Any, str]]:
+        """Watch attributes, and where a class has one that an object may get for its own."""
         of = f"{called}." if called else f"{type(owner).__name__}."
         attributes = getattr(owner, "__dict__", {})
+        of_classes = [
+            (cls, name)
+            for cls in type(owner).__mro__
+            for name, x in vars(cls).items()
+            if not (name.startswith("__") or callable(x) or hasattr(x, "__get__"))
+            and self._is_watched(owner, name, x)
+        ]
         names = [name for name, x in attributes.items() if self._is_watched(owner, name, x)]
-        self._watch(attributes.get, names, attributes, f"{of}{{}}")
-        yield from ((attributes[name], of + name) for name in names)
-        slots = [name for cls in type(owner).__mro__ for name in _slots_of(cls)]
+        names += [name for _, name in of_classes if name not in attributes]
+        self._watch(attributes.get, names, attributes if self._reads_all else None, f"{of}{{}}")
+        yield from ((attributes.get(name), of + name) for name in names)
+        slots = [name for name in _slots_of(type(owner)) if self._is_watched(owner, name, None)]
         self._watch(partial(_slot, owner), slots, None, f"{of}{{}}")
         yield from ((_slot(owner, name), of + name) for name in slots)
-        if _is_library(type(owner).__module__):
-            return
-        for cls in type(owner).__mro__:
-            if not _is_library(cls.__module__):
-                data = [
-                    name
-                    for name, x in vars(cls).items()
-                    if not (name.startswith("__") or callable(x) or hasattr(x, "__get__"))
-                ]
-                self._watch(vars(cls).get, data, None, f"{cls.__name__}.{{}}")
-                yield from ((vars(cls)[name], f"{cls.__name__}.{name}") for name in data)
+        for cls, name in of_classes:
+            self._watch(vars(cls).get, (name,), None, f"{cls.__name__}.{{}}")
+            yield vars(cls)[name], f"{cls.__name__}.{name}"
 
     def _is_watched(self, owner: Any, name: str, value: Any) -> bool:
-        """Whether an attribute may be read as it is; state of a layer of ours is recalled."""
+        """Whether code that ran may read an attribute; state of a layer of ours is recalled."""
         if (id(owner), name) in self._recalled:
             return False
-        return not (_is_ours(owner) and isinstance(value, np.ndarray)) or name in self._named
+        if isinstance(value, np.ndarray) and _is_ours(owner):
+            return name in self._users_names
+        is_heir = any(cls.__module__.startswith("tinygraph.") for cls in type(owner).__mro__)
+        return self._reads_all or name in (self._names if is_heir else self._users_names)
 
 
-def _names_in(sources: Sources | None) -> set[str]:
-    """Give what the code that ran names, without that of libraries."""
-    codes = sources.codes.values() if sources is not None else ()
-    ours = [code for code, outside in codes if not _is_library(str(outside.get("__name__", "")))]
-    return {name for code in ours for name in code.co_names}
+def _module_of(outside: dict[str, Any]) -> str:
+    return str(outside.get("__name__", ""))
 
 
 _OURS, _NUMPYS, _PYTHONS = (
@@ -328,10 +338,12 @@ def _contents(cell: CellType, name: str) -> Any:
         return None
 
 
-def _slots_of(cls: type) -> Sequence[str]:
-    slots: Collection[str] = vars(cls).get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return [name for name in names if name not in ("__dict__", "__weakref__")]
+def _slots_of(cls: type) -> list[str]:
+    found: list[str] = []
+    for one in cls.__mro__:
+        slots: Collection[str] = vars(one).get("__slots__", ())
+        found += (slots,) if isinstance(slots, str) else slots
+    return [name for name in found if name not in ("__dict__", "__weakref__")]
 
 
 def _slot(owner: Any, name: str) -> Any:

@@ -7,6 +7,7 @@ each layout of its arguments has a form of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +24,8 @@ from tinygraph.graph.snapshot import Graph
 
 __all__ = ["OUTPUT", "Form", "Make", "Quick"]
 
-Make = Callable[[Program, Sequence[Any]], Any]
-"""Gives an executor of a program, for arrays of the layouts of these."""
+Make = Callable[..., Any]
+"""``make(program, arrays)`` gives an executor, for arrays of the layouts of these."""
 
 OUTPUT = object()
 """Stands in a result for what the graph computes."""
@@ -103,7 +104,7 @@ class Form:
         self._result, self._parts = result, list(unfolded(result))
         self._make = make
         self._executors: dict[Any, Any] = {}
-        self._quick: dict[int, Quick] = {}
+        self._quick: dict[Any, Quick] = {}
         if wrt is not None and (discrete := next(filter(is_discrete, graph.outputs), None)):
             raise ValueError(
                 f"vjp: {discrete.name} is of {discrete.dtype}, through which no gradient flows; "
@@ -128,36 +129,54 @@ class Form:
         read = [*arrays, *douts, *zeros.values()]
         return self._packed(computed_into(executor, given, targets, read), arrays, zeros)
 
-    def quick(self, args: Sequence[Any], kwargs: Mapping[str, Any], dout: Any) -> Quick | None:
+    def quick(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        arrays: Sequence[Any],
+        dout: Any,
+    ) -> Quick | None:
         """Give what is done where the next call is like this one, which has just been made.
 
-        Results, and upstream gradients, that are not as usual are looked at closely each time.
+        What is not as usual is looked at closely each time: arguments that are no arrays yet, or
+        are written into; several upstream gradients, or one that is of another dtype than its
+        output; gradients of zeros.
         """
-        is_usual = self._result is OUTPUT and len(self._reached) == len(self._wrt or {})
-        if self.overwrites or not is_usual:
+        passed = [x for x in (*args, *kwargs.values()) if isinstance(x, np.ndarray)]
+        if self.overwrites or len(passed) != len(arrays) or not all(map(is_, passed, arrays)):
+            return None
+        is_one = self._result is OUTPUT
+        if len(self._reached) < len(self._wrt or {}) or not (is_one or not self._reached):
             return None
         seed = _seed(dout, self._outputs[0]) if self._reached else None
         if dout is not None and seed is not dout:
             return None
-        executor = self.executor
-        if id(executor) not in self._quick:
-            names = [f"r{k}" for k in range(1 + len(self._reached))]
-            pairs = zip(self._reached, names[1:], strict=True)
-            parts = "".join(f"{name!r}: {r}, " for name, r in pairs)
-            returned = "r0" if self._wrt is None else f"(r0, {{{parts}}})"
-            packed = eval(f"lambda {', '.join(names)}: {returned}")
+        place = _places([] if seed is None else [seed])
+        if place not in self._quick:
             fit = fitting(args, kwargs, self._used, dout, seed)
-            self._quick[id(executor)] = Quick(fit, executor, packed, self.is_current)
-        return self._quick[id(executor)]
+            executor = self._executors[place]
+            self._quick[place] = Quick(fit, executor, self._packing(), self.is_current)
+        return self._quick[place]
+
+    def _packing(self) -> Callable[..., Any]:
+        """Write the function that gives what is returned, where that is an array and gradients."""
+        if self._result is not OUTPUT:
+            return lambda *results: self._packed(results, (), {})
+        names = [f"r{k}" for k in range(1 + len(self._reached))]
+        pairs = zip(self._reached, names[1:], strict=True)
+        parts = "".join(f"{name!r}: {r}, " for name, r in pairs)
+        returned = "r0" if self._wrt is None else f"(r0, {{{parts}}})"
+        packed: Callable[..., Any] = eval(f"lambda {', '.join(names)}: {returned}")
+        return packed
 
     # ------------------------------------------------------------------ parts of a call
 
     def _executor(self, given: Sequence[Any], douts: Sequence[Any]) -> Any:
         """Give the executor for upstream gradients that lie so, which may be a new one."""
-        key = tuple([(x.dtype.char, place_of(x)) for x in douts])
-        executor = self._executors.get(key)
+        places = _places(douts)
+        executor = self._executors.get(places)
         if executor is None:
-            executor = self._executors[key] = self._make(self.program, given)
+            executor = self._executors[places] = self._make(self.program, given)
         return executor
 
     def _packed(
@@ -220,9 +239,15 @@ class Form:
 def _zeros(x: Any, place: Any) -> Any:
     """Give the gradient by what nothing is computed from."""
     if place is None:
-        return np.zeros(x.shape, x.dtype)[()]
+        zeros = np.zeros(x.shape, x.dtype)
+        return exactly(zeros) if x.dtype.hasobject else zeros[()]
     place[...] = 0
     return place
+
+
+def _places(douts: Sequence[Any]) -> Any:
+    """Say how upstream gradients lie: what executors differ in."""
+    return tuple([(x.dtype.char, place_of(x)) for x in douts])
 
 
 def _copied(part: Any) -> Any:

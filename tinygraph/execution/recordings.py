@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygraph.engine import ops
 from tinygraph.engine.autodiff import DISCRETE, reachable
-from tinygraph.engine.effects import Act, Effects
+from tinygraph.engine.effects import Act, Effects, Errstates
 from tinygraph.engine.lengths import plainly
 from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources
@@ -52,6 +52,8 @@ class Recording:
     constants : list of Tensors
         Leaves that it has made itself.
     effects : Effects
+    errstates : dict
+        What the function said by `numpy.errstate`, by the index of what was computed so.
     outputs : list of Tensors
         Those in the result, in order.
     ends : list of Tensors
@@ -67,14 +69,14 @@ class Recording:
         self.arrays: list[Tensor] = []
         self.tensors: list[Tensor] = []
         self._begin = Tensor(0.0).index
+        seen = Errstates()
+        self.errstates = seen.of
         with (
-            changed(effects=self.effects, recording=True),
-            np.errstate(all="ignore"),
+            changed(effects=self.effects, recording=True, hook=seen),
+            np.errstate(all="call", call=seen.passed_over),
             _no_garbage(),
         ):
-            given = [
-                *map(self._leaf, args)
-            ]  # first, since the leaves are in the order of arguments
+            given = [*map(self._leaf, args)]  # first: the leaves are in the order of arguments
             named = {name: self._leaf(x) for name, x in kwargs.items()}
             self.result = trace(function)(*given, **named)
         self.outputs = [x for x in unfolded(self.result) if isinstance(x, Tensor)]

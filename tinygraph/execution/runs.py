@@ -171,7 +171,7 @@ class Backward:
 
     def __call__(self, run: Run, g: Any) -> tuple[Any, ...]:
         """Compute the gradients by the operands from the one that arrives."""
-        g = g if g.ndim else g[()]
+        g = g if g.ndim or g.dtype.hasobject else g[()]
         arrays = run.at(self._places)
         layout = g.dtype, g.strides
         if layout not in self._executors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -99,12 +100,13 @@ class OfFunction:
         inputs = [of.get(leaf.index) for leaf in recording.arrays]
         parts = (OUTPUT if isinstance(x, Tensor) else x for x in unfolded(recording.result))
         result = folded(recording.result, parts)
+        said = {of[k].index: own for k, own in recording.errstates.items() if k in of}
         return Form(
             graph,
             inputs,
             named,
             result,
-            make,
+            partial(make, errstates=said) if said else make,
             environment.is_unchanged,
             overwrites=effects.overwrites,
         )

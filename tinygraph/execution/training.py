@@ -266,7 +266,8 @@ def _own(x: Any) -> Any:
     if type(x) is np.ndarray and x.ndim:
         is_fixed = x.base is None and not x.flags.writeable
         return x if is_fixed else np.array(x)
-    return np.array(x)[()]
+    array = np.array(x)
+    return array if array.dtype.hasobject else array[()]  # which would be a bare Fraction
 
 
 def _lies_alike(x: Any, leaf: Tensor) -> bool:

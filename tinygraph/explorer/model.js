@@ -26,7 +26,7 @@ export class Model {
     this.cut = new Set();
     this.edits = [];
     this.now = this.whole = this.first;
-    this.trouble = "";
+    this.trouble = this.refused = "";
   }
 
   get isChanged() {
@@ -85,6 +85,7 @@ export class Model {
       const whole = compute(this.graph, { given, before: this.whole });
       this.now = cut.size ? compute(this.graph, { given, cut, before: this.now }) : whole;
       [this.given, this.cut, this.whole] = [given, cut, whole];
+      this.refused = "";
       const asked = broken(this.graph, whole).map(({ text }) => text);
       this.trouble = asked.length
         ? `Where the code was recorded, ${asked.join(", ")}; now it might take another branch.`
@@ -92,7 +93,7 @@ export class Model {
       return true;
     } catch (error) {
       if (!(error instanceof Unfit)) throw error;
-      this.trouble = `Not changed: ${error.message}.`;
+      this.refused = `Not changed: ${error.message}.`;
       return false;
     }
   }

@@ -15,7 +15,10 @@ import { byId, element, entryText, shapeText, short, statisticsText } from "./wo
 const payload = JSON.parse(byId("data").textContent);
 const model = new Model(payload);
 const { graph } = model;
-const report = reportOf(payload.report, graph);
+/** A page without a report comes without its script. */
+const report = payload.report
+  ? reportOf(payload.report, graph)
+  : { steps: new Set(), wrong: new Set(), at: () => [] };
 const stops = new Stops(payload, model);
 
 // ------------------------------------------------------------------------------------------ one stop
@@ -32,6 +35,7 @@ let isOpen = false;
 function show(said = "") {
   const { stop } = walk;
   const lines = stops.lines(stop);
+  model.refused = "";
   document.body.className = stop.isBack ? "backward" : "forward";
   walk.draw();
   picture.paint(stop, model.cut, live);
@@ -41,14 +45,17 @@ function show(said = "") {
   byId("equations").replaceChildren(...(lines.length ? lines.map(written) : [opening(stop)]));
   numbers(stop, lines);
   opened(lines);
-  reportLines(report, walk, byId("checked"));
+  if (payload.report) reportLines(report, walk, byId("checked"));
   refresh();
   say([said, ...lines.map((line) => line.spoken)].filter(Boolean).join("; "));
 }
 
+/** The gradients as a whole, by what they are gradients of. */
+const arriving = new Map(graph.gradients.filter((g) => g.kind !== "part").map((g) => [g.of, g]));
+
 /** Value and gradient of a number, as far as the walk has computed them. */
 function live(index, isBack, step) {
-  const g = graph.gradients.find((one) => one.of === index && one.kind !== "part");
+  const g = arriving.get(index);
   const v = isBack || graph.nodes[index].step <= step ? index : -1;
   const number = (k) => (k >= 0 && model.value(k).data ? short(model.value(k).data[0]) : "–");
   return `${number(v)} | ${number(g && isBack && g.step >= step ? g.node : -1)}`;
@@ -88,8 +95,8 @@ function numbers(stop, lines) {
   const gives = isStart ? stops.inputs() : stops.items(lines, "gives");
   const reads = stops.items(lines, "reads");
   for (const name of gives.keys()) reads.delete(name);
-  const arriving = lines.filter((line) => line.given).flatMap((line) => stops.equation(line).gives);
-  const given = new Map([...gives].filter(([name]) => arriving.includes(name)));
+  const names = lines.filter((line) => line.given).flatMap((line) => stops.equation(line).gives);
+  const given = new Map([...gives].filter(([name]) => names.includes(name)));
   for (const name of given.keys()) gives.delete(name);
   const title = isStart ? "change me" : "gives";
   figures = [];
@@ -125,12 +132,13 @@ function refresh() {
   figures.forEach((one) => one.refresh());
   byId("undo").hidden = !model.isChanged;
   const lines = stops.lines(walk.stop);
-  const focused = document.activeElement?.dataset?.path;
+  const focused = document.activeElement?.dataset?.key;
   byId("paths").replaceChildren(...pathButtons(model, lines, changed));
   if (focused)
-    byId("paths").querySelector(`[data-path="${focused}"]`)?.focus({ preventScroll: true });
+    byId("paths").querySelector(`[data-key="${focused}"]`)?.focus({ preventScroll: true });
   const said = [];
-  if (model.trouble) said.push(element("p", { class: "off" }, model.trouble));
+  for (const text of [model.refused, model.trouble])
+    if (text) said.push(element("p", { class: "off" }, text));
   if (model.cut.size) said.push(element("p", { class: "off" }, errorText(model)));
   if (model.edits.length) {
     const { index, place, was } = model.edits.at(-1);
@@ -190,15 +198,15 @@ const on = {
   entry: (one, place) => entry({ item: one, place }),
   edit(one, place, number) {
     model.edit(one.index, place, number);
-    changed(model.trouble || `${entryText(one.name, model.value(one.index).shape, place)} changed`);
+    changed(model.refused || `${entryText(one.name, model.value(one.index).shape, place)} changed`);
   },
   refuse(one, place, text) {
     const { shape, dtype } = model.value(one.index);
     const kind = { b: "neither True nor False", i: "no whole number", u: "no whole number" }[
       dtype[0]
     ];
-    model.trouble = `${text || "nothing"} is ${kind ?? "no number"}: ${entryText(one.name, shape, place)} stays.`;
-    changed(model.trouble);
+    model.refused = `${text || "nothing"} is ${kind ?? "no number"}: ${entryText(one.name, shape, place)} stays.`;
+    changed(model.refused);
   },
   open: ({ name, index }) => walk.go(home(name, index)),
 };

@@ -11,9 +11,10 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ SCRIPTS = (
     "page",
 )
 """Those that show, a module each, in the order of their imports; those that compute are one."""
-REMARK = re.compile(r"^ *(?:/\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.DOTALL | re.MULTILINE)
-"""Comments with lines of their own, which the package keeps and a page is smaller without."""
+TABLE = (160, 14)
+"""Entries and columns of what is shown as a table; what has more is a heat-map."""
+REMARK = re.compile(r"^ *(?:/\*(?:(?!\*/).)*\*/\n|//[^\n]*\n|)|^\n", re.DOTALL | re.MULTILINE)
+"""Comments with lines of their own, and margins: a page is smaller without them."""
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:const|function|class) (\w+))", re.MULTILINE)
 
@@ -156,7 +159,7 @@ def explore(
     if report is not None:
         data["report"] = report_data(report)
     data["font"] = [_base64(font_file(face, "woff2")) for face in ("regular", "bold")]
-    data["family"] = FAMILY
+    data |= {"family": FAMILY, "table": TABLE}
     return _page(graph, data, title or ", ".join(str(node.name) for node in graph.outputs), note)
 
 
@@ -171,7 +174,7 @@ def _graph(out: Any, wrt: Sequence[Any] | None) -> Graph:
 def _page(graph: Graph, data: dict[str, Any], title: str, note: str) -> Page:
     picture, folded = page_picture(graph, "steps")
     primitives, _ = page_picture(graph, "primitives")
-    style, script = _text("page.css"), _script(needed(data))
+    style, script = _text("page.css"), _script(needed(data), _showing(graph, data))
     policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}"
     symbols = [" = ".join(symbol["text"]) for symbol in data["symbols"]]
     parts = {
@@ -189,9 +192,18 @@ def _page(graph: Graph, data: dict[str, Any], title: str, note: str) -> Page:
     return Page(html, policy)
 
 
-def _script(computing: Sequence[str]) -> str:
+def _showing(graph: Graph, data: Mapping[str, Any]) -> list[str]:
+    """Name the scripts that the page cannot do without."""
+    most, widest = TABLE
+    shapes = [node.shape for node in graph.nodes]
+    has_maps = any(prod(shape) > most or shape[-1] > widest for shape in shapes if shape)
+    needed = {"heatmaps": has_maps, "report": "report" in data}
+    return [name for name in SCRIPTS if needed.get(name, True)]
+
+
+def _script(computing: Sequence[str], showing: Sequence[str]) -> str:
     """Put the scripts together, each in a scope of its own: one script, which imports nothing."""
-    texts = {name: _text(f"{name}.js") for name in SCRIPTS}
+    texts = {name: _text(f"{name}.js") if name in showing else "" for name in SCRIPTS}
     used = {
         name
         for text in texts.values()

@@ -26,13 +26,18 @@ export function pathButtons(model, lines, onChange) {
       ...parts.flatMap((k) => [
         element(
           "button",
-          { "data-path": k, "aria-pressed": String(!model.cut.has(k)), onclick: () => toggle(k) },
+          {
+            "data-key": `path ${k}`,
+            "aria-pressed": String(!model.cut.has(k)),
+            onclick: () => toggle(k),
+          },
           `${graph.gradients[k].name}${through(graph, k)}`,
         ),
         element(
           "button",
           {
             class: "only",
+            "data-key": `only ${k}`,
             "aria-label": `${graph.gradients[k].name} alone`,
             onclick: () => follow(k),
           },

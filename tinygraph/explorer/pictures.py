@@ -8,6 +8,7 @@ folded into one box by ``data-steps``.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from tinygraph.drawing.boxes import Boxes, gather
 from tinygraph.drawing.layout import RenderingError, place
 from tinygraph.drawing.scene import draw_scene
 from tinygraph.drawing.sheet import Sheet
-from tinygraph.drawing.svg import write_svg
+from tinygraph.drawing.svg import number, write_svg
 from tinygraph.graph.nodes import Gradient
 from tinygraph.graph.snapshot import Graph
 
@@ -45,6 +46,10 @@ COMMON = {
     "lengthAdjust": None,
     "stroke-width": "1.2",
 }
+
+
+PLACES = frozenset({"d", "x", "y", "cx", "cy", "rx", "ry", "width", "height"})
+LENGTH = re.compile(r"-?\d+\.\d+")
 
 
 def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
@@ -126,7 +131,12 @@ def _slim(root: ET.Element) -> None:
         if child is not None:
             root.remove(child)
     for group in root.iter(f"{SVG}g"):
-        group.attrib.pop("data-from", None)
+        for name in ("data-from", "data-to"):
+            group.attrib.pop(name, None)
+        if "data-node" in group.attrib:  # a value, whose name stands beside it
+            group.attrib.pop("id")
+            for title in group.findall(f"{SVG}title"):
+                group.remove(title)
         if not group.get("class", "").startswith("node"):
             for paper in group.findall(f"{SVG}rect[@fill='white']"):
                 group.remove(paper)  # letters have a rim in its place
@@ -153,3 +163,10 @@ def _name_colors(element: ET.Element) -> None:
     for name, value in COMMON.items():
         if value is None or element.get(name) == value:
             element.attrib.pop(name, None)
+    for name in PLACES & set(element.attrib):
+        element.set(name, LENGTH.sub(_tenths, element.attrib[name]))
+
+
+def _tenths(length: re.Match[str]) -> str:
+    """Write a length to tenths of a point, finer than which no page shows it."""
+    return number(round(float(length[0]), 1))

@@ -4,11 +4,8 @@
 
 import { element } from "./words.js";
 
-const NONE = { steps: new Set(), wrong: new Set(), at: () => [], lines: [] };
-
 /** Say where a report belongs: wrong gradients, the steps that give them, what to say there. */
 export function reportOf(report, graph) {
-  if (!report) return NONE;
   const stepOf = (name) => graph.gradients.find((g) => g.name === name)?.step;
   const wrong = new Set(
     report.lines.filter((line) => line.mark === "✗").map((line) => line.gradient),
@@ -41,7 +38,7 @@ const withCode = (text) =>
 
 /** Show the lines of the code, each with its mark, and a way to its step. */
 export function reportLines(report, walk, section) {
-  if (!report.lines.length || section.childElementCount) return;
+  if (section.childElementCount) return;
   const rows = report.lines.map(({ number, source, gradient, mark }) => {
     const text = `${mark || " "} ${String(number).padStart(4)}  ${source}`;
     const at = gradient ? walk.find(true, report.stepOf(gradient)) : -1;

@@ -6,10 +6,9 @@
 import { HeatMap } from "./heatmaps.js";
 import { element, entryText, exact, inColumns, shapeText, statistics, typed } from "./words.js";
 
-const MOST = 160; // entries of a table
-const WIDEST = 14; // columns of it
-
-export const isSmall = ({ shape, data }) => data.length <= MOST && (shape.at(-1) ?? 1) <= WIDEST;
+/** Whether a table holds an array; the page brings heat-maps along only where one does not. */
+const isSmall = ({ shape, data }, [most, widest]) =>
+  data.length <= most && (shape.at(-1) ?? 1) <= widest;
 
 /**
  * Make a figure of one array.
@@ -31,7 +30,7 @@ export function figure(model, item, on) {
   const reason = model.reason(item.index);
   if (reason) made.append(element("p", { class: "about" }, reason));
   if (!data.length) made.append(element("p", { class: "about" }, "no entries"));
-  const part = isSmall({ shape, data })
+  const part = isSmall({ shape, data }, model.graph.table)
     ? table(model, item, isGiven, on)
     : new HeatMap(model, item, isGiven, on);
   made.append(...part.content);
