@@ -1,5 +1,6 @@
 """The primitives in JavaScript against NumPy, row by row."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,9 @@ KNOWN = frozenset().union(*map(primitives, TABLES))
 # Rows that the page does not compute.
 UNCOMPUTED = {
     "eigenvalues", "eigenvectors", "left_vectors", "singular_values", "right_vectors",
-    "erf", "erfc", "erfinv", "erfcinv", "ndtr", "log_ndtr", "gamma", "gammaln", "gammasgn",
-    "rgamma", "beta", "betaln", "betainc", "gammainc", "gammaincc", "polygamma",
+    "erfinv", "erfcinv", "gamma", "gammaln", "gammasgn", "rgamma", "beta", "betaln", "betainc",
+    "gammainc", "gammaincc", "polygamma",
     "jv", "yv", "yn", "iv", "ive", "j0", "j1", "y0", "y1", "i0", "i1",
-    "batchnorm",
 }  # fmt: skip
 
 
@@ -204,6 +204,41 @@ def test_rows_of_scipy(js):
     near = [case("expit", 40 * x), case("logit", np.abs(x) / 9), case("log_expit", 40 * x)]
     near += [case(name, np.array([0.0, 2.0, 0.0]), y) for name in ("xlogy", "xlog1py")]
     hold(js, near, ulps(16))
+
+
+def test_error_functions(js):
+    """Where they are computed in several ways, and far out; against Python's."""
+    x = [*np.linspace(-6, 6, 121), 0.999999, 1.000001, 9.0, 26.0, 30.0, -40.0, np.inf]
+    rows = {
+        "erf": math.erf,
+        "erfc": math.erfc,
+        "ndtr": lambda v: math.erfc(-v / math.sqrt(2)) / 2,
+        "log_ndtr": lambda v: (
+            math.log(math.erfc(-v / math.sqrt(2)) / 2)
+            if v < 0
+            else math.log1p(-math.erfc(v / math.sqrt(2)) / 2)
+        ),
+    }
+    finite = [float(v) for v in x if v != np.inf and v > -36]
+    for name, expected in rows.items():
+        found = js(f"return data.map((x) => ENTRYWISE.{name}(x));", finite)
+        assert found == pytest.approx([expected(v) for v in finite], rel=1e-12, abs=1e-306), name
+    ends = js("return [1 / 0, -1 / 0, 0 / 0].map((x) => [erf(x), erfc(x)].map(String));")
+    assert ends == [["1", "0"], ["-1", "2"], ["NaN", "NaN"]]
+
+
+def test_batchnorm_as_one_node(js):
+    x = RNG.normal(size=(4, 3, 2))
+    cases = [
+        case("batchnorm", v, g, g, axis=axis, eps=1e-5)
+        for v, g, axis in [
+            (x[..., 0], x[0, :, 0], (0,)),
+            (x, x[:1, :, :1], (0, 2)),
+            (x[0], x[0, 0], (1,)),
+            (x.astype("f4"), x[:1, :, :1].astype("f4"), (0, 2)),
+        ]
+    ]
+    hold(js, cases, lambda asked, expected: 20 * np.finfo(asked["dtype"]).eps)
 
 
 CASTS = ["f8", "f4", "f2", "i8", "i4", "?"]
