@@ -193,6 +193,21 @@ def test_numpys_functions_agree_by_node(js):
             agree(js(ALL, page), values, 1e-11)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "WHOLE.sum = (node, x) => reduced(node, x, 0, (a, b) => b + a * (1 + 2 ** -52));",
+        "ENTRYWISE.square = (x) => x * x * (1 + 2 ** -52);",
+        "ROUNDINGS.f8 = (x) => x * (1 + 2 ** -52);",
+    ],
+)
+def test_a_wrong_bit_anywhere_is_noticed(js, change):
+    page, values = embedded(captured(make("staged")))
+    agree(js(ALL, page), values, 0.0)
+    with pytest.raises(AssertionError):
+        agree(js(change + ALL, page), values, 0.0)
+
+
 # --------------------------------------------------------------------------- edited
 
 EDITED = """

@@ -64,11 +64,11 @@ def evaluated(text):
     return eval(text, names)
 
 
-def hold_written_out(js, graph):
+def hold_written_out(js, graph, change=""):
     """Hold that each entry of each line, written out, has the value of the entry."""
     page = json.loads(written(payload(graph)))
     held = 0
-    for line, texts in zip(lines_of(page), js(WRITTEN_OUT, page), strict=True):
+    for line, texts in zip(lines_of(page), js(change + WRITTEN_OUT, page), strict=True):
         value = np.asarray(graph.value(line["node"])).ravel()
         for text, expected in zip(texts, value, strict=True):
             assert "undefined" not in text
@@ -98,6 +98,23 @@ def traced(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_what_is_written_out_has_the_value_of_the_entry(js, name):
     assert hold_written_out(js, captured(traced(name))) > 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'SIGNS.sub[3] = " + ";',
+        "SIGNS.mul[1] = [SUM, SUM];",
+        "SIGNS.square[1] = [SUM];",
+        "const to = targets; targets = (shape, axes) => to(shape, axes).toReversed();",
+        "reader = () => () => 0;",
+    ],
+)
+def test_what_is_written_wrong_is_noticed(js, change):
+    graph = captured(traced("staged"))
+    hold_written_out(js, graph)
+    with pytest.raises(AssertionError):
+        hold_written_out(js, graph, change)
 
 
 def places(x, b):

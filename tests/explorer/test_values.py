@@ -420,6 +420,38 @@ def test_linear_algebra(js):
     hold(js, cases, lambda asked, expected: 1e-13 * np.max(np.abs(expected), initial=1))
 
 
+# --------------------------------------------------------------------------- rejected
+
+LEFT_TO_RIGHT = "WHOLE.sum = (node, x) => reduced(node, x, 0, ENTRYWISE.add);"
+LONG = RNG.normal(size=(2, 300))
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ("ENTRYWISE.mul = (a, b) => a * b * (1 + 2 ** -51);", case("mul", LONG, LONG[0])),
+        ("ENTRYWISE.neg = (x) => 0 - x;", case("neg", np.zeros(2))),
+        ("ENTRYWISE.less = (a, b) => a <= b;", case("less", np.ones(2), 1.0)),
+        ("narrowed = (operands) => operands;", case("mul", LONG.astype("f4"), 0.1)),
+        (LEFT_TO_RIGHT, case("sum", LONG, axis=(1,), keepdims=False)),
+        (
+            "delete ROUNDINGS.f4;",
+            case("sum", LONG.T.astype("f4", order="C"), axis=(0,), keepdims=True),
+        ),
+        ("inside = (k) => Math.abs(k);", case("index", LONG, key=-2)),
+        ("sums = (lists) => Int32Array.from(lists[0]);", case("transpose", LONG, axes=(1, 0))),
+    ],
+    ids=lambda x: x.partition(" =")[0] if isinstance(x, str) else "",
+)
+def test_what_is_wrong_is_noticed(js, change, asked):
+    def changed(body, data):
+        return js(change + body, data)
+
+    hold(js, [asked], exactly)
+    with pytest.raises(AssertionError):
+        hold(changed, [asked], exactly)
+
+
 def test_every_row_is_tested():
     """By its name in this file."""
     text = Path(__file__).read_text("utf-8")
