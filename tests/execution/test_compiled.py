@@ -1,5 +1,6 @@
 """A compiled function gives what the function gives, however and by whomever it is called."""
 
+import enum
 import threading
 import tracemalloc
 import warnings
@@ -162,6 +163,46 @@ def test_numbers_count_by_their_values_and_kinds():
         for _ in range(2):
             assert same_bits(f(x, k), (Tensor(x) * k).data)
             assert same_bits(f(x, k=k), (Tensor(x) * k).data)
+
+
+class Level(enum.IntEnum):
+    LOW, HIGH = 1, 2
+
+
+class Alike:
+    """Says that it is equal to every other."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __eq__(self, other):
+        return isinstance(other, Alike)
+
+    def __hash__(self):
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("read", "options"),
+    [
+        (lambda p: np.copysign(2.0, p[0]), [(0.0,), (-0.0,)]),
+        (lambda p: len(str(p[0])), [(1,), (True,), (1.0,), ((1.0, 2),)]),
+        (lambda p: p.value, [Level.LOW, Level.HIGH]),
+        (len, [np.str_("a"), np.str_("ab"), "abc"]),
+        (lambda p: p.factor, [Alike(1.0), Alike(2.0)]),
+        (lambda p: p() * 1.0, [Alike(2.0).__hash__, (5.0).__floor__]),
+    ],
+)
+def test_arguments_that_python_calls_equal_are_told_apart(read, options):
+    w, x, dout = Tensor(1.5), array(3), array(3)
+    f = tinygraph.compile(lambda x, p: x * read(p))
+    step = tinygraph.compile(lambda x, p: np.sum(w * x) * read(p))
+    for p in [*options, *options]:
+        out, grads = f.vjp(x, p, dout=dout)
+        assert same_bits(out, x * read(p))
+        assert same_bits(grads["x"], dout * read(p))
+        assert same_bits(step(x, p).data, np.sum(1.5 * x) * read(p))
+    assert len(f._forms) == len(options)
 
 
 def test_labels_and_masks_are_inputs():
