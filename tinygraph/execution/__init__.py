@@ -12,9 +12,9 @@ that there are fewer sweeps), `notation` (from nodes to values), `partition` (wh
 and `plan`; `stepping` (a plan's sweeps in NumPy, on blocks of rows).
 
 As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (names and loops),
-`c_nests` (loops along a row), `c_source` (a region), `c_program` (the whole text), `compilation` (a
-text becomes a function), `calling` (it gets arrays), `stitching` (with what NumPy does in between)
-and `kernels` (a program in C).
+`c_nests` (loops along a row), `c_rows` (a sweep), `c_source` (a region), `c_program` (the whole
+text), `compilation` (a text becomes a function), `calling` (it gets arrays), `stitching` (with what
+NumPy does in between) and `kernels` (a program in C).
 
 Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over one
 block of rows), `sources` and `destinations` (what blocks are read from and written to), `clusters`

@@ -317,7 +317,8 @@ def compile(
     -----
     The function is recorded again for arguments of other lengths, dtypes or places in memory, for
     other numbers, and where something that it reads beside its arguments was replaced. It is run
-    twice for that, and refused where the two runs differ.
+    twice for that, and refused where the two runs differ. A number that is another at each call is
+    passed as ``np.array(k)``. A sum is taken in the order of the function as `trace` runs it.
 
     Examples
     --------

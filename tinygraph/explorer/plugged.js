@@ -197,11 +197,12 @@ function plugged(graph, run, index, entry, number, name) {
     if (op === "pow")
       return { binds: POWER, parts: [...inBrackets(CALL)[0], `^${number(params.n)}`] };
     if (SIGNS[op]) return signed(operands, ...SIGNS[op]);
-    const before = op === "relu" ? "max(0, " : `${op}(`;
+    const name = op === "sinc" && params.n ? `sinc⁽${params.n}⁾` : op;
+    const before = op === "relu" ? "max(0, " : `${name}(`;
     return { binds: CALL, parts: [before, ...listed(inBrackets(0), ", ", most), ")"] };
 
     function inOne(binds, terms, sign) {
-      if (!terms.length) return { binds: CALL, parts: ["0"] };
+      if (!terms.length) return { binds: CALL, parts: [op === "prod" ? "1" : "0"] };
       return { binds: terms.length > 1 ? binds : PRODUCT, parts: listed(terms, sign, most) };
     }
   }
