@@ -1,10 +1,12 @@
 """A compiled function gives what the function gives, however and by whomever it is called."""
 
+import enum
 import threading
 import tracemalloc
 import warnings
 from fractions import Fraction
 
+import in_place
 import numpy as np
 import pytest
 from helpers import same_bits
@@ -163,6 +165,46 @@ def test_numbers_count_by_their_values_and_kinds():
             assert same_bits(f(x, k=k), (Tensor(x) * k).data)
 
 
+class Level(enum.IntEnum):
+    LOW, HIGH = 1, 2
+
+
+class Alike:
+    """Says that it is equal to every other."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __eq__(self, other):
+        return isinstance(other, Alike)
+
+    def __hash__(self):
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("read", "options"),
+    [
+        (lambda p: np.copysign(2.0, p[0]), [(0.0,), (-0.0,)]),
+        (lambda p: len(str(p[0])), [(1,), (True,), (1.0,), ((1.0, 2),)]),
+        (lambda p: p.value, [Level.LOW, Level.HIGH]),
+        (len, [np.str_("a"), np.str_("ab"), "abc"]),
+        (lambda p: p.factor, [Alike(1.0), Alike(2.0)]),
+        (lambda p: p() * 1.0, [Alike(2.0).__hash__, (5.0).__floor__]),
+    ],
+)
+def test_arguments_that_python_calls_equal_are_told_apart(read, options):
+    w, x, dout = Tensor(1.5), array(3), array(3)
+    f = tinygraph.compile(lambda x, p: x * read(p))
+    step = tinygraph.compile(lambda x, p: np.sum(w * x) * read(p))
+    for p in [*options, *options]:
+        out, grads = f.vjp(x, p, dout=dout)
+        assert same_bits(out, x * read(p))
+        assert same_bits(grads["x"], dout * read(p))
+        assert same_bits(step(x, p).data, np.sum(1.5 * x) * read(p))
+    assert len(f._forms) == len(options)
+
+
 def test_labels_and_masks_are_inputs():
     def loss(scores, labels, mask):
         rows = np.arange(scores.shape[0])
@@ -176,6 +218,15 @@ def test_labels_and_masks_are_inputs():
         found = f.vjp(scores, labels, mask)
         agree(found, by_engine(loss, [scores, labels, mask], 1.0))
         assert list(found[1]) == ["scores"]
+
+
+def test_tensors_that_the_function_makes_itself():
+    def f(x, y):
+        weights = Tensor([1.0, 2.0, 3.0], name="weights")
+        return x * weights + np.sum(x * y).detach() * Tensor(2.0)
+
+    x, y, dout = array(3, 2, 3)
+    check(f, [x, y], dout)
 
 
 def test_arguments_as_python_passes_them():
@@ -192,11 +243,12 @@ def test_arguments_as_python_passes_them():
 
 def test_several_results_in_whatever_they_come():
     def f(x):
-        return {"twice": x * 2, "more": [np.sum(x), None, 7]}
+        return {"twice": x * 2, "more": [np.sum(x), None, 7, x.shape, 1 / len(x)]}
 
     x, dout = array(2, 3)
     found = tinygraph.compile(f)(x)
-    assert found["more"][1:] == [None, 7]
+    assert found["more"][1:] == [None, 7, (3,), 1 / 3]
+    assert [type(one) for one in (*found["more"][3], found["more"][4])] == [int, float]
     assert same_bits(found["twice"], x * 2)
     assert same_bits(found["more"][0], np.sum(x))
     pair = tinygraph.compile(lambda x: (x * 2, np.sum(x)))
@@ -293,6 +345,24 @@ def test_a_function_that_writes_into_its_arguments():
         with pytest.raises(ValueError, match=r"shares memory with another one.* pass a copy"):
             f(x, x)
         assert same_bits(f(x, x.copy()), centred(x.copy(), x))
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(12), pytest.param(range(1000, 1300), marks=pytest.mark.slow)]
+)
+def test_in_place_code_is_right_at_other_numbers_or_refused(seeds):
+    compiled = 0
+    for program in map(in_place.grown, seeds):
+        arrays = [a + 0.25 for a in program.args]
+        try:
+            f = tinygraph.compile(program.function())
+            f(*[a.copy() for a in program.args])
+        except in_place.REFUSALS:
+            continue
+        found, expected = f(*[a.copy() for a in arrays]), program.plain(arrays)
+        assert all(map(same_bits, found, expected)), program
+        compiled += 1
+    assert compiled > len(seeds) / 2
 
 
 @pytest.mark.parametrize("n", [3, 4000])

@@ -8,6 +8,8 @@ copied first.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from types import MethodType, NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,8 +98,6 @@ def key_of(arrays: list[Any], x: Any) -> Any:
             arrays.append(x := compact(x))
             return Layout.of(x)
         raise TypeError(f"compile: an argument is an array of {x.dtype}, which are no numbers")
-    if isinstance(x, float | complex | np.generic):
-        return number_key(x)
     try:
         hash(x)
     except TypeError:
@@ -105,7 +105,36 @@ def key_of(arrays: list[Any], x: Any) -> Any:
             f"compile: an argument is of type {type(x).__name__}, whose content may change; "
             "pass arrays, each as an argument of its own"
         ) from None
-    return type(x), x
+    return _fixed_key(x)
+
+
+class _Itself:
+    """A key that equals that of the same object alone, whatever the object says it is equal to."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.x is other.x
+
+    def __hash__(self) -> int:
+        return id(self.x)
+
+
+def _fixed_key(x: Any) -> Any:
+    """Tell apart what Python calls equal: 1, 1.0 and True in a tuple, and what holds 0 or −0."""
+    kind = type(x)
+    if kind in (int, bool, str, bytes, range, Fraction, NoneType):
+        return kind, x
+    if kind in (float, complex) or isinstance(x, np.generic):
+        return number_key(x)
+    if isinstance(x, tuple):
+        return kind, *map(_fixed_key, x)
+    if kind is MethodType:
+        return kind, _Itself(x.__func__), _fixed_key(x.__self__)
+    return _Itself(x)
 
 
 def number_key(x: Any) -> Any:
@@ -125,6 +154,7 @@ def fitting(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     used: Sequence[int] | None = None,
+    constants: Sequence[Any] = (),
     dout: Any = None,
     seed: Any = None,
 ) -> Callable[..., tuple[Any, ...] | None]:
@@ -136,6 +166,8 @@ def fitting(
         What a function was called with.
     used : sequence of int, optional
         Which of the arrays among them the program takes; by default all.
+    constants : sequence, optional
+        What it takes after them.
     dout : ndarray, optional
         The upstream gradient that was passed.
     seed : ndarray or NumPy scalar, optional
@@ -153,6 +185,8 @@ def fitting(
     arrays = [name for name, x in zip(names, every, strict=True) if isinstance(x, np.ndarray)]
     given = arrays if used is None else [arrays[k] for k in used]
     asked = [_asked(name, x, scope) for name, x in zip(names, every, strict=True)]
+    scope |= {f"k{k}": x for k, x in enumerate(constants)}
+    given = [*given, *(f"k{k}" for k in range(len(constants)))]
     if seed is not None:
         asked.append("dout is None" if dout is None else Layout.of(dout).asked("dout", scope))
         given.append("seed" if dout is None else "dout")
@@ -179,7 +213,7 @@ def _asked(name: str, x: Any, scope: dict[str, Any]) -> str:
         return Layout.of(x).asked(name, scope) if is_used_as_it_is else "False"
     scope[then := f"{name}_then"] = x
     same = f"{name} is {then}"
-    if isinstance(x, int | str):
+    if type(x) in (int, bool, str):
         return f"({same} or (type({name}) is {type(x).__name__} and {name} == {then}))"
     if type(x) is float:
         scope[key := f"{name}_key"] = number_key(x)
