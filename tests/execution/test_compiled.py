@@ -8,6 +8,7 @@ import tracemalloc
 import warnings
 from fractions import Fraction
 
+import in_place
 import numpy as np
 import pytest
 from helpers import same_bits
@@ -221,6 +222,15 @@ def test_labels_and_masks_are_inputs():
         assert list(found[1]) == ["scores"]
 
 
+def test_tensors_that_the_function_makes_itself():
+    def f(x, y):
+        weights = Tensor([1.0, 2.0, 3.0], name="weights")
+        return x * weights + np.sum(x * y).detach() * Tensor(2.0)
+
+    x, y, dout = array(3, 2, 3)
+    check(f, [x, y], dout)
+
+
 def test_arguments_as_python_passes_them():
     def f(x, /, y, *rest, scale=1.0, **more):
         return x * y * rest[0] * scale + more["z"]
@@ -235,11 +245,12 @@ def test_arguments_as_python_passes_them():
 
 def test_several_results_in_whatever_they_come():
     def f(x):
-        return {"twice": x * 2, "more": [np.sum(x), None, 7]}
+        return {"twice": x * 2, "more": [np.sum(x), None, 7, x.shape, 1 / len(x)]}
 
     x, dout = array(2, 3)
     found = tinygraph.compile(f)(x)
-    assert found["more"][1:] == [None, 7]
+    assert found["more"][1:] == [None, 7, (3,), 1 / 3]
+    assert [type(one) for one in (*found["more"][3], found["more"][4])] == [int, float]
     assert same_bits(found["twice"], x * 2)
     assert same_bits(found["more"][0], np.sum(x))
     pair = tinygraph.compile(lambda x: (x * 2, np.sum(x)))
@@ -336,6 +347,24 @@ def test_a_function_that_writes_into_its_arguments():
         with pytest.raises(ValueError, match=r"shares memory with another one.* pass a copy"):
             f(x, x)
         assert same_bits(f(x, x.copy()), centred(x.copy(), x))
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(12), pytest.param(range(1000, 1300), marks=pytest.mark.slow)]
+)
+def test_in_place_code_is_right_at_other_numbers_or_refused(seeds):
+    compiled = 0
+    for program in map(in_place.grown, seeds):
+        arrays = [a + 0.25 for a in program.args]
+        try:
+            f = tinygraph.compile(program.function())
+            f(*[a.copy() for a in program.args])
+        except in_place.REFUSALS:
+            continue
+        found, expected = f(*[a.copy() for a in arrays]), program.plain(arrays)
+        assert all(map(same_bits, found, expected)), program
+        compiled += 1
+    assert compiled > len(seeds) / 2
 
 
 @pytest.mark.parametrize("n", [3, 4000])

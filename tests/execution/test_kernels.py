@@ -162,6 +162,47 @@ def test_one_text_serves_all_lengths_as_it_is_compiled(monkeypatch, mode, dtype)
     check_lengths(monkeypatch, MORE, mode, dtype, optimize="-O3")
 
 
+# What meets what: masks, whole numbers, numbers with and without a dtype.
+OPERATIONS = {
+    "a mask is no 2": lambda x, y: np.where((x > y) == 2, x, y) + 0 * x,
+    "a mask is 1": lambda x, y: np.where((x > y) == 1, x, y),
+    "twice a mask": lambda x, y: (x > y) * 2 * x,
+    "masks added": lambda x, y: ((x > y) + (y > 0)) * x,
+    "masks counted": lambda x, y: x * np.sum(x > y, axis=0) + y * np.mean(y > 0, axis=0),
+    "masks joined": lambda x, y: np.where(~(x > y) ^ (y > 0) | (x == y) & (x != 0), x, y),
+    "numbers as masks": lambda x, y: np.where(np.logical_and(x, y > 0) | np.logical_not(x), x, -y),
+    "whole numbers": lambda x, y: np.where(x > 0, 1, -1) * y - np.where(y > 0, 1.0, 0) * x,
+    "counts compared": lambda x, y: np.where(np.sum(x > y, axis=0) > 2, x, y),
+    "a float cut off": lambda x, y: (x > 0).astype(x.dtype) * y + (y * 3).astype("int64") * x,
+    "float32": lambda x, y: x.astype("float32") * y.astype("float32") + np.float32(2.5),
+    "a float64 number": lambda x, y: (x.astype("float32") * np.float64(2.5)) + y,
+    "clipped": lambda x, y: np.clip(x, -0.5, 0.5) * y - np.minimum(y, 0.25) + np.maximum(x, y),
+    "roots": lambda x, y: (x * x + 1) ** -1.5 + (y * y + 1) ** 0.5 - (x * x + 1) ** -1 + x**2,
+    "steps": lambda x, y: np.sign(x) * y + np.floor(x) * np.ceil(y) + np.rint(x) * np.trunc(y * 3),
+    "functions": lambda x, y: np.log1p(x * x) + np.expm1(y) * np.sin(x) - np.arctan2(x, y),
+    "norms": lambda x, y: np.std(x, axis=0) * y + np.linalg.norm(x, axis=1)[:, None],
+    "parts": lambda x, y: x[1:] * y[:-1] - np.mean(x, axis=0) + np.concatenate([x, y])[2:7],
+    "transposed": lambda x, y: np.sum(x.T * 2, axis=1) * y + np.sum(x.T, axis=0)[:, None],
+    "three axes": lambda x, y: np.sum(x[:, :, None] * y[:, None, :], axis=0),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", MODES)
+def test_operations(monkeypatch, mode, dtype):
+    rng = np.random.default_rng(0)
+    cases = []
+    for f in OPERATIONS.values():
+        program, arrays = joint(f, [rng.normal(size=(6, 5)).astype(dtype) for _ in range(2)])
+        given = [arrays[x.index] for x in program.arguments]
+        cases.append((program, given, by_engine(program, arrays)))
+    found = made(monkeypatch, [one[:2] for one in cases], mode)
+    bound = None if mode == "strict" else 2e-6
+    assert [name for name, x in zip(OPERATIONS, found, strict=True) if type(x) is Unsupported] == []
+    for name, one, kernel in zip(OPERATIONS, cases, found, strict=True):
+        assert wrong(kernel, one, bound) == [], name
+
+
 # --------------------------------------------------------------------------- special numbers
 
 

@@ -219,6 +219,20 @@ def test_a_row_of_ones_own_that_returns_what_it_was_given_now_and_then(own):
         agree(replay(moved.data, dout), expected)
 
 
+def test_two_temporaries_that_a_row_of_ones_own_may_return(own):
+    first = own(
+        "first_or_both",
+        "f",
+        lambda x, y: x if x.min() > 0 else x + y,
+        lambda g, out, x, y: g * 1,
+        lambda g, out, x, y: g * (x < 0),
+    )
+    rng = np.random.default_rng(7)
+    x = Tensor(rng.normal(size=(64, 40)), name="x")
+    f = lambda x: np.tanh(first(x * x + 1, x - 3) * 2) - first(x * 3, x * 5) * x  # noqa: E731
+    check(f(x), [x], rng.normal(size=(64, 40)))
+
+
 def test_a_row_of_ones_own_is_called_though_it_says_which_function_it_is(own):
     rounded = own(
         "rounded_cbrt",

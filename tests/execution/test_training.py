@@ -752,6 +752,38 @@ def test_warnings_and_errors_of_numpy_are_given_as_ever():
     assert same_bits(step(np.ones(2)).data, w.data)
 
 
+def test_warnings_that_the_function_switches_off_stay_off():
+    w = Tensor([1e300, 1.0])
+
+    def forward(x):
+        with np.errstate(over="ignore"):
+            h = w * x
+        return h * 2
+
+    step = compiled(forward)
+    for _ in range(2):  # warnings are errors here
+        assert same_bits(step(np.array([1e300, 1.0])).data, np.array([np.inf, 2.0]))
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        step(np.array([1e8, 1.0]))
+
+
+def test_an_argument_that_is_written_into_stays_and_shares_no_memory():
+    w = Tensor([2.0, 3.0], name="w")
+
+    def forward(x, y):
+        x -= np.mean(x)
+        return np.sum(w * x * y)
+
+    step = compiled(forward)
+    x, y = np.array([1.0, 4.0]), np.array([0.5, 2.0])
+    expected = forward(x.copy(), y).data
+    for _ in range(2):
+        assert same_bits(step(x, y).data, expected)
+        assert x.tolist() == [1.0, 4.0]
+    with pytest.raises(ValueError, match="shares memory with another"):
+        step(x, x)
+
+
 # --------------------------------------------------------------------------- layers of one's own
 
 
@@ -852,6 +884,21 @@ def test_memory_does_not_grow():
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert after - before < 20_000
+
+
+def test_the_recording_is_not_kept():
+    model = NETWORKS["mlp"]()
+    step = compiled(lambda x, labels: (nn.cross_entropy(model(x), labels), model(x)))
+
+    def computed():
+        gc.collect()
+        return sum(type(x) is Tensor and x.op is not None for x in gc.get_objects())
+
+    before = computed()
+    results = step(*next(batches(1, 6, 4, 0)))
+    assert computed() == before + 2
+    del results
+    assert computed() == before
 
 
 def test_a_dropped_loss_frees_its_graph_at_once():

@@ -1,5 +1,6 @@
 """The primitives in JavaScript against NumPy, row by row."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,9 @@ KNOWN = frozenset().union(*map(primitives, TABLES))
 # Rows that the page does not compute.
 UNCOMPUTED = {
     "eigenvalues", "eigenvectors", "left_vectors", "singular_values", "right_vectors",
-    "erf", "erfc", "erfinv", "erfcinv", "ndtr", "log_ndtr", "gamma", "gammaln", "gammasgn",
-    "rgamma", "beta", "betaln", "betainc", "gammainc", "gammaincc", "polygamma",
+    "erfinv", "erfcinv", "gamma", "gammaln", "gammasgn", "rgamma", "beta", "betaln", "betainc",
+    "gammainc", "gammaincc", "polygamma",
     "jv", "yv", "yn", "iv", "ive", "j0", "j1", "y0", "y1", "i0", "i1",
-    "batchnorm",
 }  # fmt: skip
 
 
@@ -206,6 +206,41 @@ def test_rows_of_scipy(js):
     hold(js, near, ulps(16))
 
 
+def test_error_functions(js):
+    """Where they are computed in several ways, and far out; against Python's."""
+    x = [*np.linspace(-6, 6, 121), 0.999999, 1.000001, 9.0, 26.0, 30.0, -40.0, np.inf]
+    rows = {
+        "erf": math.erf,
+        "erfc": math.erfc,
+        "ndtr": lambda v: math.erfc(-v / math.sqrt(2)) / 2,
+        "log_ndtr": lambda v: (
+            math.log(math.erfc(-v / math.sqrt(2)) / 2)
+            if v < 0
+            else math.log1p(-math.erfc(v / math.sqrt(2)) / 2)
+        ),
+    }
+    finite = [float(v) for v in x if v != np.inf and v > -36]
+    for name, expected in rows.items():
+        found = js(f"return data.map((x) => ENTRYWISE.{name}(x));", finite)
+        assert found == pytest.approx([expected(v) for v in finite], rel=1e-12, abs=1e-306), name
+    ends = js("return [1 / 0, -1 / 0, 0 / 0].map((x) => [erf(x), erfc(x)].map(String));")
+    assert ends == [["1", "0"], ["-1", "2"], ["NaN", "NaN"]]
+
+
+def test_batchnorm_as_one_node(js):
+    x = RNG.normal(size=(4, 3, 2))
+    cases = [
+        case("batchnorm", v, g, g, axis=axis, eps=1e-5)
+        for v, g, axis in [
+            (x[..., 0], x[0, :, 0], (0,)),
+            (x, x[:1, :, :1], (0, 2)),
+            (x[0], x[0, 0], (1,)),
+            (x.astype("f4"), x[:1, :, :1].astype("f4"), (0, 2)),
+        ]
+    ]
+    hold(js, cases, lambda asked, expected: 20 * np.finfo(asked["dtype"]).eps)
+
+
 CASTS = ["f8", "f4", "f2", "i8", "i4", "?"]
 
 # --------------------------------------------------------------------------- along some axes
@@ -383,6 +418,38 @@ def test_linear_algebra(js):
     cases += [case("solve", a, b), case("solve", a[0], np.stack([b, 2 * b]))]
     cases += [case("cholesky", symmetric), case("cholesky", symmetric[0])]
     hold(js, cases, lambda asked, expected: 1e-13 * np.max(np.abs(expected), initial=1))
+
+
+# --------------------------------------------------------------------------- rejected
+
+LEFT_TO_RIGHT = "WHOLE.sum = (node, x) => reduced(node, x, 0, ENTRYWISE.add);"
+LONG = RNG.normal(size=(2, 300))
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ("ENTRYWISE.mul = (a, b) => a * b * (1 + 2 ** -51);", case("mul", LONG, LONG[0])),
+        ("ENTRYWISE.neg = (x) => 0 - x;", case("neg", np.zeros(2))),
+        ("ENTRYWISE.less = (a, b) => a <= b;", case("less", np.ones(2), 1.0)),
+        ("narrowed = (operands) => operands;", case("mul", LONG.astype("f4"), 0.1)),
+        (LEFT_TO_RIGHT, case("sum", LONG, axis=(1,), keepdims=False)),
+        (
+            "delete ROUNDINGS.f4;",
+            case("sum", LONG.T.astype("f4", order="C"), axis=(0,), keepdims=True),
+        ),
+        ("inside = (k) => Math.abs(k);", case("index", LONG, key=-2)),
+        ("sums = (lists) => Int32Array.from(lists[0]);", case("transpose", LONG, axes=(1, 0))),
+    ],
+    ids=lambda x: x.partition(" =")[0] if isinstance(x, str) else "",
+)
+def test_what_is_wrong_is_noticed(js, change, asked):
+    def changed(body, data):
+        return js(change + body, data)
+
+    hold(js, [asked], exactly)
+    with pytest.raises(AssertionError):
+        hold(changed, [asked], exactly)
 
 
 def test_every_row_is_tested():

@@ -12,19 +12,19 @@ that there are fewer sweeps), `notation` (from nodes to values), `partition` (wh
 and `plan`; `stepping` (a plan's sweeps in NumPy, on blocks of rows).
 
 As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (names and loops),
-`c_nests` (loops along a row), `c_source` (a region), `c_program` (the whole text), `compilation` (a
-text becomes a function), `calling` (it gets arrays), `stitching` (with what NumPy does in between)
-and `kernels` (a program in C).
+`c_nests` (loops along a row), `c_rows` (a sweep), `c_source` (a region), `c_program` (the whole
+text), `compilation` (a text becomes a function), `calling` (it gets arrays), `stitching` (with what
+NumPy does in between) and `kernels` (a program in C).
 
 Batches larger than memory: `elsewhere` (a program at other lengths), `panels` (one sweep over one
 block of rows), `sources` and `destinations` (what blocks are read from and written to), `clusters`
 (who sweeps over them), `schedule` (the sweeps of a region), `blocks`.
 
-From a function to programs: `layouts` (how arguments lie in memory), `environment` (what it reads
-beside them), `recordings` (it is run once and taken down), `refusals` (what it does that its graph
-would not do again). Where it closes over parameters: `cutting` (a joint graph in two programs),
-`merging` (what would be computed twice), `runs` (what one call has computed) and `training` (the
-training step). Where it is one of arrays: `targets` (arrays that results are written into), `forms`
+From a function to programs: `layouts` (how arguments lie in memory), `targets` (arrays that are
+written into), `environment` (what it reads beside its arguments), `recordings` (it is run once and
+taken down), `refusals` (what it does that its graph would not do again), `merging` (what would be
+computed twice). Where it closes over parameters: `cutting` (a joint graph in two programs), `runs`
+(what one call has computed) and `training` (the training step). Where it is one of arrays: `forms`
 (a function for arguments of one layout) and `subjects` (what is compiled). At the end: `compiled`
 (a function that is called as it was).
 """

@@ -146,10 +146,16 @@ def is_written(node: Node, fast: bool) -> bool:
     if not op.elementwise:
         return op.name not in ("all", "any")
     is_known = op.name in {**EXACT, **MASKS, **INEXACT, "pow": ""}
-    if dtypes[0].kind == "i" and op.name not in WHOLE:
+    if dtypes[0].kind == "i" and (op.name not in WHOLE or _cuts_off(node)):
         return False
     is_number = op.name == "pow" and not node.shape  # of which NumPy asks a library
     return is_known and (fast or (is_exact(op.name, node.params) and not is_number))
+
+
+def _cuts_off(node: Node) -> bool:
+    """Whether a float becomes a whole number: made a float again, a compiler may leave it −0."""
+    before = node.inputs[0].dtype
+    return str(node.op) == "cast" and before is not None and before.kind == "f"
 
 
 def literal(x: Any) -> str:
@@ -212,7 +218,8 @@ def _form(value: Value) -> str:
     raise Unsupported(f"{called(value)} is an operation that is not written in C")
 
 
-WHOLE = {"add", "sub", "mul", "where", "cast", "stop"} | set(MASKS)
+WHOLE = {"add", "sub", "mul", "where", "cast", "stop", *MASKS} - {"invert"}
+"""What is written of whole numbers; of those, `invert` is no opposite."""
 
 
 def _common(value: Value) -> str:
@@ -221,10 +228,10 @@ def _common(value: Value) -> str:
     if not met:
         raise Unsupported(f"{called(value)} compares numbers alone")
     dtype = np.result_type(*met)
-    is_real = any(
-        x.dtype is None and x.op == CONSTANT and type(x.params["value"]) is float
-        for x in value.operands
-    )
+    numbers = [x.params["value"] for x in value.operands if x.dtype is None and x.op == CONSTANT]
+    if dtype.kind == "b" and any(type(x) is int for x in numbers):
+        dtype = np.dtype(np.int64)
+    is_real = any(type(x) is float for x in numbers)
     if dtype.char not in TYPES or (is_real and dtype.kind != "f"):
         raise Unsupported(f"{called(value)} compares {dtype}, which is not compiled")
     return TYPES[dtype.char]

@@ -361,7 +361,8 @@ class _Nest:
         texts = [f"reduction(+ : {', '.join(added)})"] if added else []
         if largest:
             texts.append(f"reduction(max : {', '.join(largest)})")
-            texts.append(f"reduction(| : {', '.join(f'{x}_nan' for x in largest)})")
+            flags = [self._flag(x) for x in inner if x.value.op == "max"]
+            texts.append(f"reduction(| : {', '.join(flags)})")
         self.page.line(f"DO(omp simd {' '.join(texts)})" if texts else "VECTORS")
 
     def _begin(self, one: Sum) -> None:
@@ -376,7 +377,11 @@ class _Nest:
         self.partial[x.index] = name
         self.page.line(f"{type} {name} = {self.nests.first(x)};")
         if x.op == "max":
-            self.page.line(f"int {name}_nan = 0;")
+            self.page.line(f"int {self._flag(one)} = 0;")
+
+    def _flag(self, one: Sum) -> str:
+        """Name the variable that tells whether a maximum has met what is no number."""
+        return self.page.name((one.value.index, "nan"), f"{self.page.variable(one.value)}_is_nan")
 
     def _end(self, one: Sum) -> None:
         """Add what the inner loops have given."""
@@ -387,7 +392,7 @@ class _Nest:
             self.nests.pairwise.add(type)
             partial = f"pairwise_{type}({partial}, {self.page.count(one.inner)})"
         elif x.op == "max":
-            self.page.line(f"if ({partial}_nan) {partial} = NAN;")
+            self.page.line(f"if ({self._flag(one)}) {partial} = NAN;")
         if not one.is_new:
             at = f"[{self.page.place_in(one.kept)}]" if one.kept else ""
             partial += self.nests.repeated(x)
@@ -412,7 +417,7 @@ class _Nest:
         elif target.inner and x.op == "max":
             m, (v,) = self.partial[x.index], terms
             self.page.line(f"{m} = {v} > {m} ? {v} : {m};")
-            self.page.line(f"{m}_nan |= {v} != {v};")
+            self.page.line(f"{self._flag(target)} |= {v} != {v};")
         elif target.inner:
             self.page.line(self.nests.added(x, self.partial[x.index], terms))
         else:

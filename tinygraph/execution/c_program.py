@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tinygraph.execution.c_expressions import is_written, literal
 from tinygraph.execution.c_source import HEAD, Function, function
+from tinygraph.execution.labels import is_labelled, place_of
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Region
@@ -51,13 +52,21 @@ def written(program: Program, mode: str) -> Written:
     plan = Plan.of(program, fast=fast, is_inside=lambda node: is_written(node, fast))
     regions = [part for part in plan.parts if isinstance(part, Region)]
     if not any(region.sweeps or region.after for region in regions):
-        raise Unsupported("there is nothing in it that is compiled")
+        raise Unsupported(f"there is nothing in it that is compiled{_reason(program, fast)}")
     symbols = ["kernel", *(f"kernel_{k}" for k in range(2, len(regions) + 1))][: len(regions)]
     functions = [
         function(region, fast=fast, name=name)
         for region, name in zip(regions, symbols, strict=True)
     ]
     return Written(plan, regions, functions, symbols, _source(functions))
+
+
+def _reason(program: Program, fast: bool) -> str:
+    """Say of the first operation that is not written in C what it is."""
+    for node in program.nodes:
+        if node.op is not None and not (is_labelled(node) and is_written(node, fast)):
+            return f": {place_of(node)} is NumPy's, in {node.dtype}"
+    return ""
 
 
 def _source(functions: Sequence[Function], *said: str) -> str:

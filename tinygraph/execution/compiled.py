@@ -330,7 +330,8 @@ def compile(
 
     The function is recorded again for arguments of other lengths, dtypes or places in memory, for
     other numbers, and where something that it reads beside its arguments was replaced. It is run
-    twice for that, and refused where the two runs differ.
+    twice for that, and refused where the two runs differ. A number that is another at each call is
+    passed as ``np.array(k)``. A sum is taken in the order of the function as `trace` runs it.
 
     Examples
     --------
@@ -345,6 +346,16 @@ def compile(
     (['x', 'gamma', 'beta'], 'replay')
     >>> print(f.plan)
     x | x,dout | x,dout → out,dx: 5 reads 2 writes, 3 sweeps, 35.8 kB at 64 × 10 float64
+
+    A training step, with the parameters, running statistics and draws of the network:
+
+    >>> from tinygraph import nn
+    >>> model, labels = nn.MLP(10, 8, 3, batchnorm=True, rng=0), rng.integers(3, size=64)
+    >>> step = tinygraph.compile(lambda x, labels: nn.cross_entropy(model(x), labels))
+    >>> loss = step(x, labels)
+    >>> loss.backward()
+    >>> model[0].weight.grad.shape
+    (10, 8)
     """
     if mode not in MODES:
         raise ValueError(f"compile: mode is {mode!r}, but must be one of {', '.join(MODES)}")

@@ -18,7 +18,7 @@ from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from contextvars import ContextVar
 from functools import cache, partial
-from operator import is_
+from operator import call, eq, is_
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -91,6 +91,18 @@ class _Watch(NamedTuple):
         return found
 
 
+def _flat(watches: Iterable[_Watch]) -> tuple[list[Any], ...]:
+    """Put all of them together, so that no Python runs between one and the next."""
+    pairs = [
+        (w.get, key, value) for w in watches for key, value in zip(w.keys, w.values, strict=True)
+    ]
+    sized = [(w.whole, w.size) for w in watches if w.whole is not None]
+    return (
+        *([pair[k] for pair in pairs] for k in range(3)),
+        *([pair[k] for pair in sized] for k in range(2)),
+    )
+
+
 def _is_equal(a: Any, b: Any) -> bool:
     """Whether two objects are one number, bits and all."""
     return type(a) is type(b) and isinstance(a, int | float | str) and repr(a) == repr(b)
@@ -144,21 +156,23 @@ class Environment:
                     self._left.append((owner, type(owner).__name__))
         self._walk()
         self._known.clear()
+        self._flat = _flat(self._watches)
         self._states = self.states()
 
     # ------------------------------------------------------------------ is it as it was
 
     def is_unchanged(self) -> bool:
         """Whether everything is what it was."""
-        for watch in self._watches:
-            get, keys, values, whole, size, _ = watch
-            if whole is not None and len(whole) != size:
+        getters, keys, values, wholes, sizes = self._flat
+        try:
+            is_same = all(map(is_, map(call, getters, keys), values))
+            is_same = is_same and all(map(eq, map(len, wholes), sizes))
+        except (IndexError, ValueError):  # a list is shorter
+            return False
+        if not is_same:
+            if self.changes():
                 return False
-            try:
-                if not all(map(is_, map(get, keys), values)) and watch.changes():
-                    return False
-            except (IndexError, ValueError):  # a list is shorter
-                return False
+            self._flat = _flat(self._watches)
         for array, then, _ in self.arrays:  # noqa: SIM110 - this is called at every step
             if array.tobytes() != then:
                 return False
@@ -169,7 +183,8 @@ class Environment:
         found: list[str] = []
         for watch in self._watches:
             if watch.whole is not None and len(watch.whole) != watch.size:
-                found.append(f"the number of entries of {watch.called.format('…')}")
+                place = watch.called.format("…").replace("'", "")
+                found.append(f"the number of entries of {place}")
             else:
                 try:
                     found += watch.changes()

@@ -68,6 +68,8 @@ class Form:
         See `Make`.
     is_current : callable
         Whether what was recorded is still right.
+    constants : sequence, optional
+        The values of the inputs that follow: of Tensors that the function has made itself.
     overwrites : bool, optional
         Whether the function writes into its arguments, which must then lie apart.
 
@@ -87,6 +89,7 @@ class Form:
         make: Make,
         is_current: Callable[[], bool],
         *,
+        constants: Sequence[Any] = (),
         overwrites: bool = False,
     ) -> None:
         arriving = {g.of.index for g in graph.all_gradients}
@@ -97,6 +100,7 @@ class Form:
         )
         self.executor: Any = None
         self.is_current, self.overwrites = is_current, overwrites
+        self._constants = constants
         self._wrt = wrt
         self._used = [k for k, x in enumerate(inputs) if x is not None]
         self._reached = list(reached)
@@ -121,7 +125,7 @@ class Form:
         dout, out
         """
         douts = self._seeds(dout) if self._reached else []
-        given = [*(arrays[k] for k in self._used), *douts]
+        given = [*(arrays[k] for k in self._used), *self._constants, *douts]
         executor = self.executor = self._executor(given, douts)
         if out is None:
             return self._packed(executor(*given), arrays, {})
@@ -153,7 +157,7 @@ class Form:
             return None
         place = _places([] if seed is None else [seed])
         if place not in self._quick:
-            fit = fitting(args, kwargs, self._used, dout, seed)
+            fit = fitting(args, kwargs, self._used, self._constants, dout, seed)
             executor = self._executors[place]
             self._quick[place] = Quick(fit, executor, self._packing(), self.is_current)
         return self._quick[place]

@@ -128,24 +128,28 @@ class Kernel:
     def _placed(self, arguments: Sequence[Any], out: Sequence[Any]) -> list[Any]:
         """Give where C writes: the arrays that are given, if they are free for it."""
         met = [x for x in arguments if isinstance(x, np.ndarray)]
+        owners = [owner(x) for x in met]
         places: list[Any] = []
         for given, layout in zip(out, self._wanted, strict=True):
-            is_free = (
-                type(given) is np.ndarray
-                and (given.shape, given.dtype) == layout
-                and given.flags.carray
-                and not _shares(given, met)
-            )
-            places.append(given if is_free else np.empty(*layout))
+            is_fit = type(given) is np.ndarray and (given.shape, given.dtype) == layout
+            if is_fit and given.flags.carray and not _shares(given, met, owners):
+                places.append(given)
+            else:
+                places.append(np.empty(*layout))
             met.append(places[-1])
+            owners.append(owner(places[-1]))
         return places
 
 
-def _shares(array: Any, others: Sequence[Any]) -> bool:
+def _shares(array: Any, others: Sequence[Any], owners: Sequence[Any]) -> bool:
     """Whether an array may share memory with others: most have another owner, which is seen."""
     own = owner(array)
-    suspects = [x for x in others if (at := owner(x)) is own or at.base is not own.base]
-    return any(np.may_share_memory(array, x) for x in suspects)
+    suspects = zip(others, owners, strict=True)
+    return any(
+        np.may_share_memory(array, x)
+        for x, at in suspects
+        if at is own or at.base is not None or own.base is not None
+    )
 
 
 def _check(region: Region, given: Mapping[int, Any]) -> None:

@@ -154,6 +154,7 @@ def fitting(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     used: Sequence[int] | None = None,
+    constants: Sequence[Any] = (),
     dout: Any = None,
     seed: Any = None,
 ) -> Callable[..., tuple[Any, ...] | None]:
@@ -165,6 +166,8 @@ def fitting(
         What a function was called with.
     used : sequence of int, optional
         Which of the arrays among them the program takes; by default all.
+    constants : sequence, optional
+        What it takes after them.
     dout : ndarray, optional
         The upstream gradient that was passed.
     seed : ndarray or NumPy scalar, optional
@@ -182,6 +185,8 @@ def fitting(
     arrays = [name for name, x in zip(names, every, strict=True) if isinstance(x, np.ndarray)]
     given = arrays if used is None else [arrays[k] for k in used]
     asked = [_asked(name, x, scope) for name, x in zip(names, every, strict=True)]
+    scope |= {f"k{k}": x for k, x in enumerate(constants)}
+    given = [*given, *(f"k{k}" for k in range(len(constants)))]
     if seed is not None:
         asked.append("dout is None" if dout is None else Layout.of(dout).asked("dout", scope))
         given.append("seed" if dout is None else "dout")

@@ -75,7 +75,7 @@ class Memory:
         self.offered: dict[int, tuple[Node, bool]] = {}
         self._own: dict[int, int] = {}  # places by the result that they are offered for
         self._free: defaultdict[Slot, list[int]] = defaultdict(list)
-        self._taken: dict[int, int] = {}  # places by who shares them
+        self._taken: defaultdict[int, list[int]] = defaultdict(list)  # places by who shares them
         self._owner: dict[int, int] = {}  # of each place: the node that was computed into it
         self._shared = {node.index: node.index for node in nodes}  # a forest
         self._end = 1 + max(values, default=0)
@@ -134,7 +134,7 @@ class Memory:
             free.remove(place)
         else:
             self.slots.append(slot)
-        self._taken[self.group(node)] = place
+        self._taken[self.group(node)].append(place)
         self._owner[place] = node.index
         return place
 
@@ -154,13 +154,13 @@ class Memory:
         """
         for x in node.inputs:
             group = self.group(x)
-            place = self._taken.get(group)
-            if place is None or self._last[group] != node.index:
-                continue
-            slot = self.slots[place]
-            if only is None or (only == slot and self._owner[place] == x.index):
-                del self._taken[group]
-                self._free[slot].append(place)
+            if self._last[group] == node.index:
+                for place in self._taken.pop(group, ()):
+                    slot = self.slots[place]
+                    if only is None or (only == slot and self._owner[place] == x.index):
+                        self._free[slot].append(place)
+                    else:
+                        self._taken[group].append(place)
 
 
 def _shares(node: Node, value: Any, operand: Any) -> bool:

@@ -113,7 +113,8 @@ class Recording:
                     f"compile: {_called(node)} was computed before the function was called; "
                     "pass it as an argument, or compute it inside"
                 )
-            if node.op is ops.select or node.params.get("expected"):
+            op, _, params = node._recorded
+            if op is ops.select or params.get("expected"):
                 raise ValueError(
                     f"compile: {_called(node)} picks entries by a mask that is computed, and how "
                     "many they are would be fixed; keep all and weigh them, by np.where(mask, x, 0)"
@@ -196,13 +197,14 @@ def difference(one: Recording, other: Recording) -> str:
     if len(one.nodes) != len(other.nodes):
         return "the number of operations"
     for a, b in zip(one.nodes, other.nodes, strict=True):
-        if a.op is not b.op or len(a.inputs) != len(b.inputs):
+        (op, inputs, params), (other_op, other_inputs, other_params) = a._recorded, b._recorded
+        if op is not other_op or len(inputs) != len(other_inputs):
             return f"what computes {_called(a)}"
-        if a.op is None and not _is_alike(peek(a), peek(b)):
+        if op is None and not _is_alike(peek(a), peek(b)):
             return f"the value of {_called(a)}"
-        if not all(map(alike, a.inputs, b.inputs)):
+        if not all(map(alike, inputs, other_inputs)):
             return f"a number in what computes {_called(a)}"
-        if not alike((*a.params.items(),), (*b.params.items(),)):
+        if not alike((*params.items(),), (*other_params.items(),)):
             return f"a parameter of what computes {_called(a)}"
     for what, parts in (("what it returns", _returned), ("what it does beside", _values)):
         first, second = parts(one), parts(other)

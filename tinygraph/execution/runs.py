@@ -24,7 +24,8 @@ __all__ = ["Backward", "Executor", "Forward", "Make", "Place", "Run", "operation
 
 Executor = Any
 """See `tinygraph.execution.program`; also ``again(kept, *arrays)``, into results that are over."""
-Make = Callable[[Program, Sequence[Any]], Executor]
+Make = Callable[..., Executor]
+"""``make(program, arrays)`` gives an executor for arrays of the layouts of these."""
 Place = tuple[bool, int]
 """Where a value is: whether among the results, or among what was there before; and which it is."""
 
@@ -49,7 +50,7 @@ class Forward:
 
     def __init__(self, executor: Executor, taken: Sequence[int], lent: Collection[int]) -> None:
         self.executor, self.taken, self.lent = executor, taken, lent
-        self.kept: deque[Sequence[Any]] = deque(maxlen=2)
+        self.kept: deque[Sequence[Any]] = deque(maxlen=1)  # a loop holds one loss and makes another
 
     def __call__(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Compute the results."""

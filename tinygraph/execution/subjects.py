@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygraph.engine.autodiff import is_discrete
-from tinygraph.engine.tensor import Tensor
+from tinygraph.engine.lengths import plain
+from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.environment import Environment
 from tinygraph.execution.forms import OUTPUT, Form, Make
 from tinygraph.execution.layouts import key_of
@@ -19,7 +20,7 @@ from tinygraph.execution.refusals import check_premises, check_repeats
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["Arranged", "OfFunction", "OfGraph", "Subject"]
+__all__ = ["Arranged", "OfFunction", "OfGraph"]
 
 
 class Arranged(NamedTuple):
@@ -27,28 +28,6 @@ class Arranged(NamedTuple):
 
     key: Any
     arrays: list[Any]
-
-
-class Subject(Protocol):
-    """What is compiled."""
-
-    def arranged(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arranged | None:
-        """Sort what was passed; None where Tensors are among it."""
-
-    def form(
-        self,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        arrays: Sequence[Any],
-        wrt: Iterable[str] | None,
-        make: Make,
-        *,
-        backward: bool,
-    ) -> Form | None:
-        """Make the form for what was passed, and say how it is asked whether it is current.
-
-        None where the result is a Tensor, because there are Tensors that the function closes over.
-        """
 
 
 class OfFunction:
@@ -78,7 +57,24 @@ class OfFunction:
         *,
         backward: bool,
     ) -> Form | None:
-        """Record the function."""
+        """Record the function.
+
+        Parameters
+        ----------
+        args, kwargs
+            What it is called with.
+        arrays : sequence
+            The arrays among them, as they are used.
+        wrt, backward
+            The names of those that gradients are taken by, if they are.
+        make : callable
+            See `tinygraph.execution.forms.Make`.
+
+        Returns
+        -------
+        Form or None
+            None where Tensors, draws or state are in the function, which is then a step.
+        """
         function = self.function
         recording = Recording(function, args, kwargs)
         effects = recording.effects
@@ -98,7 +94,7 @@ class OfFunction:
         nodes = [node for node in graph.nodes if node.role in ("input", "forward")]
         of = {x.index: node for x, node in zip(recording.nodes, nodes, strict=True)}
         inputs = [of.get(leaf.index) for leaf in recording.arrays]
-        parts = (OUTPUT if isinstance(x, Tensor) else x for x in unfolded(recording.result))
+        parts = (OUTPUT if isinstance(x, Tensor) else plain(x) for x in unfolded(recording.result))
         result = folded(recording.result, parts)
         said = {of[k].index: own for k, own in recording.errstates.items() if k in of}
         return Form(
@@ -108,6 +104,7 @@ class OfFunction:
             result,
             partial(make, errstates=said) if said else make,
             environment.is_unchanged,
+            constants=[peek(x) for x in recording.constants],
             overwrites=effects.overwrites,
         )
 
@@ -156,7 +153,7 @@ class OfGraph:
         *,
         backward: bool,
     ) -> Form | None:
-        """Take the graph as it is."""
+        """Take the graph as it is; the parameters are those of `OfFunction.form`."""
         if backward and not self.graph.all_gradients:
             raise ValueError(
                 "vjp: the graph holds the forward pass alone; take it with Graph.joint, or with "

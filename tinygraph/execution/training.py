@@ -11,6 +11,7 @@ It stands for the function as long as nothing is replaced that the function was 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import RLock
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from tinygraph.execution.program import Program
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
 from tinygraph.execution.refusals import check_premises, check_repeats
 from tinygraph.execution.runs import Backward, Forward, Make, Place, Run, operation
+from tinygraph.execution.targets import check_apart
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
@@ -61,6 +63,8 @@ class _Plan:
         What can be done before it runs, as a check of labels should, and the rest.
     lent : set of int
         Which results others get to see.
+    errstates : dict
+        What the function said to `numpy.errstate`, by the index of the node.
     gives : list of callables
         Each part of the result, ``give(run, arrays, operands)``.
     """
@@ -81,6 +85,8 @@ class _Plan:
         self._slots |= {x.index: k for k, x in enumerate(self.operands, self._own)}
         self._plain = {id(x): k for k, x in enumerate(plain, len(leaves))}
         self._nodes = {x.index: n for x, n in zip(recording.nodes, _live(graph), strict=True)}
+        said = recording.errstates
+        self.errstates = {n.index: said[k] for k, n in self._nodes.items() if k in said}
         self._results: dict[int, int] = {}  # positions by the index of the tensor
         self.lent: set[int] = set()
         self._tensors = recording.results()
@@ -128,10 +134,11 @@ class _Plan:
         if not isinstance(x, Tensor):
             return lambda run, arrays, operands: x.copy() if isinstance(x, np.ndarray) else x
         is_result, k = self._shown(x)
+        first = self._own
         if not is_result and k < len(self._recording.arrays):
             return lambda run, arrays, operands: arrays[k]
-        if not is_result and k >= self._own:
-            return lambda run, arrays, operands: operands[k - self._own]
+        if not is_result and k >= first:
+            return lambda run, arrays, operands: operands[k - first]
         if is_result and x.index in self._tensors and not is_discrete(x):
             op = self._differentiated(x, k)
             return lambda run, arrays, operands: operands[0].record(op, operands, {"run": run})
@@ -204,13 +211,16 @@ class Step:
         self.environment = Environment(roots, recording.sources, effects.recalled)
         check_repeats(recording, Recording(function, args, kwargs), self.environment)
         plan = _Plan(recording, make, backward=backward)
-        self._result, self._gives = recording.result, plan.gives
+        self._gives = plan.gives
+        self._result = folded(recording.result, iter([None] * len(plan.gives)))
         self._parameters = recording.parameters
         self._layouts = [(p, p._data.dtype, p._data.strides) for p in self._parameters]
         self._recalled = [(k, f) for k, f in enumerate(effects.fetches) if f.is_recalled]
         self._drawn = [(k, f) for k, f in enumerate(effects.fetches) if not f.is_recalled]
         self._constants = plan.constants
         self._before, self._after = plan.before, plan.after
+        self._overwrites = effects.overwrites
+        make = partial(make, errstates=plan.errstates) if plan.errstates else make
         executor = make(plan.program, [plan.held[k] for k in plan.taken])
         self.forward = Forward(executor, plan.taken, plan.lent)
 
@@ -230,6 +240,8 @@ class Step:
         Outdated
             If state has another layout now; nothing has been done then.
         """
+        if self._overwrites:
+            check_apart(arrays)
         values = [*map(_own, arrays), *self._brought(), *self._constants]
         operands = (*self._parameters, *tensors)
         run = Run(self.forward, values)
@@ -320,9 +332,12 @@ class Steps:
         arrays = fits(args, kwargs) if is_recording else None
         if step is not None and arrays is not None and step.is_current():
             try:
-                return step(arrays, ())
+                result = step(arrays, ())
             except Outdated:
                 pass
+            else:
+                self.step = step
+                return result
         return self._stepped(is_recording, args, kwargs)
 
     def _stepped(self, backward: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -340,7 +355,7 @@ class Steps:
             else:
                 self._remember(step, args, kwargs)
                 return result
-        step = self._recorded(key, args, kwargs)
+        step = self._recorded(key, step, args, kwargs)
         self._remember(step, args, kwargs)
         return step(arrays, tensors)
 
@@ -350,10 +365,15 @@ class Steps:
         if step.is_differentiable and not any(isinstance(x, Tensor) for x in args):
             self._latest = fitting(args, kwargs), step
 
-    def _recorded(self, key: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Step:
-        """Record the function, for what it is called with now."""
+    def _recorded(
+        self, key: Any, outdated: Step | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Step:
+        """Record the function for what it is called with now, if nobody has just done so."""
         with self._lock:
-            before = self._forms.pop(key, None)
+            before = self._forms.get(key)
+            if before is not None and before is not outdated:
+                return before
+            self._forms.pop(key, None)
             changes = before.environment.changes() if before is not None else []
             self.why = f"{', '.join(changes) or 'state'} changed" if before is not None else ""
             step = Step(self.function, args, kwargs, self.make, backward=key[0])

@@ -17,7 +17,7 @@ export class HeatMap {
     this.columns = Math.min(shape.at(-1) ?? 1, data.length);
     this.rows = data.length / this.columns;
     this.canvas = this._canvas();
-    this.frame = element("div", { class: "frame", hidden: true });
+    this.frame = element("div", { class: "mark", hidden: true });
     this.about = element("div", { class: "about" });
     this.bars = element("svg:svg", { class: "bars", width: 260, height: 38, role: "img" });
     this.content = [

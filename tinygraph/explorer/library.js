@@ -1,6 +1,6 @@
 /*
- * The rows of NumPy's larger library and of SciPy's special functions; a page has them if its graph
- * does.
+ * The rows of NumPy's larger library, some of SciPy's special functions, and BatchNorm as one node; a
+ * page has them if its graph does.
  */
 
 Object.assign(ENTRYWISE, {
@@ -32,6 +32,10 @@ Object.assign(ENTRYWISE, {
   expit: (x) => 1 / (1 + exp(-x)),
   logit: (x) => log(x / (1 - x)),
   log_expit: (x) => (x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x))),
+  erf: (x) => erf(x),
+  erfc: (x) => erfc(x),
+  ndtr: (x) => erfc(-x / Math.SQRT2) / 2,
+  log_ndtr: (x) => logNdtr(x),
   xlogy: (x, y) => (x === 0 && !isNan(y) ? 0 : x * log(y)),
   xlog1py: (x, y) => (x === 0 && !isNan(y) ? 0 : x * log1p(y)),
 });
@@ -51,6 +55,8 @@ Object.assign(WHOLE, {
   logabsdet: (node, a) =>
     measured(node, a, (pivots) => pivots.reduce((sum, q) => sum + log(abs(q)), 0)),
   cholesky: (node, a) => rooted(node, a),
+
+  batchnorm: (node, x, gamma, beta) => normalized(node, x, gamma, beta),
 });
 
 /** log(eᵃ + eᵇ), of which the larger one is taken out. */
@@ -86,6 +92,30 @@ function sinc(x, n) {
   for (let k = 1; k <= n; k++)
     far = (Math.PI ** (k - 1) * Math.sin(z + (k * Math.PI) / 2) - k * far) / x;
   return far;
+}
+
+/** e^(x²) · erfc(x), of x ≥ 1: a continued fraction. */
+function tail(x) {
+  let below = x;
+  for (let k = 200; k > 0; k--) below = x + k / 2 / below;
+  return 1 / (sqrt(Math.PI) * below);
+}
+
+function erf(x) {
+  if (abs(x) >= 1) return Math.sign(x) * (1 - erfc(abs(x)));
+  let [sum, term] = [x, x];
+  for (let k = 1; k < 30; k++) {
+    term *= (-x * x) / k;
+    sum += term / (2 * k + 1);
+  }
+  return (2 / sqrt(Math.PI)) * sum;
+}
+
+const erfc = (x) => (x >= 1 ? exp(-x * x) * tail(x) : 1 - erf(x));
+
+function logNdtr(x) {
+  const z = -x / Math.SQRT2;
+  return z < 1 ? log1p(-erfc(-z) / 2) : log(tail(z) / 2) - z * z;
 }
 
 function scanned(node, x, f) {
@@ -211,4 +241,19 @@ function rooted(node, a) {
     });
     return l;
   });
+}
+
+// --------------------------------------------------------------------------------- BatchNorm
+
+/** BatchNorm as one node: x − mean, over √(var + eps), times gamma, plus beta. */
+function normalized({ shape, dtype, params: { axis, eps } }, x, gamma, beta) {
+  const of = (op, to, ...operands) =>
+    computed({ op, shape: to, dtype, params: { axis } }, narrowed(operands));
+  const kept = shape.map((n, k) => (axis.includes(k) ? 1 : n));
+  const perN = leaf(1 / size(axis.map((k) => shape[k])));
+  const mean = (y) => of("mul", kept, perN, of("sum", kept, y));
+  const xmu = of("sub", shape, x, mean(x));
+  const variance = mean(of("mul", shape, xmu, xmu));
+  const ivar = of("inverse", kept, of("sqrt", kept, of("add", kept, variance, leaf(eps))));
+  return of("add", shape, of("mul", shape, xmu, of("mul", shape, gamma, ivar)), beta);
 }

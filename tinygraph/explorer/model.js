@@ -3,7 +3,7 @@
  * they would be without anything left out.
  */
 
-import { broken, compute, difference, edited, others, paths, read, Unfit } from "./compute.js";
+import { broken, compute, difference, edited, paths, read, Unfit } from "./compute.js";
 import { short } from "./words.js";
 
 const MOST = 1e5; // numbers, of which a rate is found while the pointer moves
@@ -13,7 +13,15 @@ export class Model {
     this.graph = read(payload);
     this.texts = payload.values;
     this.first = compute(this.graph);
-    this.paths = paths(this.graph);
+    const lines = this.graph.backward.flatMap((stop) => stop.lines);
+    const shown = new Set(lines.flatMap((line) => line.gradients));
+    /** The gradients that add up, by what they are gradients of, but for those that are always 0. */
+    this.paths = new Map();
+    for (const [of, parts] of paths(this.graph))
+      this.paths.set(
+        of,
+        parts.filter((k) => shown.has(k)),
+      );
     this.indexOf = new Map();
     for (const { name, index, role } of this.graph.nodes)
       if (name && role !== "constant" && !this.indexOf.has(name)) this.indexOf.set(name, index);
@@ -75,8 +83,8 @@ export class Model {
   /** Follow one path alone: leave out the other ones of its sum. */
   follow(position) {
     const siblings = this.paths.get(this.graph.gradients[position].of);
-    const cut = new Set([...this.cut].filter((k) => !siblings.includes(k)));
-    for (const k of others(this.graph, position)) cut.add(k);
+    const cut = new Set([...this.cut, ...siblings]);
+    cut.delete(position);
     this._run(this.given, cut);
   }
 

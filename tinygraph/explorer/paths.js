@@ -11,7 +11,7 @@ export function pathButtons(model, lines, onChange) {
     .flatMap((line) => line.gradients.map((k) => graph.gradients[k]))
     .filter((g) => g.kind === "sum");
   return sums.flatMap(({ of }) => {
-    const parts = model.paths.get(of).filter((k) => graph.gradients[k].name);
+    const parts = model.paths.get(of);
     if (parts.length < 2) return [];
     const toggle = (k) => {
       model.leaveOut([k], !model.cut.has(k));
@@ -21,8 +21,10 @@ export function pathButtons(model, lines, onChange) {
       model.follow(k);
       onChange(`${graph.gradients[k].name} followed alone`);
     };
-    return [
-      element("span", {}, `Leave a path to ${graph.nodes[of].name} out:`),
+    return element(
+      "p",
+      {},
+      `Leave a path to ${graph.nodes[of].name} out:`,
       ...parts.flatMap((k) => [
         element(
           "button",
@@ -44,7 +46,7 @@ export function pathButtons(model, lines, onChange) {
           "alone",
         ),
       ]),
-    ];
+    );
   });
 }
 
