@@ -459,6 +459,19 @@ class Scaled:
         return x * self.factor
 
 
+@pytest.mark.parametrize("before", range(9))
+def test_a_factor_is_not_taken_for_the_number_of_a_node(before):
+    def f(*xs):
+        x, y = xs[-2:]
+        return sum(x * k + y * k + x * x + y * y + x * y for k in (1, 2, 4, 8)) + sum(xs)
+
+    arrays = [array(3) for _ in range(before + 2)]
+    compiled = tinygraph.compile(f)
+    expected = by_engine(f, arrays, dout := array(3))
+    agree(compiled.vjp(*arrays, dout=dout), expected)
+    assert same_bits(compiled(*arrays), f(*arrays))
+
+
 def test_a_method_is_one_of_its_object():
     x, one, other = array(3), Scaled(2.0), Scaled(3.0)
     for _ in range(2):

@@ -396,7 +396,7 @@ def test_numbers_and_options_are_arguments_of_which_each_value_counts():
 
 @pytest.mark.parametrize("given", [[1.0, 2.0], {"x": np.ones(2)}, {1, 2}])
 def test_what_may_change_is_no_argument(given):
-    with pytest.raises(TypeError, match="whose content may change; pass arrays"):
+    with pytest.raises(TypeError, match="whose content may change; pass arrays and numbers"):
         compiled(lambda x: Tensor(1.0) * 2)(given)
 
 

@@ -103,7 +103,7 @@ def key_of(arrays: list[Any], x: Any) -> Any:
     except TypeError:
         raise TypeError(
             f"compile: an argument is of type {type(x).__name__}, whose content may change; "
-            "pass arrays, each as an argument of its own"
+            "pass arrays and numbers, each as an argument of its own, or close over it"
         ) from None
     return _fixed_key(x)
 

@@ -79,7 +79,11 @@ def _key(node: Node) -> Any:
 def _operand(x: Node) -> Any:
     if x.role != "constant" or x.shape:
         return x.index
-    value = number(x)
+    return _number(number(x))
+
+
+def _number(value: Any) -> Any:
+    """Give what stands for a number, and is never taken for the index of a node."""
     return type(value), repr(value)
 
 
@@ -92,7 +96,7 @@ def _scaling(node: Node) -> Any:
             value = number(factor)
             is_quotient = node.op is ops.div
             if _is_power_of_two(value) and not (is_quotient and factor is node.inputs[0]):
-                return 1 / value if is_quotient else float(value), x.index
+                return _number(1 / value if is_quotient else float(value)), x.index
     return None
 
 
