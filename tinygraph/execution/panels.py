@@ -17,13 +17,31 @@ import numpy as np
 
 from tinygraph.engine.primitive import Primitive
 from tinygraph.execution.regions import Region, Sweep
-from tinygraph.execution.stepping import JOINS
 from tinygraph.execution.values import ARGUMENT, CONSTANT, Label, Value
 
-__all__ = ["Kernel", "Step", "Tree", "computed", "kernel_of", "merged", "standing", "step_of"]
+__all__ = [
+    "JOINS",
+    "Kernel",
+    "Step",
+    "Sums",
+    "Tree",
+    "computed",
+    "kernel_of",
+    "merged",
+    "standing",
+    "step_of",
+]
 
 ENTRIES = 2**16
 """Of one array in a panel: half a megabyte in float64."""
+
+JOINS: Mapping[str, np.ufunc] = {
+    "sum": np.add,
+    "max": np.maximum,
+    "all": np.logical_and,
+    "any": np.logical_or,
+}
+"""How what two parts of the rows were reduced to is joined."""
 
 Sums = tuple[Any, ...]
 
