@@ -17,7 +17,7 @@ from tinygraph.engine.recording import current, entered
 from tinygraph.execution.forms import Form, Quick
 from tinygraph.execution.kernels import Kernel
 from tinygraph.execution.plan import Plan
-from tinygraph.execution.program import Program, Unsupported
+from tinygraph.execution.program import Executor, Program, Unsupported
 from tinygraph.execution.replay import Replay
 from tinygraph.execution.subjects import OfFunction, OfGraph
 from tinygraph.execution.targets import check_apart
@@ -173,7 +173,7 @@ class Compiled:
     @property
     def why(self) -> str:
         """Why it is not the executor that was asked for, or ""."""
-        return NOTHING_YET if self._last is None else getattr(self._last.executor, "why", "")
+        return NOTHING_YET if self._last is None else str(self._last.executor.why)
 
     @property
     def plan(self) -> Any:
@@ -256,7 +256,7 @@ class Compiled:
         program: Program,
         arrays: Sequence[Any],
         errstates: Mapping[int, Mapping[str, str]] = NOTHING,
-    ) -> Any:
+    ) -> Executor:
         """Make the executor that was asked for; where it cannot be, a replay that says why."""
         if self._mode in ("auto", "replay"):
             return Replay(program, arrays, errstates=errstates)

@@ -1,18 +1,18 @@
 """What is to be computed: some nodes of a graph, from its inputs.
 
-Every executor takes a `Program`, and says of one that it cannot run why: `Unsupported`.
+Every `Executor` is made of a `Program`, or says why it cannot run it: `Unsupported`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["Program", "Unsupported"]
+__all__ = ["Executor", "Make", "Program", "Unsupported"]
 
 
 class Unsupported(Exception):
@@ -82,3 +82,33 @@ class Program(NamedTuple):
         names |= {node.index: node.name for node in nodes.values() if node.name}
         names = {index: name for index, name in names.items() if index in nodes}
         return cls(tuple(nodes.values()), arguments, results, names)
+
+
+class Executor(Protocol):
+    """What runs a program, on arrays of the layouts that it was made for."""
+
+    @property
+    def executor(self) -> str:
+        """``replay``, ``strict`` or ``fast``."""
+
+    @property
+    def source(self) -> str:
+        """What runs, as text."""
+
+    @property
+    def why(self) -> str:
+        """Why it is not what was asked for, or ""."""
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory a call takes beside its results."""
+
+    def __call__(self, *arrays: Any, out: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        """Compute the results from one array per argument; into `out`, where that is not None."""
+
+    def again(self, kept: list[Any], *arrays: Any) -> tuple[Any, ...]:
+        """Compute into results of an earlier call that nobody holds any more; None where new."""
+
+
+Make = Callable[..., Executor]
+"""``make(program, arrays)`` gives an executor for arrays of the layouts of these."""

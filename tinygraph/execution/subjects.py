@@ -13,8 +13,9 @@ from tinygraph.engine.autodiff import is_discrete
 from tinygraph.engine.lengths import plain
 from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.environment import Environment
-from tinygraph.execution.forms import OUTPUT, Form, Make
+from tinygraph.execution.forms import OUTPUT, Form
 from tinygraph.execution.layouts import key_of
+from tinygraph.execution.program import Make
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
 from tinygraph.execution.refusals import check_premises, check_repeats
 from tinygraph.graph.nodes import Node
@@ -68,7 +69,7 @@ class OfFunction:
         wrt, backward
             The names of those that gradients are taken by, if they are.
         make : callable
-            See `tinygraph.execution.forms.Make`.
+            See `tinygraph.execution.program.Make`.
 
         Returns
         -------

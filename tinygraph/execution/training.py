@@ -25,10 +25,10 @@ from tinygraph.execution.cutting import cut
 from tinygraph.execution.environment import Environment
 from tinygraph.execution.layouts import fitting, key_of
 from tinygraph.execution.merging import merged
-from tinygraph.execution.program import Program
+from tinygraph.execution.program import Make, Program
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
 from tinygraph.execution.refusals import check_premises, check_repeats
-from tinygraph.execution.runs import Backward, Forward, Make, Place, Run, operation
+from tinygraph.execution.runs import Backward, Forward, Place, Run, operation
 from tinygraph.execution.targets import check_apart
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
@@ -178,7 +178,7 @@ class Step:
     args, kwargs
         What it is called with first.
     make : callable
-        ``make(program, arrays)`` gives an executor.
+        See `tinygraph.execution.program.Make`.
     backward : bool
         Whether its results are to be differentiated.
 
@@ -302,7 +302,7 @@ class Steps:
     ----------
     function : callable
     make : callable
-        ``make(program, arrays)`` gives an executor.
+        See `tinygraph.execution.program.Make`.
 
     Attributes
     ----------
