@@ -62,9 +62,12 @@ def cut(joint: Graph, leaves: Sequence[Node | None]) -> Cut:
     >>> kept, program.arguments[-1], len(program.results)
     ([Node(#2, shape=(2,), step=1, op=exp)], Node(dout, shape=(2,), step=1, upstream), 1)
     """
-    arrived = {g.of.index: g.node for g in joint.all_gradients}  # a sum comes after its parts
-    found = [(k, arrived.get(x.index)) for k, x in enumerate(leaves) if x is not None]
-    results = [(k, g) for k, g in found if g is not None]
+    arriving = joint.arriving
+    results = [
+        (k, arriving[x.index].node)
+        for k, x in enumerate(leaves)
+        if x is not None and x.index in arriving
+    ]
     (seed,) = [node for node in joint.inputs if node.role == "upstream"]
     needed = {seed.index: seed}
     kept = {}

@@ -89,7 +89,7 @@ class Form:
         constants: Sequence[Any] = (),
         overwrites: bool = False,
     ) -> None:
-        arriving = {g.of.index for g in graph.all_gradients}
+        arriving = graph.arriving
         named = {name: inputs[k] for name, k in (wrt or {}).items()}
         reached = {name: x for name, x in named.items() if x is not None and x.index in arriving}
         self.program = merged(

@@ -17,10 +17,14 @@ import numpy as np
 from tinygraph.engine.arrays import leaf
 from tinygraph.engine.autodiff import DISCRETE
 
-__all__ = ["Layout", "compact", "fitting", "key_of", "number_key", "place_of"]
+__all__ = ["MOST", "Layout", "compact", "fitting", "key_of", "place_of", "remember"]
 
 ROWS = 0x101
 """NumPy's flags of an array whose rows lie one after the other, where the processor wants them."""
+
+
+MOST = 32
+"""Of keys that are remembered, so that a number that is another at each call fills no memory."""
 
 
 class Layout(NamedTuple):
@@ -140,6 +144,13 @@ def _fixed_key(x: Any) -> Any:
 def number_key(x: Any) -> Any:
     """Tell −0 from 0, and take nan for itself."""
     return type(x), repr(x)
+
+
+def remember(forms: dict[Any, Any], key: Any, form: Any) -> None:
+    """Keep the form for a key, in place of the oldest where there are `MOST`."""
+    while len(forms) >= MOST:
+        del forms[next(iter(forms))]
+    forms[key] = form
 
 
 def place_of(x: Any) -> Any:

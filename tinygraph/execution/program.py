@@ -68,9 +68,9 @@ class Program(NamedTuple):
         ValueError
             If one of `wrt` has no gradient in the graph.
         """
-        arriving = {g.of.index: g.node for g in graph.all_gradients}  # a sum comes after its parts
+        arriving = graph.arriving
         inputs = [node for node in graph.inputs if node.role == "input"]
-        final = {str(node.name): arriving[node.index] for node in inputs if node.index in arriving}
+        final = {str(x.name): arriving[x.index].node for x in inputs if x.index in arriving}
         wanted = list(final if wrt is None else wrt) if backward else []
         if missing := [name for name in wanted if name not in final]:
             known = ", ".join(final) or "none, without a backward pass"

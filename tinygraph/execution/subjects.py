@@ -162,7 +162,7 @@ class OfGraph:
             )
         named = None
         if backward:
-            arriving = {g.of.index for g in self.graph.all_gradients}
+            arriving = self.graph.arriving
             names = [str(x.name) for x in self.inputs]
             known = [str(x.name) for x in self.inputs if x.index in arriving]
             named = _chosen(names, arrays, known if wrt is None else wrt)

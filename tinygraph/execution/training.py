@@ -23,7 +23,7 @@ from tinygraph.engine.recording import current, entered
 from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.cutting import cut
 from tinygraph.execution.environment import Environment
-from tinygraph.execution.layouts import fitting, key_of
+from tinygraph.execution.layouts import fitting, key_of, remember
 from tinygraph.execution.merging import merged
 from tinygraph.execution.program import Make, Program
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
@@ -291,9 +291,6 @@ def _lies_alike(x: Any, leaf: Tensor) -> bool:
 
 # --------------------------------------------------------------------------- all forms
 
-MOST = 32
-"""Of forms that are remembered, so that a number that is another at each call fills no memory."""
-
 
 class Steps:
     """A function that is called as it was, by whichever of its forms fits.
@@ -325,7 +322,7 @@ class Steps:
         is_recording = True
         if entered.get():
             mode = current()
-            if mode.hook or mode.tracing or mode.effects or mode.holomorphic:
+            if mode.is_watched:
                 return self.function(*args, **kwargs)
             is_recording = mode.recording
         fits, step = self._latest
@@ -377,9 +374,7 @@ class Steps:
             changes = before.environment.changes() if before is not None else []
             self.why = f"{', '.join(changes) or 'state'} changed" if before is not None else ""
             step = Step(self.function, args, kwargs, self.make, backward=key[0])
-            while len(self._forms) >= MOST:
-                del self._forms[next(iter(self._forms))]
-            self._forms[key] = step
+            remember(self._forms, key, step)
             return step
 
 

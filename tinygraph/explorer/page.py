@@ -143,8 +143,8 @@ def explore(
     TypeError
         If `out` is neither Tensor nor Graph, or `report` is no report of `check`.
     ValueError
-        If `out` does not depend on one of `wrt`, a Graph holds no values, or there are more numbers
-        than a page can hold.
+        If `out` does not depend on one of `wrt`, a Graph is given with `wrt` or holds no values, or
+        there are more numbers than a page can hold.
 
     Examples
     --------

@@ -227,7 +227,7 @@ def _kind(dtype: Any) -> str:
     return str(np.dtype(dtype).str[1:])
 
 
-def _is_shown(node: Node) -> str:
+def _why_shown(node: Node) -> str:
     """Say why the values of a node are only shown, or give ""."""
     if node.dtype is None:
         what = SHOWN["c"] if isinstance(node.value, complex) else ""
@@ -242,7 +242,7 @@ def _fixed(graph: Graph) -> dict[int, str]:
     for node in graph.nodes:
         if node.op is None:
             continue
-        why = next(filter(None, map(_is_shown, (node, *node.inputs))), "")
+        why = next(filter(None, map(_why_shown, (node, *node.inputs))), "")
         if not why and node.op.name not in known:
             why = f"{node.op.name} is computed by NumPy, not on this page"
         if why:
@@ -252,7 +252,7 @@ def _fixed(graph: Graph) -> dict[int, str]:
 
 def _locked(graph: Graph, fixed: Mapping[int, str]) -> dict[int, str]:
     """Say of inputs why they cannot be edited; what reaches several says the first reason."""
-    locked = {node.index: why for node in graph.inputs if (why := _is_shown(node))}
+    locked = {node.index: why for node in graph.inputs if (why := _why_shown(node))}
     for index, why in fixed.items():
         for node in reachable([graph.nodes[index]]):
             if node.role in ("input", "upstream"):

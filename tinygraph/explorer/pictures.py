@@ -46,7 +46,7 @@ COMMON = {
     "lengthAdjust": None,
     "stroke-width": "1.2",
 }
-
+"""What the page's style says of every text and stroke."""
 
 PLACES = frozenset({"d", "x", "y", "cx", "cy", "rx", "ry", "width", "height"})
 LENGTH = re.compile(r"-?\d+\.\d+")
@@ -90,8 +90,7 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
 
 def _with_gradients(graph: Graph) -> Graph:
     """Give a graph whose forward nodes hold value and gradient: boxes need room for both."""
-    # of several, the sum comes last
-    arriving = {g.of.index: g.node.index for g in graph.all_gradients}
+    arriving = {index: g.node.index for index, g in graph.arriving.items()}
     values = {
         k: (value, graph.values.get(arriving.get(k, -1), (None, None))[0])
         for k, (value, _) in graph.values.items()
