@@ -7,7 +7,7 @@ from plans import by_engine, carried_out, joint
 
 from tinygraph import batchnorm
 from tinygraph.execution import Plan
-from tinygraph.execution.panels import JOINS, kernel_of, merged
+from tinygraph.execution.panels import JOINS, joined, kernel_of
 
 RNG = np.random.default_rng(0)
 
@@ -38,8 +38,8 @@ def test_what_blocks_come_to_is_joined_in_any_tree():
     names = kernel.reductions
     level = every
     while len(level) > 1:
-        level = [merged(names, *level[k : k + 2]) for k in range(0, len(level), 2)]
-    for one, other in zip(merged(names, *every), level[0], strict=True):
+        level = [joined(names, *level[k : k + 2]) for k in range(0, len(level), 2)]
+    for one, other in zip(joined(names, *every), level[0], strict=True):
         assert same_bits(one, other)  # of whole numbers
 
 

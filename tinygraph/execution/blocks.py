@@ -40,6 +40,7 @@ from tinygraph.engine.autodiff import reachable
 from tinygraph.execution.clusters import Progress
 from tinygraph.execution.destinations import Destination, destination_of
 from tinygraph.execution.elsewhere import elsewhere
+from tinygraph.execution.labels import place_of
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Region, text_of
@@ -279,11 +280,8 @@ def _regions(plan: Plan) -> list[Region]:
     regions = []
     for part in plan.parts:
         if not isinstance(part, Region):
-            node = part.node
-            called = f" ({node.name})" if node.name else ""
             raise Unsupported(
-                f"{node.op} of step {node.step}{called} is no sweep over rows, and cannot be run "
-                "block by block"
+                f"{place_of(part.node)} is no sweep over rows, and cannot be run block by block"
             )
         regions.append(part)
     return regions

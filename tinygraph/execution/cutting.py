@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from tinygraph.execution.program import Program
+from tinygraph.execution.program import Program, names_of
 from tinygraph.graph.nodes import NOTHING, Node
 from tinygraph.graph.snapshot import Graph
 
@@ -87,12 +87,10 @@ def cut(joint: Graph, leaves: Sequence[Node | None]) -> Cut:
             nodes[index] = replace(node, op=None, inputs=(), params=NOTHING, role="input")
         else:
             nodes[index] = replace(node, inputs=tuple(nodes[x.index] for x in node.inputs))
-    names = {g.node.index: g.name for g in reversed(joint.gradients)}
-    names |= {node.index: node.name for node in joint.nodes if node.name}
     program = Program(
         tuple(nodes.values()),
         (*(nodes[index] for index in sorted(kept)), nodes[seed.index]),
         tuple(nodes[g.index] for _, g in results),
-        {index: name for index, name in names.items() if index in nodes},
+        names_of(joint, nodes),
     )
     return Cut(program, [kept[index] for index in sorted(kept)], [k for k, _ in results])

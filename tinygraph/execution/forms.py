@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygraph.engine.arrays import exactly, numbers
 from tinygraph.engine.autodiff import is_discrete
-from tinygraph.execution.layouts import fitting, place_of
+from tinygraph.execution.layouts import fitting, placement
 from tinygraph.execution.merging import merged
 from tinygraph.execution.program import Executor, Make, Program
 from tinygraph.execution.recordings import folded, unfolded
@@ -248,7 +248,7 @@ def _zeros(x: Any, place: Any) -> Any:
 
 def _places(douts: Sequence[Any]) -> Any:
     """Say how upstream gradients lie: what executors differ in."""
-    return tuple([(x.dtype.char, place_of(x)) for x in douts])
+    return tuple([(x.dtype.char, placement(x)) for x in douts])
 
 
 def _copied(part: Any) -> Any:

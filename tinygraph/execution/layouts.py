@@ -17,7 +17,7 @@ import numpy as np
 from tinygraph.engine.arrays import leaf
 from tinygraph.engine.autodiff import DISCRETE
 
-__all__ = ["MOST", "Layout", "compact", "fitting", "key_of", "place_of", "remember"]
+__all__ = ["MOST", "Layout", "compact", "fitting", "key_of", "placement", "remember"]
 
 ROWS = 0x101
 """NumPy's flags of an array whose rows lie one after the other, where the processor wants them."""
@@ -153,7 +153,7 @@ def remember(forms: dict[Any, Any], key: Any, form: Any) -> None:
     forms[key] = form
 
 
-def place_of(x: Any) -> Any:
+def placement(x: Any) -> Any:
     """Give what of an array's place in memory a program depends on, apart from dtype and shape."""
     if not x.ndim:
         return True

@@ -5,14 +5,14 @@ Every `Executor` is made of a `Program`, or says why it cannot run it: `Unsuppor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["Executor", "Make", "Program", "Unsupported"]
+__all__ = ["Executor", "Make", "Program", "Unsupported", "names_of"]
 
 
 class Unsupported(Exception):
@@ -78,10 +78,14 @@ class Program(NamedTuple):
         results = (*graph.outputs, *(final[name] for name in wanted))
         arguments = graph.inputs if backward else tuple(inputs)
         nodes = {node.index: node for node in reachable([*results, *arguments])}
-        names = {g.node.index: g.name for g in reversed(graph.gradients)}
-        names |= {node.index: node.name for node in nodes.values() if node.name}
-        names = {index: name for index, name in names.items() if index in nodes}
-        return cls(tuple(nodes.values()), arguments, results, names)
+        return cls(tuple(nodes.values()), arguments, results, names_of(graph, nodes))
+
+
+def names_of(graph: Graph, wanted: Collection[int]) -> dict[int, str]:
+    """Say what some nodes of a graph are called, by index: by a gradient's name, or their own."""
+    names = {g.node.index: g.name for g in reversed(graph.gradients)}
+    names |= {node.index: node.name for node in graph.nodes if node.name}
+    return {index: name for index, name in names.items() if index in wanted}
 
 
 class Executor(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygraph.execution.clusters import Cluster, Here, Progress, Runner
 from tinygraph.execution.destinations import Destination
-from tinygraph.execution.panels import Kernel, Sums, computed, kernel_of, standing, step_of
+from tinygraph.execution.panels import BlockKernel, Sums, computed, kernel_of, standing, step_of
 from tinygraph.execution.regions import Region, Result, Sweep
 from tinygraph.execution.sources import LazySource, NpyFile, Source
 from tinygraph.execution.values import Value
@@ -228,7 +228,7 @@ class _Write(NamedTuple):
 class _Work(NamedTuple):
     """What a sweep does with each block, wherever that is done."""
 
-    kernel: Kernel
+    kernel: BlockKernel
     vectors: Mapping[int, Any]
     reads: tuple[_Read, ...]
     writes: tuple[_Write, ...]

@@ -110,7 +110,7 @@ class _Plan:
         """Say where a value is; what is computed becomes a result."""
         if not isinstance(x, Tensor):
             return False, self._plain[id(x)]
-        index = x._index
+        index = x.index
         if index in self._slots:
             return False, self._slots[index]
         return True, self._results.setdefault(index, len(self._results))
@@ -283,7 +283,7 @@ def _own(x: Any) -> Any:
 
 
 def _lies_alike(x: Any, leaf: Tensor) -> bool:
-    data = leaf._data
+    data = peek(leaf)
     if not isinstance(x, np.ndarray | np.generic):  # an attribute that is None now
         return False
     return bool(x.dtype == data.dtype and x.shape == data.shape and x.strides == data.strides)
@@ -382,5 +382,6 @@ def _key(arrays: list[Any], tensors: list[Any], x: Any) -> Any:
     """Sort an argument in, and give what of it the program depends on."""
     if isinstance(x, Tensor):
         tensors.append(x)
-        return Tensor, x._data.dtype, x._data.shape, x._data.strides
+        value = peek(x)
+        return Tensor, value.dtype, value.shape, value.strides
     return key_of(arrays, x)

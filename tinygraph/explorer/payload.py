@@ -69,6 +69,7 @@ from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Tree
 from tinygraph.writing.languages import MATHML, SPOKEN, TEXT
 from tinygraph.writing.lines import Line, Pass, passes
+from tinygraph.writing.mathml import printed
 
 __all__ = ["ENGINE", "MOST", "TABLES", "needed", "payload", "primitives", "written"]
 
@@ -339,8 +340,8 @@ def _stops(
 ) -> list[dict[str, Any]]:
     places = {id(g): k for k, g in enumerate(graph.all_gradients)}
     ends = {_value(line).index for line in shown.lines}
-    named = {_printed(str(n.name)): n.index for n in graph.nodes[::-1] if n.name}
-    named |= {_printed(g.name): g.node.index for g in graph.gradients}
+    named = {printed(str(n.name)): n.index for n in graph.nodes[::-1] if n.name}
+    named |= {printed(g.name): g.node.index for g in graph.gradients}
     scopes = {step.number: step.result.scope for step in graph.steps}
     members = {step.result.index: [n.index for n in step.nodes] for step in graph.steps}
     lines: dict[int, list[dict[str, Any]]] = {}
@@ -387,11 +388,6 @@ def _computed(value: Node, ends: Iterable[int]) -> list[int]:
 def _read(line: Line, named: Mapping[str, int]) -> list[int]:
     found = [unescape(name) for name in re.findall(r'data-v="([^"]*)"', line.formula)]
     return list(dict.fromkeys(named[name] for name in found if name in named))
-
-
-def _printed(name: str) -> str:
-    """Give a name as MathML bears it."""
-    return "".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in name)
 
 
 def _symbols(shown: Pass, spoken: Pass) -> list[dict[str, Any]]:
