@@ -1,6 +1,6 @@
 """Running a graph without the engine.
 
-In the order in which to read it: `program` (what is to be computed).
+In the order in which to read it: `program` (what is to be computed, and what computes it).
 
 As NumPy: `calls` (which function of NumPy computes a node into memory that is there), `memory`
 (whose memory may serve whom), `scripts` (a program as the text of a function), `replay` (it runs).

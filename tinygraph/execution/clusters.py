@@ -21,6 +21,9 @@ __all__ = ["Cluster", "Here", "Progress", "Runner", "Work", "connected"]
 
 Bounds = Sequence[tuple[int, int]]
 
+ANSWERS_S = 10
+"""After how many seconds nobody is at an address."""
+
 
 class Work(Protocol):
     """What a sweep does with each block."""
@@ -158,7 +161,7 @@ def connected(address: str) -> Iterator[None]:
     """
     with extra(f"the cluster at {address}"):
         from distributed import Client
-    with Client(address, timeout=10):
+    with Client(address, timeout=ANSWERS_S):
         yield
 
 

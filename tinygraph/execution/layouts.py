@@ -17,7 +17,10 @@ import numpy as np
 from tinygraph.engine.arrays import leaf
 from tinygraph.engine.autodiff import DISCRETE
 
-__all__ = ["MOST", "Layout", "compact", "fitting", "key_of", "placement", "remember"]
+__all__ = ["MOST", "NUMBERS", "Layout", "compact", "fitting", "key_of", "placement", "remember"]
+
+NUMBERS = f"{DISCRETE}fcO"
+"""Kinds of dtypes that are computed with."""
 
 ROWS = 0x101
 """NumPy's flags of an array whose rows lie one after the other, where the processor wants them."""
@@ -98,7 +101,7 @@ def key_of(arrays: list[Any], x: Any) -> Any:
             "compile: a masked array is passed, whose mask would be lost; fill it first"
         )
     if isinstance(x, np.ndarray):
-        if x.dtype.kind in f"{DISCRETE}fcO":
+        if x.dtype.kind in NUMBERS:
             arrays.append(x := compact(x))
             return Layout.of(x)
         raise TypeError(f"compile: an argument is an array of {x.dtype}, which are no numbers")
