@@ -3,6 +3,7 @@
  */
 
 import { explain, feeding } from "./entries.js";
+import { LEGEND } from "./heatmaps.js";
 import { Model } from "./model.js";
 import { changeText, errorText, pathButtons } from "./paths.js";
 import { Picture } from "./picture.js";
@@ -114,7 +115,8 @@ function numbers(stop, lines) {
     ...group(title, gives),
   );
   const first = [...(gives.size ? gives : given).values()].at(-1);
-  const isKept = shownEntry && figures.some((one) => one.item.name === shownEntry.item.name);
+  // an entry of what is only read is written out where the pointer is, and not at the next stop
+  const isKept = gives.has(shownEntry?.item.name);
   const isShown = lines.length && first && model.value(first.index).data?.length;
   if (!isKept)
     shownEntry = isShown ? { item: first, place: firstPlace(model.value(first.index).data) } : null;
@@ -136,6 +138,7 @@ function refresh() {
   byId("paths").replaceChildren(...pathButtons(model, lines, changed));
   if (focused)
     byId("paths").querySelector(`[data-key="${focused}"]`)?.focus({ preventScroll: true });
+  strike(lines);
   const said = [];
   for (const text of [model.refused, model.trouble])
     if (text) said.push(element("p", { class: "off" }, text));
@@ -156,6 +159,16 @@ function refresh() {
   byId("said").replaceChildren(...said);
   entry(shownEntry);
 }
+
+/** Strike out the terms that are left out of sums. */
+function strike(lines) {
+  for (const line of lines)
+    for (const k of line.terms)
+      for (const term of parts(stops.equation(line).math, graph.gradients[k].name))
+        term.classList.toggle("left", model.cut.has(k));
+}
+
+const parts = (within, name) => within.querySelectorAll(`[data-v="${CSS.escape(name)}"]`);
 
 function changed(said) {
   picture.paint(walk.stop, model.cut, live);
@@ -183,8 +196,7 @@ function entry(next) {
 
 function point({ name, index }, isOn) {
   picture.point(name, index, isOn);
-  for (const part of document.querySelectorAll(`#equations [data-v="${CSS.escape(name)}"]`))
-    part.classList.toggle("point", isOn);
+  for (const part of parts(byId("equations"), name)) part.classList.toggle("point", isOn);
 }
 
 /** Where a name is computed: the stop to go to. */
@@ -313,6 +325,7 @@ for (const [k, weight] of ["400", "700"].entries()) {
   const bytes = Uint8Array.from(atob(payload.font[k]), (c) => c.charCodeAt(0));
   document.fonts.add(new FontFace(payload.family, bytes, { weight }));
 }
+if (LEGEND) byId("legend").append(` ${LEGEND}`);
 if (payload.drawn.length)
   byId("legend").append(
     ` ${payload.drawn.map((k) => graph.nodes[k].name).join(", ")}: random, since none was given.`,

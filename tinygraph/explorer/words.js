@@ -37,13 +37,14 @@ export function exact(v, dtype) {
   return MINUS(String(Number(v.toPrecision(digits ?? 9))));
 }
 
-/** Read what a person has typed; NaN where that is no number of the dtype. */
+/** Read what a person has typed; nothing where that is no number of the dtype. */
 export function typed(text, dtype) {
   const plain = text.trim().toLowerCase().replace(/−/g, "-").replace("∞", "infinity");
-  if (dtype === "b1") return { true: 1, 1: 1, false: 0, 0: 0 }[plain] ?? NaN;
+  if (dtype === "b1") return { true: 1, 1: 1, false: 0, 0: 0 }[plain];
+  if (plain === "nan" && dtype[0] === "f") return NaN;
   const v = Number(plain.replace(/^([+-]?)inf$/, "$1infinity").replace(/infinity/, "Infinity"));
   const isGiven = plain !== "" && (Number.isFinite(v) || /inf/.test(plain));
-  return isGiven && (dtype[0] === "f" || Number.isInteger(v)) ? v : NaN;
+  return isGiven && (dtype[0] === "f" || Number.isInteger(v)) ? v : undefined;
 }
 
 /** A shape as Python has it; that a number has none goes without saying. */
