@@ -266,7 +266,7 @@ def test_an_edit_marks_what_changes_and_keeps_its_place(show, batchnorm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["", "one", "1,5", "--1", "0x"])
+@pytest.mark.parametrize("text", ["", "one", "1,5", "--1", "0x", "infinityinf", "1e400"])
 def test_what_is_no_number_changes_nothing(show, batchnorm, text):
     tab = show(batchnorm)
     entry = tab.get_by_label("x[0, 0]")
@@ -286,6 +286,8 @@ def test_nan_is_a_number_and_spreads(show, batchnorm):
     tab.keyboard.press("Enter")
     tab.get_by_label("x[0, 1]").fill("−inf")
     tab.keyboard.press("Enter")
+    shown = [tab.get_by_label(f"x[0, {k}]").input_value() for k in (0, 1)]
+    assert shown == ["nan", "−∞"]
     tab.evaluate("location.hash = '#forward-2'")
     tab.wait_for_selector("[data-name=xmu]")
     assert [row[:2] for row in cells(tab, "xmu")] == [["nan", "nan"]] + [["nan", "∞"]] * 7

@@ -331,6 +331,8 @@ if (payload.drawn.length)
     ` ${payload.drawn.map((k) => graph.nodes[k].name).join(", ")}: random, since none was given.`,
   );
 for (const note of payload.notes) byId("legend").insertAdjacentHTML("beforeend", ` ${note}`);
+// without a script there is nothing to press
+for (const part of document.querySelectorAll(".head, footer")) part.hidden = false;
 picture.fit();
 walk.follow(location.hash);
 show();
