@@ -231,7 +231,7 @@ return data.edits.map(({ index, place, number }) => {
     "make_out",
     [
         lambda: trace(staged)(*batch(), eps=1e-5),
-        GRAPHS["in place"],
+        pytest.param(GRAPHS["in place"], marks=pytest.mark.slow),
         pytest.param(lambda: make("gru_step"), marks=pytest.mark.slow),
         pytest.param(GRAPHS["network"], marks=pytest.mark.slow),
         GRAPHS["labels"],

@@ -107,7 +107,7 @@ def test_what_is_written_out_has_the_value_of_the_entry(js, name):
         "SIGNS.mul[1] = [SUM, SUM];",
         "SIGNS.square[1] = [SUM];",
         "const to = targets; targets = (shape, axes) => to(shape, axes).toReversed();",
-        "reader = () => () => 0;",
+        "met = () => 0;",
     ],
 )
 def test_what_is_written_wrong_is_noticed(js, change):

@@ -31,7 +31,7 @@ A stop has its ``step``, the ``scope`` (the calls, outermost first), and ``lines
 equation:
 
 ==============  ===========================================================================
-``name``        what it gives, as text: ``xhat``, ``dx1``, ``dx1 + dx2``
+``name``        what it gives, as text: ``xhat``, ``dx1``
 ``node``        whose value that is
 ``gradients``   which gradients that are, of a backward pass
 ``terms``       the gradients that a sum adds up, of those that are shown

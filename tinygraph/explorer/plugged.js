@@ -20,9 +20,8 @@ function sources(graph, { values }, index, entry) {
 function sourcesOf(node, operands, entry) {
   const { op, shape, params } = node;
   const from = (operand) => (place) => ({ operand, entry: place });
-  const places = (x) => ({ shape: x.shape, data: range(size(x.shape)) });
   if (ENTRYWISE[op] ?? op === "sigmoid")
-    return operands.map((x, k) => from(k)(reader(places(x), shape)(entry)));
+    return operands.map((x, k) => from(k)(met(x.shape, shape, entry)));
   if (REDUCING.includes(op))
     return found(targets(operands[0].shape, params.axis), entry).map(from(0));
   if (op === "matmul") return paired(node, operands, entry);
@@ -33,7 +32,7 @@ function sourcesOf(node, operands, entry) {
   if (op === "assign_add") {
     const added = writes(node, operands.slice(1)).map(([key, value], k) => {
       const into = picked(key, shape);
-      const read = reader(places(value), into.shape);
+      const read = (place) => met(value.shape, into.shape, place);
       return found(into.places, entry)
         .map(read)
         .map(from(k + 1));
@@ -57,6 +56,13 @@ const MOVING = [
   "assign",
 ];
 const found = (places, entry) => [...places.keys()].filter((k) => places[k] === entry);
+
+/** The place in an array of its `own` shape that is broadcast to a place in `shape`. */
+function met(own, shape, place) {
+  const steps = stretched(own, shape);
+  const indices = strides(shape).map((step, k) => Math.floor(place / step) % shape[k]);
+  return indices.reduce((sum, index, k) => sum + index * steps[k], 0);
+}
 
 /** Find an entry that was only moved: the row itself moves the numbers of the places. */
 function moved(node, operands, entry) {
@@ -126,11 +132,14 @@ function bracketed({ binds, parts }, need, isFirst = false) {
   return binds < need || isSigned ? ["(", ...parts, ")"] : parts;
 }
 
-/** Write terms one after the other; of many, the first ones, and how many there are besides. */
-function listed(terms, sign, most) {
-  const shown = terms.length > most + 1 ? terms.slice(0, most) : terms;
-  const parts = shown.flatMap((term, k) => (k ? following(sign, term) : term));
-  const more = terms.length - shown.length;
+/** Of many terms, the first ones, of which one may take several. */
+function shownOf(terms, most, each = 1) {
+  return terms.length > (most + 1) * each ? terms.slice(0, most * each) : terms;
+}
+
+/** Write terms one after the other, and how many there are besides. */
+function listed(terms, sign, more) {
+  const parts = terms.flatMap((term, k) => (k ? following(sign, term) : term));
   return more ? [...parts, `${sign}… ${more} more`] : parts;
 }
 
@@ -154,8 +163,8 @@ function plugged(graph, run, index, entry, number, name) {
   const line = lineOf(graph, index, name);
   if (line?.terms.length) {
     const kept = line.terms.filter((k) => !run.cut.has(k));
-    const terms = kept.map((k) => leaf(gradients[k].node, entry).parts);
-    return terms.length ? listed(terms, " + ", MOST_TERMS[0]) : ["0"];
+    const terms = shownOf(kept, MOST_TERMS[0]).map((k) => leaf(gradients[k].node, entry).parts);
+    return terms.length ? listed(terms, " + ", kept.length - terms.length) : ["0"];
   }
   if (line?.tree === null) return leaf(index, entry).parts;
   return expression(line?.tree ?? index, entry, 0).parts;
@@ -174,13 +183,15 @@ function plugged(graph, run, index, entry, number, name) {
     const from = depth > DEEPEST ? null : sourcesOf(row(k), inputs.map(valueAt), entry);
     if (!from)
       return row(k).own == null ? { binds: CALL, parts: [`${op}(…)`] } : leaf(row(k).own, entry);
-    const operands = from.map((one) => expression(inputs[one.operand], one.entry, depth + 1));
+    const each = op === "matmul" ? 2 : 1;
+    const kept = shownOf(from, MOST_TERMS[Math.min(depth, 1)], each);
+    const operands = kept.map((one) => expression(inputs[one.operand], one.entry, depth + 1));
     if (op === "where") return operands[valueAt(inputs[0]).data?.[from[0].entry] ? 1 : 2];
     if (MOVING.includes(op)) return operands[0];
-    return composed(op, operands, params, MOST_TERMS[Math.min(depth, 1)]);
+    return composed(op, operands, params, (from.length - kept.length) / each);
   }
 
-  function composed(op, operands, params, most) {
+  function composed(op, operands, params, more) {
     if (operands.length === 1 && PLAIN.includes(op)) return operands[0];
     const inBrackets = (need) => operands.map((x, k) => bracketed(x, need, k === 0));
     if (ADDING.includes(op)) return inOne(SUM, inBrackets(SUM), " + ");
@@ -199,11 +210,11 @@ function plugged(graph, run, index, entry, number, name) {
     if (SIGNS[op]) return signed(operands, ...SIGNS[op]);
     const name = op === "sinc" && params.n ? `sinc⁽${params.n}⁾` : op;
     const before = op === "relu" ? "max(0, " : `${name}(`;
-    return { binds: CALL, parts: [before, ...listed(inBrackets(0), ", ", most), ")"] };
+    return { binds: CALL, parts: [before, ...listed(inBrackets(0), ", ", more), ")"] };
 
     function inOne(binds, terms, sign) {
       if (!terms.length) return { binds: CALL, parts: [op === "prod" ? "1" : "0"] };
-      return { binds: terms.length > 1 ? binds : PRODUCT, parts: listed(terms, sign, most) };
+      return { binds: terms.length > 1 ? binds : PRODUCT, parts: listed(terms, sign, more) };
     }
   }
 
