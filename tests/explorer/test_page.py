@@ -496,6 +496,36 @@ def test_no_page_is_wider_than_its_window(show, name, size):
         tab.keyboard.press("ArrowRight")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_the_rail_has_a_column_to_each_step_and_words_in_it(show, size):
+    def layer(x, w):
+        for _ in range(5):
+            x = np.tanh(x @ w)
+        return x
+
+    def network(x, w):
+        for _ in range(4):
+            x = layer(x, w)
+        out = x - 1.0
+        return out
+
+    x, w = np.random.default_rng(0).normal(size=(2, 2, 2))
+    tab = show(explore(trace(network)(x, w)), size=size)
+    columns = """() => [...document.querySelectorAll('#rail button')].map(e => [
+      e.ariaLabel.match(/step ([^:]+)/)[1], Math.round(e.getBoundingClientRect().x), e.innerText
+    ])"""
+    folded = 0
+    for key in ["Home", *["ArrowRight"] * 8, "b", "End"]:
+        tab.keyboard.press(key)
+        found = tab.evaluate(columns)
+        assert all(text.strip() for *_, text in found)
+        for number in {number for number, *_ in found}:
+            assert len({x for n, x, _ in found if n == number}) == 1
+        folded += any("–" in number for number, *_ in found)
+    assert folded
+
+
 CONTRAST = """() => {
   const rgb = (text) => {
     const [r, g, b, a = 1] = (text.match(/[\\d.]+/g) ?? []).map(Number);

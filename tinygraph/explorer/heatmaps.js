@@ -54,6 +54,11 @@ export class HeatMap {
       inputmode: "decimal",
       autocomplete: "off",
       "aria-describedby": "entry",
+      onkeydown: ({ key }) => {
+        if (key !== "Escape") return;
+        this._say();
+        this.input.blur();
+      },
       onchange: () => {
         const v = typed(this.input.value, this.model.value(this.item.index).dtype);
         if (v === undefined) this.on.refuse(this.item, this.place, this.input.value);
