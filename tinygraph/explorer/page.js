@@ -74,11 +74,12 @@ function where({ isBack, step }) {
 }
 
 function opening({ isBack, step }) {
-  const text =
-    isBack || step
-      ? "Nothing is computed in this step."
-      : `Forward in ${stops.last} step${stops.last > 1 ? "s" : ""}, black${stops.back.length ? "; then back, red" : ""}. Press → to go on, or change a blue number.`;
-  return element("p", {}, text);
+  if (isBack || step) return element("p", {}, "Nothing is computed in this step.");
+  const forward = `Forward in ${stops.last} step${stops.last > 1 ? "s" : ""}, black`;
+  const back = stops.back.length ? "; then back, red" : "";
+  const canChange = graph.nodes.some(({ index }) => model.isGiven(index));
+  const change = canChange ? ", or change a blue number" : "";
+  return element("p", {}, `${forward}${back}. Press → to go on${change}.`);
 }
 
 function written(line) {
