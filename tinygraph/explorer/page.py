@@ -51,8 +51,10 @@ WORDS = {
     r"\[[ij][],]|, j\]": "i, j = arrays of indices",
 }
 """What equations say in words of their own, and what it means."""
-REMARK = re.compile(r"^ *(?:/\*(?:(?!\*/).)*\*/\n|//[^\n]*\n|)|^\n", re.DOTALL | re.MULTILINE)
-"""Comments with lines of their own, and margins: a page is smaller without them."""
+REMARK = re.compile(
+    r"^ *(?:/\*(?:(?!\*/).)*\*/\n|//[^\n]*\n|)|^\n|(?<=;) // [^\n]*", re.DOTALL | re.MULTILINE
+)
+"""Comments, and margins: a page is smaller without them."""
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:const|function|class) (\w+))", re.MULTILINE)
 
