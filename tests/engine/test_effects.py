@@ -41,7 +41,7 @@ def test_where_a_replay_is_recorded_nothing_is_drawn_or_replaced():
     assert rng.normal() == np.random.default_rng(0).normal()
     assert [kind for kind, *_ in seen] == ["checked"]  # which does nothing but raise
     assert [fetch.is_recalled for fetch in effects.fetches] == [False, True, True]
-    assert effects.recalled == {(id(owner), "state")}
+    assert [*effects.recalled] == [(id(owner), "state")]
     assert [same_bits(f.read(), f.leaf.data) for f in effects.fetches[1:]] == [True, True]
     (act,), (check,) = effects.acts, effects.checks
     doubled, state, three = act.values

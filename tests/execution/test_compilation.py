@@ -214,12 +214,15 @@ def test_a_compiler_that_does_not_know_this_processor(fake, tmp_path):
     assert compilations(tmp_path) == 2
 
 
-def test_an_interrupted_compilation_leaves_nothing(fake, own_cache, monkeypatch):
-    fake("sleep 1000")
+@pytest.mark.parametrize("still_runs", [True, False])
+def test_an_interrupted_compilation_leaves_nothing(fake, own_cache, monkeypatch, still_runs):
+    fake("sleep 1000" if still_runs else "exit 0")
 
     class Interrupted(subprocess.Popen):
         def communicate(self, *arguments, timeout=None, **options):
             if timeout == compilation.COMPILES:
+                if not still_runs:
+                    self.wait()
                 raise KeyboardInterrupt
             return super().communicate(*arguments, timeout=timeout, **options)
 

@@ -1,6 +1,8 @@
 """A compiled function gives what the function gives, however and by whomever it is called."""
 
+import copy
 import enum
+import pickle
 import threading
 import tracemalloc
 import warnings
@@ -446,6 +448,30 @@ def test_what_it_reads_beside_its_arguments_is_read_again(monkeypatch):
     assert same_bits(f(x), x * 3.0 * WEIGHTS)
     monkeypatch.setattr(f"{__name__}.WEIGHTS", np.full(3, 7.0)) if False else None
     WEIGHTS[1], SCALE[0] = 1.0, 2.0
+
+
+class Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    @tinygraph.compile
+    def scale(self, x):
+        return x * self.factor
+
+
+def test_a_method_is_one_of_its_object():
+    x, one, other = array(3), Scaled(2.0), Scaled(3.0)
+    for _ in range(2):
+        assert same_bits(one.scale(x), x * one.factor)
+        assert same_bits(other.scale(x), x * 3.0)
+        one.factor += 1.0
+
+
+def test_it_is_not_copied_with_its_memory():
+    f = tinygraph.compile(lambda x: x * 2)
+    for act in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot be copied or pickled; copy the function"):
+            act(f)
 
 
 def test_what_changes_with_each_call_fills_no_memory():

@@ -649,6 +649,52 @@ def test_what_is_refused_has_moved_nothing():
     assert model[3].rng.random() == drawn.random()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_statistics_move_as_often_as_the_layer_is_called(dtype):
+    w = Tensor([1.0, 2.0, 3.0], name="w")
+
+    def loss(norm, x):
+        norm.train()
+        out = norm(x) * norm(x * x) * norm(x - 1)
+        norm.eval()
+        return np.sum(w * out * norm(x))
+
+    eager, ours = nn.BatchNorm(3, dtype=dtype), nn.BatchNorm(3, dtype=dtype)
+    step = compiled(lambda x: loss(ours, x))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        x = rng.normal(size=(4, 3))
+        expected, found = loss(eager, x), step(x)
+        assert same_bits(found.data, expected.data)
+        wrt = [w, eager.gamma], [w, ours.gamma]
+        assert all(map(same_bits, grad(expected, wrt[0]), grad(found, wrt[1])))
+        assert_same_state(eager, ours)
+
+
+class Counted(nn.Module):
+    """Has state, of which nobody says what it is replaced by."""
+
+    def __init__(self):
+        self.mean = np.zeros(3)
+
+    def __call__(self, x):
+        moved = 0.9 * nn.recalled(self, "mean") + 0.1 * np.mean(nn.aside(x), axis=0)
+        nn.performed(lambda mean: setattr(self, "mean", mean), moved)
+        return x - 1
+
+
+@pytest.mark.parametrize("make", [Counted, lambda: nn.BatchNorm(3, momentum=None)])
+def test_state_that_is_read_again_in_a_call_is_refused_and_nothing_has_moved(make):
+    layer, w = make(), Tensor([1.0, 2.0, 3.0], name="w")
+    before = copy.deepcopy(vars(layer))
+    step = compiled(lambda x: np.sum(w * layer(x) * layer(x * x)))
+    with pytest.raises(ValueError, match="is read, replaced and read again in one call"):
+        step(np.random.default_rng(0).normal(size=(4, 3)))
+    arrays = {name: x for name, x in before.items() if isinstance(x, np.ndarray)}
+    assert arrays
+    assert all(same_bits(x, getattr(layer, name)) for name, x in arrays.items())
+
+
 @pytest.mark.parametrize(
     ("forward", "expected"),
     [

@@ -39,6 +39,7 @@ __all__ = [
     "drawn",
     "performed",
     "recalled",
+    "replaced",
 ]
 
 
@@ -64,8 +65,11 @@ class Effects:
     fetches : list of Fetch
         In the order of the calls.
     acts, checks : list of Act
-    recalled : set of pairs
-        Whose attribute is read anew at each call: the id of the owner, and the name.
+    recalled : dict
+        What is read anew at each call, by the id of the owner and the name of the attribute: how
+        many acts came before it was first read.
+    replaced : dict
+        What an act replaces state by, for whom reads it again in the same call; by the same keys.
     written : list of Tensors
         What was written out as text.
     overwrites : bool
@@ -76,7 +80,8 @@ class Effects:
         self.fetches: list[Fetch] = []
         self.acts: list[Act] = []
         self.checks: list[Act] = []
-        self.recalled: set[tuple[int, str]] = set()
+        self.recalled: dict[tuple[int, str], int] = {}
+        self.replaced: dict[tuple[int, str], Tensor] = {}
         self.written: list[Tensor] = []
         self.overwrites = False
         self._copies: dict[int, tuple[Any, Any]] = {}
@@ -87,6 +92,19 @@ class Effects:
         leaf = made(Tensor, held(array if array.ndim else array[()]), LEAF, recalled)
         self.fetches.append(Fetch(leaf, read, recalled is not None))
         return leaf
+
+    def recall(self, owner: Any, name: str, read: Callable[[], Any], *, is_changed: bool) -> Tensor:
+        """Give a leaf for state as it is before all acts; what has replaced it since, if known."""
+        key, acts = (id(owner), name), len(self.acts)
+        if key in self.replaced and not is_changed:
+            return self.replaced[key]
+        if self.recalled.setdefault(key, acts) != acts:
+            raise ValueError(
+                f"compile: {name} of {owner!r} is read, replaced and read again in one call, but a "
+                "replay reads all state at its beginning: call the layer once, on both batches "
+                "together (np.concatenate), or compile a function for each"
+            )
+        return self.fetch(read(), read, name)
 
     def refuse_reading(self, formula: Formula) -> None:
         """Raise where a value becomes a plain number or array: it is another at the next call."""
@@ -198,8 +216,7 @@ def recalled(owner: Any, name: str, change: Callable[[Any], Any] | None = None) 
     effects = _here()
     if effects is None:
         return read()
-    effects.recalled.add((id(owner), name))
-    return effects.fetch(read(), read, name)
+    return effects.recall(owner, name, read, is_changed=change is not None)
 
 
 def aside(x: Any) -> Any:
@@ -241,6 +258,21 @@ def performed(act: Callable[..., Any], *values: Any) -> None:
         act(*map(_array, values))
     else:
         effects.acts.append(Act(act, _as_they_are(values)))
+
+
+def replaced(owner: Any, **state: Any) -> None:
+    """Say what an act that was just performed has replaced state by, so that it can be read again.
+
+    Parameters
+    ----------
+    owner : object
+    **state : ndarray or Tensor
+        By the names of attributes.
+    """
+    effects = _here()
+    if effects is not None:
+        for name, value in state.items():
+            effects.replaced[id(owner), name] = value.settled()
 
 
 def checked(check: Callable[..., Any], *values: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import update_wrapper
 from threading import RLock
+from types import MethodType
 from typing import Any
 
 from tinygraph.engine.recording import current, entered
@@ -159,6 +160,16 @@ class Compiled:
         (np.float64(13.0), array([1., 2.]))
         """
         return self._called(True, args, kwargs, dout, out)
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        """Take the place of a method: the object that it is called on comes first."""
+        return self if owner is None else MethodType(self, owner)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"compile: {self!r} holds memory and compiled code, and cannot be copied or pickled; "
+            "copy the function, and compile the copy"
+        )
 
     # ------------------------------------------------------------------ the last call
 
@@ -311,6 +322,8 @@ def compile(
 
     Notes
     -----
+    What C computes gives no warnings of NumPy's, and raises nothing that `numpy.errstate` asks for.
+
     The function is recorded again for arguments of other lengths, dtypes or places in memory, for
     other numbers, and where something that it reads beside its arguments was replaced. It is run
     twice for that, and refused where the two runs differ. A number that is another at each call is

@@ -8,15 +8,26 @@ enclosing functions, and the attributes, entries and arrays that are reached fro
 
 from __future__ import annotations
 
+import builtins
 import os
 import pickle
 import random
 import sys
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Set
+from array import ArrayType
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from contextvars import ContextVar
 from functools import cache, partial
 from operator import call, eq, is_
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +46,11 @@ BY_TEXT = frozenset({"getattr", "hasattr", "vars", "__dict__", "attrgetter", "di
 
 UNCHANGING = (
     *(int, float, complex, str, bytes, bool, type(None), type(Ellipsis), range, slice),
-    *(type, BuiltinFunctionType, np.generic, np.dtype, np.ufunc, Primitive, CodeType, property),
+    *(np.generic, np.dtype, np.ufunc, Primitive, CodeType),
 )
+MAPPINGS = (dict, MappingProxyType, UserDict, ChainMap)
+LISTS = (list, deque, UserList, bytearray)
+OF_FUNCTIONS = ("__code__", "__defaults__", "__kwdefaults__")
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
 
@@ -103,7 +117,7 @@ class Environment:
         The function, and arguments that are no arrays.
     sources : Sources or None
         The code that ran.
-    recalled : set of pairs
+    recalled : container of pairs
         Attributes that are read anew at each call: the id of the owner, and the name.
 
     Attributes
@@ -120,7 +134,7 @@ class Environment:
     """
 
     def __init__(
-        self, roots: Iterable[Any], sources: Sources | None, recalled: Set[tuple[int, str]]
+        self, roots: Iterable[Any], sources: Sources | None, recalled: Container[tuple[int, str]]
     ) -> None:
         self.arrays: list[tuple[Any, bytes, str]] = []
         self.generators: list[Any] = []
@@ -202,20 +216,19 @@ class Environment:
     # ------------------------------------------------------------------ what there is
 
     def _meet_code(self, code: CodeType, outside: dict[str, Any]) -> None:
-        """Watch the globals that a code names, and what it takes from modules."""
+        """Watch the globals that a code names, and the modules that it imports."""
         module = _module_of(outside)
         if _is_library(module) or module.startswith("namedtuple_"):
             return
-        names = [name for name in code.co_names if name in outside]
-        self._watch(outside.get, names, None, "{}")
-        for name in names:
-            value = outside[name]
-            if isinstance(value, ModuleType) and not _is_library(value.__name__):
-                inside = [other for other in code.co_names if other in vars(value)]
-                self._watch(vars(value).get, inside, None, f"{name}.{{}}")
-                self._left += [(vars(value)[other], f"{name}.{other}") for other in inside]
-            else:
-                self._left.append((value, name))
+        whole = outside if "globals" in code.co_names else None
+        names = [x for x in code.co_names if x in outside or hasattr(builtins, x)]
+        names = names if whole is None else [*outside]
+        self._watch(outside.get, names, whole, "{}")
+        self._left += [(outside.get(name), name) for name in names]
+        package = outside.get("__package__")
+        for name in code.co_names:
+            for path in (name, f"{package}.{name}"):
+                self._left.append((sys.modules.get(path), path))
 
     def _watch(
         self, get: Callable[[Any], Any], keys: Iterable[Any], whole: Any, called: str
@@ -242,11 +255,23 @@ class Environment:
 
     def _inside(self, value: Any, called: str) -> Iterator[tuple[Any, str]]:
         """Watch one thing, and give what is in it."""
-        if isinstance(value, Tensor | ModuleType):
+        if isinstance(value, Tensor):
             return
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray | ArrayType | memoryview):
             if _can_change(value):
                 self.arrays.append((value, value.tobytes(), called))
+            if isinstance(value, np.ndarray) and value.dtype.hasobject:
+                yield from ((one, called) for one in value.flat)
+        elif isinstance(value, ModuleType):
+            if not _is_library(value.__name__):
+                names = [name for name in vars(value) if name in self._users_names]
+                self._watch(vars(value).get, names, None, f"{called}.{{}}")
+                yield from ((vars(value)[name], f"{called}.{name}") for name in names)
+        elif isinstance(value, type):
+            yield from self._inside_class(value)
+        elif isinstance(value, ContextVar):
+            self._watch(value.get, (None,), None, called)
+            yield value.get(None), called
         elif isinstance(value, GENERATORS):
             self.generators.append(value)
         elif isinstance(value, tuple | frozenset | set):
@@ -254,13 +279,19 @@ class Environment:
                 keys = tuple(value)
                 self._watch(lambda key: key if key in value else None, keys, value, called)
             yield from ((one, called) for one in value)
-        elif isinstance(value, list | deque | dict):
+        elif isinstance(value, MAPPINGS + LISTS):
             yield from self._inside_container(value, called)
         elif isinstance(value, FunctionType):
             yield from self._inside_function(value)
+        elif isinstance(value, BuiltinFunctionType):
+            yield value.__self__, called
         elif isinstance(value, MethodType):
             yield from ((value.__func__, called), (value.__self__, called))
-        elif _is_ours(value) and hasattr(value, "__wrapped__"):  # what is compiled
+        elif isinstance(value, property):
+            yield value.fget, called
+        elif isinstance(value, staticmethod | classmethod) or (
+            _is_ours(value) and hasattr(value, "__wrapped__")  # what is compiled
+        ):
             yield value.__wrapped__, called
         elif isinstance(value, partial):
             yield from ((value.func, called), (value.args, called), (value.keywords, called))
@@ -268,9 +299,13 @@ class Environment:
             yield from self._inside_object(value, called)
 
     def _inside_container(self, value: Any, called: str) -> Iterator[tuple[Any, str]]:
-        is_dict = isinstance(value, dict)
-        keys = tuple(value) if is_dict else range(len(value))
-        get = partial(dict.get, value) if is_dict else value.__getitem__
+        is_mapping = isinstance(value, MAPPINGS)
+        keys = tuple(value) if is_mapping else range(len(value))
+        get = value.__getitem__
+        if is_mapping:
+            get = partial(dict.get, value) if isinstance(value, dict) else value.get
+            ordered = partial(_ordered, value)
+            self._watch(ordered, (keys,), None, f"the order of {called}")
         self._watch(get, keys, value, f"{called}[{{!r}}]")
         yield from ((value[key], f"{called}[{key!r}]") for key in keys)
         if hasattr(value, "__dict__"):
@@ -281,13 +316,35 @@ class Environment:
         for name, cell in zip(names, function.__closure__ or (), strict=True):
             self._watch(partial(_contents, cell), (name,), None, "{}")
             yield _contents(cell, name), name
+        if not _is_library(function.__module__ or ""):
+            of = f"{{}} of {function.__name__}"
+            self._watch(partial(getattr, function), OF_FUNCTIONS, None, of)
+            own = [name for name in vars(function) if name in self._users_names]
+            self._watch(vars(function).get, own, None, of)
+            yield from ((vars(function)[name], name) for name in own)
         yield function.__defaults__, f"a default of {function.__name__}"
         yield function.__kwdefaults__, f"a default of {function.__name__}"
         if hasattr(function, "__wrapped__"):
             yield function.__wrapped__, function.__name__
 
+    def _inside_class(self, cls: type) -> Iterator[tuple[Any, str]]:
+        """Watch what code may find in a class: attributes, and methods that run unnamed."""
+        classes = [one for one in cls.__mro__ if not _is_library(one.__module__)]
+        found = {
+            name
+            for one in classes
+            for name, x in vars(one).items()
+            if name in self._users_names or (name.startswith("__") and isinstance(x, FunctionType))
+        }
+        for one in classes:
+            self._watch(vars(one).get, found, None, f"{one.__name__}.{{}}")
+            yield from ((vars(one).get(name), f"{one.__name__}.{name}") for name in found)
+        if classes:
+            yield type(cls), cls.__name__
+
     def _inside_object(self, owner: Any, called: str) -> Iterator[tuple[Any, str]]:
         """Watch attributes, and where a class has one that an object may get for its own."""
+        yield type(owner), type(owner).__name__
         of = f"{called}." if called else f"{type(owner).__name__}."
         attributes = getattr(owner, "__dict__", {})
         of_classes = [
@@ -353,6 +410,11 @@ def _contents(cell: CellType, name: str) -> Any:
         return None
 
 
+def _ordered(value: Any, keys: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Give the keys of a mapping, if they still stand in that order."""
+    return keys if all(map(is_, value, keys)) else None
+
+
 def _slots_of(cls: type) -> list[str]:
     found: list[str] = []
     for one in cls.__mro__:
@@ -367,6 +429,8 @@ def _slot(owner: Any, name: str) -> Any:
 
 def _can_change(array: Any) -> bool:
     """Whether the memory of an array can be written by somebody."""
+    if not isinstance(array, np.ndarray):
+        return True
     while isinstance(array, np.ndarray):
         if array.flags.writeable:
             return True

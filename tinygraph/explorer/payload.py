@@ -8,7 +8,8 @@ theirs in ``graph.gradients``.
 ``values``      arrays by node: of inputs, of upstream gradients, and of ``fixed`` nodes.
                 ``dtype``, ``shape`` and ``base64``, in row-major order; what has no
                 arithmetic on the page (complex numbers, fractions) also has ``text``, an
-                entry each, and its doubles are approximations, or moduli
+                entry each, complex ones in four digits, and its doubles are approximations,
+                or moduli
 ``drawn``       the upstream gradients that nobody gave, which are random: nodes
 ``fixed``       computed by NumPy and not on the page: why, by node
 ``locked``      inputs that cannot be edited, since something fixed depends on them, or
@@ -265,7 +266,7 @@ def _array(value: Any) -> dict[str, Any]:
     value = np.asarray(value)
     form: dict[str, Any] = {"dtype": f"<{_kind(value.dtype)}", "shape": list(value.shape)}
     if _kind(value.dtype) not in COMPUTED:
-        form["text"] = [str(x) for x in value.ravel()]
+        form["text"] = [f"{x:.4g}" if value.dtype.kind == "c" else str(x) for x in value.ravel()]
         near = np.abs(value) if value.dtype.kind == "c" else value
         form |= {"dtype": value.dtype.str, "base64": _base64(near.astype("<f8"))}
         return form

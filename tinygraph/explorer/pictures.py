@@ -85,7 +85,7 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
     if is_scalar:
         _say_where_numbers_stand(root)
     _slim(root)
-    return ET.tostring(root, encoding="unicode", short_empty_elements=True), boxes.folded
+    return ET.tostring(root, encoding="unicode").replace(" />", "/>"), boxes.folded
 
 
 def _with_gradients(graph: Graph) -> Graph:
@@ -157,6 +157,8 @@ def _name_colors(element: ET.Element) -> None:
     else:
         classes = [COLORS[fill]] if fill and COLORS[fill] != "ink" else []
         classes += [f"{COLORS[stroke]}-line"] if stroke else []
+    if stroke and COLORS[stroke] == "frame":
+        element.attrib.pop("stroke-width", None)
     if classes:
         element.set("class", " ".join(classes))
     for name, value in COMMON.items():

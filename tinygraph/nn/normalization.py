@@ -11,7 +11,7 @@ import numpy as np
 from tinygraph.batchnorm import primitive as fused
 from tinygraph.batchnorm.formulas import staged
 from tinygraph.engine.arrays import locked
-from tinygraph.engine.effects import aside, performed, recalled
+from tinygraph.engine.effects import aside, performed, recalled, replaced
 from tinygraph.engine.functions import normalize_axes
 from tinygraph.engine.lengths import extent
 from tinygraph.engine.tensor import Tensor
@@ -245,6 +245,13 @@ class BatchNorm(Module):
         running_var = stays * recalled(self, "running_var") + moves * var
         replace = partial(self._replace, extent(x))
         performed(replace, mean, var, running_mean, running_var)
+        if isinstance(running_mean, Tensor):  # it is recorded, and not replaced yet
+            dtype = self.running_mean.dtype
+            replaced(
+                self,
+                running_mean=running_mean.astype(dtype, copy=False),
+                running_var=running_var.astype(dtype, copy=False),
+            )
 
     def _share(self, of: Any, new: bool = False) -> Any:
         """Give the factor of the running estimate, or that of the batch, in the dtype of either."""
