@@ -289,8 +289,8 @@ def _check_dtypes(program: Program, arrays: Sequence[Any]) -> None:
 
 def compile(
     function: Callable[..., Any] | Graph,
-    mode: str = "auto",
     *,
+    mode: str = "auto",
     wrt: Iterable[str] | None = None,
 ) -> Compiled:
     """Let a function run without the engine, which it is recorded with once.

@@ -15,7 +15,7 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["Executor", "Make", "Program", "Unsupported", "names_of"]
 
 
-class Unsupported(Exception):
+class Unsupported(ValueError):
     """A program is outside what an executor runs; the text is one sentence that says why."""
 
 
