@@ -3,6 +3,7 @@
 import builtins
 import collections
 import functools
+import os
 import sys
 import types
 from array import array
@@ -141,6 +142,10 @@ READ = {
     "order of a dict": (first_of_table, lambda: TABLE.__setitem__("a", TABLE.pop("a"))),
     "context": (CONTEXT.get, lambda: CONTEXT.set(2.0)),
     "in an array of objects": (lambda: OBJECTS[0][0], lambda: OBJECTS[0].__setitem__(0, 2.0)),
+    "environment": (
+        lambda: float(os.environ.get("TINYGRAPH_FACTOR", "1")),
+        lambda: os.environ.__setitem__("TINYGRAPH_FACTOR", "2"),
+    ),
     "default": (with_default, lambda: setattr(with_default, "__defaults__", (2.0,))),
     "code": (
         with_code,
@@ -168,6 +173,7 @@ def restored(monkeypatch):
     """Put back what a test changes in this module."""
     here = dict(globals())
     kept = [(x, dict(vars(x))) for x in (Base, Config, WithMeta, DESCRIPTOR, CONFIG, INNER)]
+    monkeypatch.setenv("TINYGRAPH_FACTOR", "1")
     monkeypatch.setitem(sys.modules, "inner_of_a_test", INNER)
     yield
     for name in globals().keys() - here.keys():

@@ -48,7 +48,7 @@ UNCHANGING = (
     *(int, float, complex, str, bytes, bool, type(None), type(Ellipsis), range, slice),
     *(np.generic, np.dtype, np.ufunc, Primitive, CodeType),
 )
-MAPPINGS = (dict, MappingProxyType, UserDict, ChainMap)
+MAPPINGS = (dict, MappingProxyType, UserDict, ChainMap, type(os.environ))
 LISTS = (list, deque, UserList, bytearray)
 OF_FUNCTIONS = ("__code__", "__defaults__", "__kwdefaults__")
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
@@ -225,6 +225,8 @@ class Environment:
         names = names if whole is None else [*outside]
         self._watch(outside.get, names, whole, "{}")
         self._left += [(outside.get(name), name) for name in names]
+        if {"environ", "getenv"} & {*code.co_names}:
+            self._left.append((os.environ, "os.environ"))
         package = outside.get("__package__")
         for name in code.co_names:
             for path in (name, f"{package}.{name}"):
