@@ -7,8 +7,8 @@ import numpy as np
 
 from tinygraph import Graph, trace
 from tinygraph.execution import Program
+from tinygraph.execution.panels import JOINS, Tree, kernel_of
 from tinygraph.execution.regions import Foreign
-from tinygraph.execution.stepping import Stepper
 from tinygraph.graph.evaluation import evaluate, number
 
 SHAPES = [
@@ -155,29 +155,64 @@ def _array(node, known):
 
 
 def in_region(region, known, block=None):
-    """Give the results of a region by the index of their node."""
-    given = {x.node.index: _array(x.node, known) for x in region.arguments}
-    stepper = Stepper(region, given)
-    out = {
-        x.node.index: np.empty([y.length for y in x.labels], x.node.dtype) for x in region.results
-    }
+    """Give the results of a region by the index of their node.
+
+    Whole arrays are spread and then reduced, as NumPy does it; the rows of blocks are swept over
+    by the kernels of `tinygraph.execution.panels`.
+    """
+    values = {x.index: x.params["value"] for x in region.constants}
+    for x in region.arguments:
+        shape = _shape(x.labels, region.labels)
+        values[x.index] = np.reshape(_array(x.node, known), shape)
+    out = {}
     for sweep in region.sweeps:
-        stepper.start(sweep)
-        n = region.rows[0].length
-        shares = []
-        for i in range(0, max(n, 1), block or max(n, 1)):
-            rows = slice(i, min(n, i + (block or n)))
-            blocks = {}
-            for x in sweep.reads:
-                whole = np.reshape(given[x.node.index], [y.length for y in x.labels])
-                blocks[x.node.index] = whole[rows]
-            share, written = stepper.block(sweep, blocks, rows.stop - i)
-            shares.append(share)
-            for x, part in zip(sweep.writes, written, strict=True):
-                out[x.node.index][rows] = part
-        stepper.end(sweep, shares)
-    stepper.finish()
-    for x in region.results:
-        if set(x.labels).isdisjoint(region.rows):
-            out[x.node.index] = stepper.vector(x)
-    return {x.node.index: out[x.node.index].reshape(x.node.shape)[()] for x in region.results}
+        _compute(sweep.before, values, region.labels)
+        sweeping = _whole if block is None else partial(_swept, block)
+        sums, written = sweeping(region, sweep, dict(values))
+        values |= {x.index: np.asarray(s, x.dtype) for x, s in zip(sweep.sums, sums, strict=True)}
+        out |= {x.node.index: y for x, y in zip(sweep.writes, written, strict=True)}
+    _compute(region.after, values, region.labels)
+    return {
+        x.node.index: _stored(x, out.get(x.node.index, values.get(x.value.index)), region.labels)
+        for x in region.results
+    }
+
+
+def _shape(has, labels):
+    return [label.length if label in has else 1 for label in labels]
+
+
+def _stored(x, entries, labels):
+    entries = np.broadcast_to(entries, _shape(x.labels, labels))
+    return entries.astype(x.node.dtype).reshape(x.node.shape)[()]
+
+
+def _whole(region, sweep, values):
+    for one in sweep.segments:
+        some = (*one.scalars, *one.values, *one.reductions, *one.sums)
+        _compute(some, values, region.labels)
+    return [values[x.index] for x in sweep.sums], [values[x.value.index] for x in sweep.writes]
+
+
+def _swept(block, region, sweep, values):
+    n, kernel = region.rows[0].length, kernel_of(region, sweep)
+    new = [np.empty(_shape(x.labels, region.labels), x.node.dtype) for x in sweep.writes]
+    tree = Tree(kernel.reductions)
+    for i in range(0, n, block):
+        rows = slice(i, min(n, i + block))
+        blocks = [values[x.index][rows] for x in sweep.reads]
+        tree.add(kernel.run(values, blocks, [y[rows] for y in new], rows.stop - i))
+    return tree.total(), new
+
+
+def _compute(some, values, labels):
+    for x in some:
+        if x.op in JOINS:
+            (operand,) = x.operands
+            met = {*operand.labels, *x.labels, *x.over}
+            entries = np.broadcast_to(values[operand.index], _shape(met, labels))
+            axis = tuple(k for k, label in enumerate(labels) if label in x.over)
+            values[x.index] = x.primitive.forward(entries, axis=axis, keepdims=True)
+        elif x.primitive is not None:
+            operands = [values[y.index] for y in x.operands]
+            values[x.index] = x.primitive.forward(*operands, **x.params)

@@ -48,7 +48,7 @@ def _limit(x, gamma, beta, dout):
 
 def _compiled(mode):
     def prepare(x, gamma, beta, dout):
-        f = tinygraph.compile(batchnorm.staged, mode)
+        f = tinygraph.compile(batchnorm.staged, mode=mode)
 
         def run():
             return list(f.vjp(x, gamma, beta, dout=dout)[1].values())
@@ -151,7 +151,9 @@ def errors(rows=65536, columns=64, seeds=5):
         f = tinygraph.compile(batchnorm.staged)
         out, exact = f.vjp(*(a.astype(float) for a in (x, gamma, beta)), dout=dout.astype(float))
         for mode, rest in found.items():
-            got, grads = tinygraph.compile(batchnorm.staged, mode).vjp(x, gamma, beta, dout=dout)
+            got, grads = tinygraph.compile(batchnorm.staged, mode=mode).vjp(
+                x, gamma, beta, dout=dout
+            )
             pairs = [(got, out), *((grads[name], exact[name]) for name in exact)]
             rest.append([np.max(np.abs(a - b)) / np.max(np.abs(b)) for a, b in pairs])
     return {mode: np.median(rest, axis=0) for mode, rest in found.items()}

@@ -48,7 +48,7 @@ def ours(mode=None):
     def loss(x, labels):
         return nn.cross_entropy(model(x), labels)
 
-    step = loss if mode is None else tinygraph.compile(loss, mode)
+    step = loss if mode is None else tinygraph.compile(loss, mode=mode)
 
     def run():
         optimizer.zero_grad()

@@ -21,7 +21,7 @@ from tinygraph.execution import Blocks, Program, Unsupported
 from tinygraph.execution.blocks import run
 from tinygraph.execution.clusters import Progress
 from tinygraph.execution.elsewhere import elsewhere
-from tinygraph.execution.panels import Tree, merged
+from tinygraph.execution.panels import Tree, joined
 
 RNG = np.random.default_rng(11)
 
@@ -208,7 +208,7 @@ def test_sums_one_after_the_other_are_the_tree_of_many_workers(n):
         tree.add(part)
     level = parts
     while len(level) > 1:
-        level = [merged(["sum"], *level[k : k + 2]) for k in range(0, len(level), 2)]
+        level = [joined(["sum"], *level[k : k + 2]) for k in range(0, len(level), 2)]
     assert same_bits(tree.total()[0], level[0][0])
 
 

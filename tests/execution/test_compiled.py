@@ -659,7 +659,7 @@ def test_the_last_call_is_described():
 
 @pytest.mark.parametrize("mode", ["strict", "fast"])
 def test_what_is_not_compiled_is_replayed_and_says_why(mode):
-    f, x = tinygraph.compile(lambda x: x * np.sum(x), mode), array(3) * 1j
+    f, x = tinygraph.compile(lambda x: x * np.sum(x), mode=mode), array(3) * 1j
     assert same_bits(f(x), (Tensor(x) * np.sum(Tensor(x))).data)
     assert f.executor == "replay"
     assert "complex128" in f.why
@@ -670,7 +670,7 @@ def test_what_is_not_compiled_is_replayed_and_says_why(mode):
 
 def test_wrong_ways_to_compile():
     with pytest.raises(ValueError, match="mode is 'jit', but must be one of auto, replay"):
-        tinygraph.compile(batchnorm, "jit")
+        tinygraph.compile(batchnorm, mode="jit")
     with pytest.raises(TypeError, match=r"write wrt=\['x'\]"):
         tinygraph.compile(batchnorm, wrt="x")
     with pytest.raises(TypeError, match="takes a function or a Graph, not int"):

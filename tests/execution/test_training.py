@@ -19,7 +19,8 @@ from programs import ANALYTIC, KINKED, execute, programs
 
 from tinygraph import Graph, Tensor, detect_anomaly, grad, nn, no_grad, optim, trace
 from tinygraph.execution import Replay
-from tinygraph.execution.training import MOST, Steps
+from tinygraph.execution.layouts import MOST
+from tinygraph.execution.training import Steps
 from tinygraph.nn.module import as_tensor
 
 

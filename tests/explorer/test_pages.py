@@ -93,6 +93,17 @@ def test_nothing_acts_on_a_page_but_its_own_style_and_script(name):
     assert set(outside) <= {"http://www.w3.org/2000/svg"}
 
 
+def test_words_that_equations_use_are_explained():
+    def picked(x):
+        out = x[np.array([0, 0, 1])] - np.mean(x)
+        return out
+
+    x = np.array([1.0, 4.0])
+    for function, words in ((picked, ["spread(a)", "scatter(a", "i, j ="]), (np.tanh, [])):
+        head, _ = Reader(explore(trace(function)(x)).html).all("p")[0]
+        assert [word for word in ("spread(a)", "scatter(a", "i, j =") if word in head] == words
+
+
 def test_names_can_hold_anything():
     a, b = Tensor([1.0, 2.0], name=HOSTILE[0]), Tensor([3.0, 4.0], name=HOSTILE[1])
     out = a * b

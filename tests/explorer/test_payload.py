@@ -269,7 +269,7 @@ def test_text_can_stand_in_a_script_element():
 def test_complex_numbers_fractions_and_extended_ones_are_shown():
     exact = np.array([Fraction(1, 3), Fraction(2)], dtype=object)
     for x, text, what in [
-        (np.array([1 + 2j, 3.0]), "(1+2j)", "complex numbers are"),
+        (np.array([1 + 2j, 3.0]), "1+2j", "complex numbers are"),
         (exact, "1/3", "fractions are"),
         (np.array([0.1, 2], dtype=np.longdouble), "0.1", "extended precision is"),
     ]:

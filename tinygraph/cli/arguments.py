@@ -200,8 +200,8 @@ def _add_comparison(
 ARGUMENTS = """arguments of the function:
   name=64x100, name=100, name=()   a tensor of that shape, random from --seed
   name=1e-5                        a constant, written with a point or an exponent
-  name=data.npy, name=data.csv     an array from a file
-  name:=LITERAL                    any Python literal, such as n:=3
+  name=data.npy, name=data.csv     an array from a file, as floats
+  name:=LITERAL                    any Python literal: n:=3, or labels, y:=[0,2,1]
 """
 
 

@@ -64,6 +64,11 @@ class Mode(NamedTuple):
     tracing: Any = None
     effects: Any = None
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody wants to see what is computed, operation by operation."""
+        return bool(self.hook or self.tracing or self.effects or self.holomorphic)
+
 
 NORMAL = Mode()
 

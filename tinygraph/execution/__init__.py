@@ -1,6 +1,6 @@
 """Running a graph without the engine.
 
-In the order in which to read it: `program` (what is to be computed).
+In the order in which to read it: `program` (what is to be computed, and what computes it).
 
 As NumPy: `calls` (which function of NumPy computes a node into memory that is there), `memory`
 (whose memory may serve whom), `scripts` (a program as the text of a function), `replay` (it runs).
@@ -9,7 +9,7 @@ How a program is planned: `values` (index notation, in which what is computed tw
 `labels` (which axes are one), `orders` (how values lie in memory, and which labels are rows),
 `regions` (what a plan consists of), `sweeps` (when what is computed), `linear` (sums rewritten, so
 that there are fewer sweeps), `notation` (from nodes to values), `partition` (what is left to NumPy)
-and `plan`; `stepping` (a plan's sweeps in NumPy, on blocks of rows).
+and `plan`.
 
 As C: `c_functions` (exp, log, tanh), `c_expressions` (one value), `c_page` (names and loops),
 `c_nests` (loops along a row), `c_rows` (a sweep), `c_source` (a region), `c_program` (the whole

@@ -40,6 +40,7 @@ from tinygraph.engine.autodiff import reachable
 from tinygraph.execution.clusters import Progress
 from tinygraph.execution.destinations import Destination, destination_of
 from tinygraph.execution.elsewhere import elsewhere
+from tinygraph.execution.labels import place_of
 from tinygraph.execution.plan import Plan
 from tinygraph.execution.program import Program, Unsupported
 from tinygraph.execution.regions import Region, text_of
@@ -49,9 +50,10 @@ from tinygraph.execution.values import Value
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["Blocks", "run"]
+__all__ = ["MEMORY", "Blocks", "run"]
 
 MEMORY = 100e6
+"""Bytes that blocks may take where nobody says how many."""
 
 
 class Blocks:
@@ -90,8 +92,10 @@ class Blocks:
         If an input is of another kind of numbers than it was captured with.
     Unsupported
         If there is more in the graph than sweeps over rows, such as a matmul.
+    FileNotFoundError
+        If an input is not there, or the folder of an output.
     FileExistsError
-        If an output is there already.
+        If an output is there already, and not `force`.
     ModuleNotFoundError
         If zarr or dask is needed and not there.
 
@@ -215,10 +219,10 @@ def run(
 
     Raises
     ------
-    ValueError, TypeError, Unsupported, FileExistsError, ModuleNotFoundError
+    ValueError, TypeError, Unsupported, ModuleNotFoundError
         As `Blocks`.
     OSError
-        If something cannot be read or written.
+        If something cannot be read or written; FileNotFoundError and FileExistsError as `Blocks`.
 
     Examples
     --------
@@ -245,15 +249,15 @@ def run(
 def _asked(graph: Graph, outputs: Iterable[str]) -> tuple[dict[str, int], Program]:
     """Give results by name, as indices of their nodes, and a program of those that are wanted."""
     whole = Program.of(graph)
-    final = {g.of.index: g for g in graph.all_gradients}  # a sum comes after its parts
+    arriving = graph.arriving
     named = {str(node.name): node for node in graph.outputs}
     for node in graph.inputs:
-        if node.index in final and node.role == "input":
-            named[final[node.index].name] = final[node.index].node
+        if node.index in arriving and node.role == "input":
+            named[arriving[node.index].name] = arriving[node.index].node
     if unknown := [name for name in outputs if name not in named]:
         raise ValueError(f"there is no result {unknown[0]!r}; the results are {', '.join(named)}")
     regions = _regions(Plan.of(_computing(whole, named.values()), fast=True))
-    small = {x.node.index for one in regions for x in one.results if not {*one.rows} & {*x.labels}}
+    small = {x.node.index for one in regions for x in one.results if not one.has_rows(x)}
     wanted = {name: x for name, x in named.items() if name in outputs or x.index in small}
     if not wanted:
         raise ValueError(
@@ -276,11 +280,8 @@ def _regions(plan: Plan) -> list[Region]:
     regions = []
     for part in plan.parts:
         if not isinstance(part, Region):
-            node = part.node
-            called = f" ({node.name})" if node.name else ""
             raise Unsupported(
-                f"{node.op} of step {node.step}{called} is no sweep over rows, and cannot be run "
-                "block by block"
+                f"{place_of(part.node)} is no sweep over rows, and cannot be run block by block"
             )
         regions.append(part)
     return regions

@@ -10,7 +10,7 @@ from tinygraph.execution.c_page import Loop, Page, is_number, typed
 from tinygraph.execution.program import Unsupported
 from tinygraph.execution.values import ARGUMENT, Value
 
-__all__ = ["Nests", "Row", "Store", "Sum"]
+__all__ = ["PAIRWISE", "Nests", "Row", "Store", "Sum"]
 
 FLOATS = ("float", "double")
 

@@ -12,7 +12,7 @@ from tinygraph.execution.values import CONSTANT, Label, Value
 from tinygraph.graph.marks import in_letters
 from tinygraph.writing.numpy_expressions import Names
 
-__all__ = ["Loop", "Page"]
+__all__ = ["Loop", "Page", "is_number", "typed"]
 
 Loop = tuple[Label, ...]
 """A group of labels that is one loop."""

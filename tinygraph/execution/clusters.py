@@ -14,12 +14,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from tinygraph.execution.panels import Sums, Tree, merged
+from tinygraph.execution.panels import Sums, Tree, joined
 from tinygraph.execution.sources import extra
 
 __all__ = ["Cluster", "Here", "Progress", "Runner", "Work", "connected"]
 
 Bounds = Sequence[tuple[int, int]]
+
+ANSWERS_S = 10
+"""After how many seconds nobody is at an address."""
 
 
 class Work(Protocol):
@@ -98,7 +101,7 @@ class Cluster:
             run(everywhere, *pair, *[blocks[k] for blocks in lazy], dask_key_name=(name, k))
             for k, pair in enumerate(bounds)
         ]
-        join = delayed(partial(merged, work.reductions), pure=False)
+        join = delayed(partial(joined, work.reductions), pure=False)
         level = blocks
         while len(level) > 1:  # neighbours, and then pairs
             level = [join(*level[k : k + 2]) for k in range(0, len(level), 2)]
@@ -158,7 +161,7 @@ def connected(address: str) -> Iterator[None]:
     """
     with extra(f"the cluster at {address}"):
         from distributed import Client
-    with Client(address, timeout=10):
+    with Client(address, timeout=ANSWERS_S):
         yield
 
 

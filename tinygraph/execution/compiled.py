@@ -17,8 +17,9 @@ from typing import Any
 from tinygraph.engine.recording import current, entered
 from tinygraph.execution.forms import Form, Quick
 from tinygraph.execution.kernels import Kernel
+from tinygraph.execution.layouts import remember
 from tinygraph.execution.plan import Plan
-from tinygraph.execution.program import Program, Unsupported
+from tinygraph.execution.program import Executor, Program, Unsupported
 from tinygraph.execution.replay import Replay
 from tinygraph.execution.subjects import OfFunction, OfGraph
 from tinygraph.execution.targets import check_apart
@@ -29,9 +30,6 @@ from tinygraph.graph.snapshot import Graph
 __all__ = ["Compiled", "compile"]
 
 MODES = ("auto", "replay", "strict", "fast")
-MOST = 32
-"""Of forms that are remembered, so that a number that is another at each call fills no memory."""
-
 NOTHING_YET = "nothing has run yet: call it, and this describes that call"
 
 
@@ -44,7 +42,7 @@ class Compiled:
     Attributes
     ----------
     plan : Plan or str
-        How few sweeps over its arrays the last call takes; ``print(f.plan)``.
+        How few sweeps over its arrays the last call takes, or why nobody knows; ``print(f.plan)``.
     source : str
         What ran at the last call: NumPy or C, in the names of the function.
     executor : str
@@ -101,7 +99,7 @@ class Compiled:
             As the function takes them. Arrays are inputs. Of numbers, and of all that is no array,
             each value is a form of its own.
         out : ndarray, or tuple of such, optional
-            Where the result is written to; it may be an argument.
+            Where the result is written to, of its shape and dtype; it may be an argument.
 
         Returns
         -------
@@ -113,9 +111,11 @@ class Compiled:
         ------
         ValueError
             If the function does what a program would not do again: reads values, branches on them,
-            writes them out, draws at random or changes what it reads, without saying so.
+            writes them out, draws at random or changes what it reads, without saying so; or if
+            `out` is of another shape, read-only, or shares memory with another `out`.
         TypeError
-            If an argument's content may change and it is no array.
+            If an argument's content may change and it is no array; or if `out` is no array, or of
+            another dtype.
         """
         if self._is_of_tensors:
             return self._stepped(args, kwargs, out)
@@ -128,7 +128,7 @@ class Compiled:
         ----------
         *args, **kwargs
             As the function takes them.
-        dout : array_like, or tuple of such
+        dout : array_like, or tuple of such, optional
             The upstream gradient, of the shape of the result; one for each, where it is several.
             A scalar alone may go without.
         out : pair, optional
@@ -147,6 +147,8 @@ class Compiled:
         ValueError
             If an upstream gradient is missing or of another shape; if the function closes over
             Tensors, whose gradients come by ``f(x).backward()``; and as by a call.
+        TypeError
+            If `out` is no pair; and as by a call.
 
         Examples
         --------
@@ -184,7 +186,7 @@ class Compiled:
     @property
     def why(self) -> str:
         """Why it is not the executor that was asked for, or ""."""
-        return NOTHING_YET if self._last is None else getattr(self._last.executor, "why", "")
+        return NOTHING_YET if self._last is None else str(self._last.executor.why)
 
     @property
     def plan(self) -> Any:
@@ -231,7 +233,9 @@ class Compiled:
         self, backward: bool, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Form, Sequence[Any]] | None:
         """Give the form for some arguments, which may be a new one; None if Tensors are in it."""
-        if _is_watched() or (arranged := self._subject.arranged(args, kwargs)) is None:
+        if entered.get() and current().is_watched:
+            return None
+        if (arranged := self._subject.arranged(args, kwargs)) is None:
             return None
         key, arrays = (backward, arranged.key), arranged.arrays
         with self._lock:
@@ -242,9 +246,7 @@ class Compiled:
                     args, kwargs, arrays, self._wrt, self._executor_of, backward=backward
                 )
                 self._is_of_tensors = form is None
-                while len(self._forms) >= MOST:
-                    del self._forms[next(iter(self._forms))]
-                self._forms[key] = form
+                remember(self._forms, key, form)
         if form is None:
             return None
         if form.overwrites:
@@ -267,7 +269,7 @@ class Compiled:
         program: Program,
         arrays: Sequence[Any],
         errstates: Mapping[int, Mapping[str, str]] = NOTHING,
-    ) -> Any:
+    ) -> Executor:
         """Make the executor that was asked for; where it cannot be, a replay that says why."""
         if self._mode in ("auto", "replay"):
             return Replay(program, arrays, errstates=errstates)
@@ -285,16 +287,10 @@ def _check_dtypes(program: Program, arrays: Sequence[Any]) -> None:
             raise Unsupported(f"{node.name} is of {node.dtype}, but was given {array.dtype}")
 
 
-def _is_watched() -> bool:
-    """Whether somebody wants to see what the engine records."""
-    mode = current() if entered.get() else None
-    return mode is not None and bool(mode.hook or mode.tracing or mode.effects or mode.holomorphic)
-
-
 def compile(
     function: Callable[..., Any] | Graph,
-    mode: str = "auto",
     *,
+    mode: str = "auto",
     wrt: Iterable[str] | None = None,
 ) -> Compiled:
     """Let a function run without the engine, which it is recorded with once.
@@ -320,7 +316,7 @@ def compile(
     Raises
     ------
     TypeError
-        If `function` is not callable.
+        If `function` is not callable, or `wrt` is one name and no list of them.
     ValueError
         If the mode is unknown; or if a snapshot was built on the values that it was taken at.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from tinygraph.execution.program import Program
+from tinygraph.execution.program import Program, names_of
 from tinygraph.graph.nodes import NOTHING, Node
 from tinygraph.graph.snapshot import Graph
 
@@ -62,9 +62,12 @@ def cut(joint: Graph, leaves: Sequence[Node | None]) -> Cut:
     >>> kept, program.arguments[-1], len(program.results)
     ([Node(#2, shape=(2,), step=1, op=exp)], Node(dout, shape=(2,), step=1, upstream), 1)
     """
-    arrived = {g.of.index: g.node for g in joint.all_gradients}  # a sum comes after its parts
-    found = [(k, arrived.get(x.index)) for k, x in enumerate(leaves) if x is not None]
-    results = [(k, g) for k, g in found if g is not None]
+    arriving = joint.arriving
+    results = [
+        (k, arriving[x.index].node)
+        for k, x in enumerate(leaves)
+        if x is not None and x.index in arriving
+    ]
     (seed,) = [node for node in joint.inputs if node.role == "upstream"]
     needed = {seed.index: seed}
     kept = {}
@@ -84,12 +87,10 @@ def cut(joint: Graph, leaves: Sequence[Node | None]) -> Cut:
             nodes[index] = replace(node, op=None, inputs=(), params=NOTHING, role="input")
         else:
             nodes[index] = replace(node, inputs=tuple(nodes[x.index] for x in node.inputs))
-    names = {g.node.index: g.name for g in reversed(joint.gradients)}
-    names |= {node.index: node.name for node in joint.nodes if node.name}
     program = Program(
         tuple(nodes.values()),
         (*(nodes[index] for index in sorted(kept)), nodes[seed.index]),
         tuple(nodes[g.index] for _, g in results),
-        {index: name for index, name in names.items() if index in nodes},
+        names_of(joint, nodes),
     )
     return Cut(program, [kept[index] for index in sorted(kept)], [k for k, _ in results])

@@ -14,18 +14,15 @@ import numpy as np
 
 from tinygraph.engine.arrays import exactly, numbers
 from tinygraph.engine.autodiff import is_discrete
-from tinygraph.execution.layouts import fitting, place_of
+from tinygraph.execution.layouts import fitting, placement
 from tinygraph.execution.merging import merged
-from tinygraph.execution.program import Program
+from tinygraph.execution.program import Executor, Make, Program
 from tinygraph.execution.recordings import folded, unfolded
 from tinygraph.execution.targets import computed_into, target
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["OUTPUT", "Form", "Make", "Quick"]
-
-Make = Callable[..., Any]
-"""``make(program, arrays)`` gives an executor, for arrays of the layouts of these."""
+__all__ = ["OUTPUT", "Form", "Quick"]
 
 OUTPUT = object()
 """Stands in a result for what the graph computes."""
@@ -38,7 +35,7 @@ class Quick(NamedTuple):
     ----------
     fit : callable
         Gives what the executor is called with, or None; see `tinygraph.execution.layouts.fitting`.
-    executor : executor
+    executor : Executor
     packed : callable
         Gives what is returned, of the results.
     is_current : callable
@@ -46,7 +43,7 @@ class Quick(NamedTuple):
     """
 
     fit: Callable[..., tuple[Any, ...] | None]
-    executor: Any
+    executor: Executor
     packed: Callable[..., Any]
     is_current: Callable[[], bool]
 
@@ -65,7 +62,7 @@ class Form:
     result : object
         What the function returned, with `OUTPUT` for each output of the graph.
     make : callable
-        See `Make`.
+        See `tinygraph.execution.program.Make`.
     is_current : callable
         Whether what was recorded is still right.
     constants : sequence, optional
@@ -76,7 +73,7 @@ class Form:
     Attributes
     ----------
     program : Program
-    executor : executor or None
+    executor : Executor or None
         What ran last.
     """
 
@@ -92,13 +89,13 @@ class Form:
         constants: Sequence[Any] = (),
         overwrites: bool = False,
     ) -> None:
-        arriving = {g.of.index for g in graph.all_gradients}
+        arriving = graph.arriving
         named = {name: inputs[k] for name, k in (wrt or {}).items()}
         reached = {name: x for name, x in named.items() if x is not None and x.index in arriving}
         self.program = merged(
             Program.of(graph, [str(x.name) for x in reached.values()], backward=bool(reached))
         )
-        self.executor: Any = None
+        self.executor: Executor | None = None
         self.is_current, self.overwrites = is_current, overwrites
         self._constants = constants
         self._wrt = wrt
@@ -107,7 +104,7 @@ class Form:
         self._outputs = graph.outputs
         self._result, self._parts = result, list(unfolded(result))
         self._make = make
-        self._executors: dict[Any, Any] = {}
+        self._executors: dict[Any, Executor] = {}
         self._quick: dict[Any, Quick] = {}
         if wrt is not None and (discrete := next(filter(is_discrete, graph.outputs), None)):
             raise ValueError(
@@ -175,7 +172,7 @@ class Form:
 
     # ------------------------------------------------------------------ parts of a call
 
-    def _executor(self, given: Sequence[Any], douts: Sequence[Any]) -> Any:
+    def _executor(self, given: Sequence[Any], douts: Sequence[Any]) -> Executor:
         """Give the executor for upstream gradients that lie so, which may be a new one."""
         places = _places(douts)
         executor = self._executors.get(places)
@@ -251,7 +248,7 @@ def _zeros(x: Any, place: Any) -> Any:
 
 def _places(douts: Sequence[Any]) -> Any:
     """Say how upstream gradients lie: what executors differ in."""
-    return tuple([(x.dtype.char, place_of(x)) for x in douts])
+    return tuple([(x.dtype.char, placement(x)) for x in douts])
 
 
 def _copied(part: Any) -> Any:
@@ -283,7 +280,3 @@ def _seed(dout: Any, out: Node) -> Any:
     if array.dtype != dtype and not (array.dtype.kind == "c" and dtype.kind != "c"):
         array = array.astype(dtype)
     return exactly(array) if dtype.hasobject else array[()]
-
-
-"""
-"""

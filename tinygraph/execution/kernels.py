@@ -7,7 +7,7 @@ What C does not do, NumPy does between two of its functions: products of matrice
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -67,6 +67,8 @@ class Kernel:
            [ 30., 400.]]), array([[ 10., 200.],
            [ 30., 400.]]), array([10., 20.]))
     """
+
+    why: ClassVar[str] = ""
 
     def __init__(self, program: Program, arrays: Sequence[Any], mode: str) -> None:
         if mode not in FLAGS:

@@ -17,10 +17,17 @@ import numpy as np
 from tinygraph.engine.arrays import leaf
 from tinygraph.engine.autodiff import DISCRETE
 
-__all__ = ["Layout", "compact", "fitting", "key_of", "number_key", "place_of"]
+__all__ = ["MOST", "NUMBERS", "Layout", "compact", "fitting", "key_of", "placement", "remember"]
+
+NUMBERS = f"{DISCRETE}fcO"
+"""Kinds of dtypes that are computed with."""
 
 ROWS = 0x101
 """NumPy's flags of an array whose rows lie one after the other, where the processor wants them."""
+
+
+MOST = 32
+"""Of keys that are remembered, so that a number that is another at each call fills no memory."""
 
 
 class Layout(NamedTuple):
@@ -94,7 +101,7 @@ def key_of(arrays: list[Any], x: Any) -> Any:
             "compile: a masked array is passed, whose mask would be lost; fill it first"
         )
     if isinstance(x, np.ndarray):
-        if x.dtype.kind in f"{DISCRETE}fcO":
+        if x.dtype.kind in NUMBERS:
             arrays.append(x := compact(x))
             return Layout.of(x)
         raise TypeError(f"compile: an argument is an array of {x.dtype}, which are no numbers")
@@ -142,7 +149,14 @@ def number_key(x: Any) -> Any:
     return type(x), repr(x)
 
 
-def place_of(x: Any) -> Any:
+def remember(forms: dict[Any, Any], key: Any, form: Any) -> None:
+    """Keep the form for a key, in place of the oldest where there are `MOST`."""
+    while len(forms) >= MOST:
+        del forms[next(iter(forms))]
+    forms[key] = form
+
+
+def placement(x: Any) -> Any:
     """Give what of an array's place in memory a program depends on, apart from dtype and shape."""
     if not x.ndim:
         return True

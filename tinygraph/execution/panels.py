@@ -17,13 +17,31 @@ import numpy as np
 
 from tinygraph.engine.primitive import Primitive
 from tinygraph.execution.regions import Region, Sweep
-from tinygraph.execution.stepping import JOINS
 from tinygraph.execution.values import ARGUMENT, CONSTANT, Label, Value
 
-__all__ = ["Kernel", "Step", "Tree", "computed", "kernel_of", "merged", "standing", "step_of"]
+__all__ = [
+    "JOINS",
+    "BlockKernel",
+    "Step",
+    "Sums",
+    "Tree",
+    "computed",
+    "joined",
+    "kernel_of",
+    "standing",
+    "step_of",
+]
 
 ENTRIES = 2**16
 """Of one array in a panel: half a megabyte in float64."""
+
+JOINS: Mapping[str, np.ufunc] = {
+    "sum": np.add,
+    "max": np.maximum,
+    "all": np.logical_and,
+    "any": np.logical_or,
+}
+"""How what two parts of the rows were reduced to is joined."""
 
 Sums = tuple[Any, ...]
 
@@ -81,12 +99,12 @@ def _wide(dtype: Any) -> Any:
     return np.result_type(dtype, np.float64) if dtype.kind == "f" else dtype
 
 
-def merged(reductions: Sequence[str], *parts: Sums) -> Sums:
+def joined(reductions: Sequence[str], *parts: Sums) -> Sums:
     """Join what two parts of the rows, or more, were reduced to.
 
     Examples
     --------
-    >>> merged(["sum", "max"], (1.0, 5.0), (2.0, 3.0))
+    >>> joined(["sum", "max"], (1.0, 5.0), (2.0, 3.0))
     (np.float64(3.0), np.float64(5.0))
     """
     total = parts[0]
@@ -123,7 +141,7 @@ class Tree:
         """Add what comes next."""
         level = 0
         while self._waiting and self._waiting[-1][0] == level:
-            part = merged(self._reductions, self._waiting.pop()[1], part)
+            part = joined(self._reductions, self._waiting.pop()[1], part)
             level += 1
         self._waiting.append((level, part))
 
@@ -131,7 +149,7 @@ class Tree:
         """Give the sum of all, of which there is at least one."""
         total = self._waiting[-1][1]
         for _, part in self._waiting[-2::-1]:
-            total = merged(self._reductions, part, total)
+            total = joined(self._reductions, part, total)
         return total
 
 
@@ -153,7 +171,7 @@ def standing(has: Sequence[Label], labels: Sequence[Label], rows: int = -1) -> t
 # --------------------------------------------------------------------------- kernels
 
 
-class Kernel(NamedTuple):
+class BlockKernel(NamedTuple):
     """What a sweep does with a block of rows: small, with no graph behind it, and picklable.
 
     Attributes
@@ -218,7 +236,7 @@ class Kernel(NamedTuple):
         return tree.total()
 
 
-def kernel_of(region: Region, sweep: Sweep) -> Kernel:
+def kernel_of(region: Region, sweep: Sweep) -> BlockKernel:
     """Make what runs a sweep of a region over a block of rows."""
     labels = region.labels
     steps: dict[int, Step] = {}
@@ -227,7 +245,7 @@ def kernel_of(region: Region, sweep: Sweep) -> Kernel:
             if x.op not in (ARGUMENT, CONSTANT) and x.index not in steps:
                 steps[x.index] = step_of(x, labels)
     numbers = {x.index: x.params["value"] for x in region.constants}
-    return Kernel(
+    return BlockKernel(
         tuple(x.index for x in sweep.reads),
         numbers,
         tuple(steps.values()),

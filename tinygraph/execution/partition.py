@@ -170,13 +170,14 @@ class _Partition:
         return found
 
     def _is_given(self, x: Node, rank: int) -> bool:
-        is_there = x.op is None or x.index in self.given or x.index in self.foreign
-        return is_there or self._is_computed_before(x, rank)
+        return self._is_there(x) or self._is_computed_before(x, rank)
+
+    def _is_there(self, x: Node) -> bool:
+        return x.op is None or x.index in self.given or x.index in self.foreign
 
     def _is_computed_before(self, x: Node, rank: int) -> bool:
         """Whether an earlier region hands on what it has computed."""
-        is_there = x.op is None or x.index in self.given or x.index in self.foreign
-        if x.op is None or is_there or self.rank[x.index] >= rank:
+        if x.op is None or self._is_there(x) or self.rank[x.index] >= rank:
             return False
         return x.op.name in REDUCTIONS or (x.index in self.kept and x.index not in self.views)
 

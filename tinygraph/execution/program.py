@@ -1,21 +1,21 @@
 """What is to be computed: some nodes of a graph, from its inputs.
 
-Every executor takes a `Program`, and says of one that it cannot run why: `Unsupported`.
+Every `Executor` is made of a `Program`, or says why it cannot run it: `Unsupported`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from tinygraph.engine.autodiff import reachable
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
 
-__all__ = ["Program", "Unsupported"]
+__all__ = ["Executor", "Make", "Program", "Unsupported", "names_of"]
 
 
-class Unsupported(Exception):
+class Unsupported(ValueError):
     """A program is outside what an executor runs; the text is one sentence that says why."""
 
 
@@ -68,9 +68,9 @@ class Program(NamedTuple):
         ValueError
             If one of `wrt` has no gradient in the graph.
         """
-        arriving = {g.of.index: g.node for g in graph.all_gradients}  # a sum comes after its parts
+        arriving = graph.arriving
         inputs = [node for node in graph.inputs if node.role == "input"]
-        final = {str(node.name): arriving[node.index] for node in inputs if node.index in arriving}
+        final = {str(x.name): arriving[x.index].node for x in inputs if x.index in arriving}
         wanted = list(final if wrt is None else wrt) if backward else []
         if missing := [name for name in wanted if name not in final]:
             known = ", ".join(final) or "none, without a backward pass"
@@ -78,7 +78,41 @@ class Program(NamedTuple):
         results = (*graph.outputs, *(final[name] for name in wanted))
         arguments = graph.inputs if backward else tuple(inputs)
         nodes = {node.index: node for node in reachable([*results, *arguments])}
-        names = {g.node.index: g.name for g in reversed(graph.gradients)}
-        names |= {node.index: node.name for node in nodes.values() if node.name}
-        names = {index: name for index, name in names.items() if index in nodes}
-        return cls(tuple(nodes.values()), arguments, results, names)
+        return cls(tuple(nodes.values()), arguments, results, names_of(graph, nodes))
+
+
+def names_of(graph: Graph, wanted: Collection[int]) -> dict[int, str]:
+    """Say what some nodes of a graph are called, by index: by a gradient's name, or their own."""
+    names = {g.node.index: g.name for g in reversed(graph.gradients)}
+    names |= {node.index: node.name for node in graph.nodes if node.name}
+    return {index: name for index, name in names.items() if index in wanted}
+
+
+class Executor(Protocol):
+    """What runs a program, on arrays of the layouts that it was made for."""
+
+    @property
+    def executor(self) -> str:
+        """``replay``, ``strict`` or ``fast``."""
+
+    @property
+    def source(self) -> str:
+        """What runs, as text."""
+
+    @property
+    def why(self) -> str:
+        """Why it is not what was asked for, or ""."""
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory a call takes beside its results."""
+
+    def __call__(self, *arrays: Any, out: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        """Compute the results from one array per argument; into `out`, where that is not None."""
+
+    def again(self, kept: list[Any], *arrays: Any) -> tuple[Any, ...]:
+        """Compute into results of an earlier call that nobody holds any more; None where new."""
+
+
+Make = Callable[..., Executor]
+"""``make(program, arrays)`` gives an executor for arrays of the layouts of these."""

@@ -23,13 +23,14 @@ from tinygraph.engine.recording import changed
 from tinygraph.engine.sources import Sources
 from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.engine.tracing import discrete, trace
+from tinygraph.execution.layouts import NUMBERS
 
 __all__ = ["Recording", "difference", "folded", "is_traced", "unfolded"]
 
 
 def is_traced(x: Any) -> bool:
     """Whether an argument is an input of the graph: a Tensor, or an array of numbers."""
-    return isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "biufcO")
+    return isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in NUMBERS)
 
 
 class Recording:

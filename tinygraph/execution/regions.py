@@ -142,6 +142,10 @@ class Region(NamedTuple):
         """All labels, in the order of memory."""
         return (*self.rows, *(label for group in self.columns for label in group))
 
+    def has_rows(self, x: Value | Result) -> bool:
+        """Whether there is one of a value for each row."""
+        return not set(self.rows).isdisjoint(x.labels)
+
 
 class Foreign(NamedTuple):
     """An operation between regions that NumPy computes: ``op.forward(*operands, **params)``.

@@ -9,7 +9,7 @@ first has kept.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,14 +18,10 @@ import numpy as np
 from tinygraph.engine.operators import Operand
 from tinygraph.engine.primitive import Primitive
 from tinygraph.engine.tensor import Tensor
-from tinygraph.execution.program import Program
+from tinygraph.execution.program import Executor, Make, Program
 
-__all__ = ["Backward", "Executor", "Forward", "Make", "Place", "Run", "operation"]
+__all__ = ["Backward", "Forward", "Place", "Run", "operation"]
 
-Executor = Any
-"""See `tinygraph.execution.program`; also ``again(kept, *arrays)``, into results that are over."""
-Make = Callable[..., Executor]
-"""``make(program, arrays)`` gives an executor for arrays of the layouts of these."""
 Place = tuple[bool, int]
 """Where a value is: whether among the results, or among what was there before; and which it is."""
 
@@ -35,7 +31,7 @@ class Forward:
 
     Parameters
     ----------
-    executor : callable
+    executor : Executor
     taken : sequence of int
         Which of the values of a run its arguments are.
     lent : collection of int
@@ -50,7 +46,7 @@ class Forward:
 
     def __init__(self, executor: Executor, taken: Sequence[int], lent: Collection[int]) -> None:
         self.executor, self.taken, self.lent = executor, taken, lent
-        self.kept: deque[Sequence[Any]] = deque(maxlen=1)  # a loop holds one loss and makes another
+        self.kept: deque[list[Any]] = deque(maxlen=1)  # a loop holds one loss and makes another
 
     def __call__(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Compute the results."""
@@ -160,7 +156,7 @@ class Backward:
     operands : sequence of int
         Which operands the gradients belong to that it gives.
     make : callable
-        ``make(program, arrays)`` gives an executor.
+        See `tinygraph.execution.program.Make`.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygraph.execution.clusters import Cluster, Here, Progress, Runner
 from tinygraph.execution.destinations import Destination
-from tinygraph.execution.panels import Kernel, Sums, computed, kernel_of, standing, step_of
+from tinygraph.execution.panels import BlockKernel, Sums, computed, kernel_of, standing, step_of
 from tinygraph.execution.regions import Region, Result, Sweep
 from tinygraph.execution.sources import LazySource, NpyFile, Source
 from tinygraph.execution.values import Value
@@ -55,7 +55,7 @@ class Schedule:
 
     def __init__(self, region: Region, source_of: Callable[[Value], Source], memory: float) -> None:
         self.region, self._source = region, source_of
-        sources = [source_of(x) for x in region.arguments if self.has_rows(x)]
+        sources = [source_of(x) for x in region.arguments if region.has_rows(x)]
         self.runner = _runner(sources)
         self.bounds: list[tuple[int, int]] = []
         self.together, self.nbytes = 1, 0.0
@@ -70,10 +70,6 @@ class Schedule:
             f"{n} block{'s' * (n != 1)} of up to {rows} rows, {at_a_time}: "
             f"{threads * self.nbytes / 1e6:.4g} MB of memory"
         )
-
-    def has_rows(self, x: Value | Result) -> bool:
-        """Whether there is one of this for each row."""
-        return not set(self.region.rows).isdisjoint(x.labels)
 
     def run(
         self, destinations: Mapping[int, Sequence[Destination]], bar: Progress
@@ -94,7 +90,7 @@ class Schedule:
         region = self.region
         known: dict[int, Any] = {x.index: x.params["value"] for x in region.constants}
         for x in region.arguments:
-            if not self.has_rows(x):
+            if not region.has_rows(x):
                 array = np.asarray(self._source(x).whole(), x.dtype)
                 known[x.index] = array.reshape(standing(x.labels, region.labels))
         for sweep in region.sweeps:
@@ -105,7 +101,7 @@ class Schedule:
             for x, total in zip(sweep.sums, sums, strict=True):
                 known[x.index] = np.asarray(total, x.dtype)
         self._compute(region.after, known)
-        results = (x for x in region.results if not self.has_rows(x))
+        results = (x for x in region.results if not region.has_rows(x))
         return {x.node.index: self._vector(x, known) for x in results}
 
     def _compute(self, values: Iterable[Value], known: dict[int, Any]) -> None:
@@ -232,7 +228,7 @@ class _Write(NamedTuple):
 class _Work(NamedTuple):
     """What a sweep does with each block, wherever that is done."""
 
-    kernel: Kernel
+    kernel: BlockKernel
     vectors: Mapping[int, Any]
     reads: tuple[_Read, ...]
     writes: tuple[_Write, ...]

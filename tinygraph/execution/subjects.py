@@ -13,8 +13,9 @@ from tinygraph.engine.autodiff import is_discrete
 from tinygraph.engine.lengths import plain
 from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.environment import Environment
-from tinygraph.execution.forms import OUTPUT, Form, Make
+from tinygraph.execution.forms import OUTPUT, Form
 from tinygraph.execution.layouts import key_of
+from tinygraph.execution.program import Make
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
 from tinygraph.execution.refusals import check_premises, check_repeats
 from tinygraph.graph.nodes import Node
@@ -68,7 +69,7 @@ class OfFunction:
         wrt, backward
             The names of those that gradients are taken by, if they are.
         make : callable
-            See `tinygraph.execution.forms.Make`.
+            See `tinygraph.execution.program.Make`.
 
         Returns
         -------
@@ -161,7 +162,7 @@ class OfGraph:
             )
         named = None
         if backward:
-            arriving = {g.of.index for g in self.graph.all_gradients}
+            arriving = self.graph.arriving
             names = [str(x.name) for x in self.inputs]
             known = [str(x.name) for x in self.inputs if x.index in arriving]
             named = _chosen(names, arrays, known if wrt is None else wrt)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygraph.execution.program import Executor
+
 __all__ = ["check_apart", "computed_into", "target"]
 
 MOST_WORK = 1000
@@ -48,13 +50,13 @@ def check_apart(arrays: Iterable[Any]) -> None:
 
 
 def computed_into(
-    executor: Any, given: Sequence[Any], targets: Sequence[Any], read: Sequence[Any]
+    executor: Executor, given: Sequence[Any], targets: Sequence[Any], read: Sequence[Any]
 ) -> list[Any]:
     """Compute results into targets; what shares memory with an argument is written last.
 
     Parameters
     ----------
-    executor : executor
+    executor : Executor
     given : sequence
         Its arguments.
     targets : sequence

@@ -23,12 +23,12 @@ from tinygraph.engine.recording import current, entered
 from tinygraph.engine.tensor import Tensor, peek
 from tinygraph.execution.cutting import cut
 from tinygraph.execution.environment import Environment
-from tinygraph.execution.layouts import fitting, key_of
+from tinygraph.execution.layouts import fitting, key_of, remember
 from tinygraph.execution.merging import merged
-from tinygraph.execution.program import Program
+from tinygraph.execution.program import Make, Program
 from tinygraph.execution.recordings import Recording, folded, is_traced, unfolded
 from tinygraph.execution.refusals import check_premises, check_repeats
-from tinygraph.execution.runs import Backward, Forward, Make, Place, Run, operation
+from tinygraph.execution.runs import Backward, Forward, Place, Run, operation
 from tinygraph.execution.targets import check_apart
 from tinygraph.graph.nodes import Node
 from tinygraph.graph.snapshot import Graph
@@ -110,7 +110,7 @@ class _Plan:
         """Say where a value is; what is computed becomes a result."""
         if not isinstance(x, Tensor):
             return False, self._plain[id(x)]
-        index = x._index
+        index = x.index
         if index in self._slots:
             return False, self._slots[index]
         return True, self._results.setdefault(index, len(self._results))
@@ -178,7 +178,7 @@ class Step:
     args, kwargs
         What it is called with first.
     make : callable
-        ``make(program, arrays)`` gives an executor.
+        See `tinygraph.execution.program.Make`.
     backward : bool
         Whether its results are to be differentiated.
 
@@ -283,16 +283,13 @@ def _own(x: Any) -> Any:
 
 
 def _lies_alike(x: Any, leaf: Tensor) -> bool:
-    data = leaf._data
+    data = peek(leaf)
     if not isinstance(x, np.ndarray | np.generic):  # an attribute that is None now
         return False
     return bool(x.dtype == data.dtype and x.shape == data.shape and x.strides == data.strides)
 
 
 # --------------------------------------------------------------------------- all forms
-
-MOST = 32
-"""Of forms that are remembered, so that a number that is another at each call fills no memory."""
 
 
 class Steps:
@@ -302,7 +299,7 @@ class Steps:
     ----------
     function : callable
     make : callable
-        ``make(program, arrays)`` gives an executor.
+        See `tinygraph.execution.program.Make`.
 
     Attributes
     ----------
@@ -325,7 +322,7 @@ class Steps:
         is_recording = True
         if entered.get():
             mode = current()
-            if mode.hook or mode.tracing or mode.effects or mode.holomorphic:
+            if mode.is_watched:
                 return self.function(*args, **kwargs)
             is_recording = mode.recording
         fits, step = self._latest
@@ -377,9 +374,7 @@ class Steps:
             changes = before.environment.changes() if before is not None else []
             self.why = f"{', '.join(changes) or 'state'} changed" if before is not None else ""
             step = Step(self.function, args, kwargs, self.make, backward=key[0])
-            while len(self._forms) >= MOST:
-                del self._forms[next(iter(self._forms))]
-            self._forms[key] = step
+            remember(self._forms, key, step)
             return step
 
 
@@ -387,5 +382,6 @@ def _key(arrays: list[Any], tensors: list[Any], x: Any) -> Any:
     """Sort an argument in, and give what of it the program depends on."""
     if isinstance(x, Tensor):
         tensors.append(x)
-        return Tensor, x._data.dtype, x._data.shape, x._data.strides
+        value = peek(x)
+        return Tensor, value.dtype, value.shape, value.strides
     return key_of(arrays, x)

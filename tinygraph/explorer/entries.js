@@ -35,7 +35,7 @@ function checked(model, index, place, v) {
   const isRight = isNear(v);
   // at a kink, differences say nothing: only what is left out can be wrong
   if (!isRight && !isNear(model.whole.values[index].data[place])) return [];
-  const said = `moving ${input} a little changes ${ends} at the rate ${short(rate)}`;
+  const said = `if ${input} moves a little, ${ends} changes at the rate ${short(rate)}`;
   return [
     element("span", { class: isRight ? "" : "off" }, isRight ? `✓ ${said}` : `✗ but ${said}`),
   ];

@@ -9,6 +9,7 @@ const FINEST = 400; // cells along a side
 const BARS = 28; // of the histogram
 const ROOM = [400, 320]; // that a map fills, in px, but with cells of no more than
 const LARGEST = 16;
+export const LEGEND = "In heat-maps orange is positive and purple negative, the deeper the larger.";
 
 export class HeatMap {
   constructor(model, item, isGiven, on) {
@@ -53,9 +54,14 @@ export class HeatMap {
       inputmode: "decimal",
       autocomplete: "off",
       "aria-describedby": "entry",
+      onkeydown: ({ key }) => {
+        if (key !== "Escape") return;
+        this._say();
+        this.input.blur();
+      },
       onchange: () => {
         const v = typed(this.input.value, this.model.value(this.item.index).dtype);
-        if (Number.isNaN(v)) this.on.refuse(this.item, this.place, this.input.value);
+        if (v === undefined) this.on.refuse(this.item, this.place, this.input.value);
         else this.on.edit(this.item, this.place, v);
         this._choose(this.place);
       },

@@ -96,7 +96,7 @@ export class Model {
       this.refused = "";
       const asked = broken(this.graph, whole).map(({ text }) => text);
       this.trouble = asked.length
-        ? `Where the code was recorded, ${asked.join(", ")}; now it might take another branch.`
+        ? `When this was recorded, ${asked.join(", ")}; with these numbers the code might take another branch.`
         : "";
       return true;
     } catch (error) {

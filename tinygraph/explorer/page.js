@@ -3,6 +3,7 @@
  */
 
 import { explain, feeding } from "./entries.js";
+import { LEGEND } from "./heatmaps.js";
 import { Model } from "./model.js";
 import { changeText, errorText, pathButtons } from "./paths.js";
 import { Picture } from "./picture.js";
@@ -73,11 +74,12 @@ function where({ isBack, step }) {
 }
 
 function opening({ isBack, step }) {
-  const text =
-    isBack || step
-      ? "Nothing is computed in this step."
-      : `Forward in ${stops.last} step${stops.last > 1 ? "s" : ""}, black${stops.back.length ? "; then back, red" : ""}. Press → to go on, or change a blue number.`;
-  return element("p", {}, text);
+  if (isBack || step) return element("p", {}, "Nothing is computed in this step.");
+  const forward = `Forward in ${stops.last} step${stops.last > 1 ? "s" : ""}, black`;
+  const back = stops.back.length ? "; then back, red" : "";
+  const canChange = graph.nodes.some(({ index }) => model.isGiven(index));
+  const change = canChange ? ", or change a blue number" : "";
+  return element("p", {}, `${forward}${back}. Press → to go on${change}.`);
 }
 
 function written(line) {
@@ -114,7 +116,8 @@ function numbers(stop, lines) {
     ...group(title, gives),
   );
   const first = [...(gives.size ? gives : given).values()].at(-1);
-  const isKept = shownEntry && figures.some((one) => one.item.name === shownEntry.item.name);
+  // an entry of what is only read is written out where the pointer is, and not at the next stop
+  const isKept = gives.has(shownEntry?.item.name);
   const isShown = lines.length && first && model.value(first.index).data?.length;
   if (!isKept)
     shownEntry = isShown ? { item: first, place: firstPlace(model.value(first.index).data) } : null;
@@ -136,6 +139,7 @@ function refresh() {
   byId("paths").replaceChildren(...pathButtons(model, lines, changed));
   if (focused)
     byId("paths").querySelector(`[data-key="${focused}"]`)?.focus({ preventScroll: true });
+  strike(lines);
   const said = [];
   for (const text of [model.refused, model.trouble])
     if (text) said.push(element("p", { class: "off" }, text));
@@ -156,6 +160,16 @@ function refresh() {
   byId("said").replaceChildren(...said);
   entry(shownEntry);
 }
+
+/** Strike out the terms that are left out of sums. */
+function strike(lines) {
+  for (const line of lines)
+    for (const k of line.terms)
+      for (const term of parts(stops.equation(line).math, graph.gradients[k].name))
+        term.classList.toggle("left", model.cut.has(k));
+}
+
+const parts = (within, name) => within.querySelectorAll(`[data-v="${CSS.escape(name)}"]`);
 
 function changed(said) {
   picture.paint(walk.stop, model.cut, live);
@@ -183,8 +197,7 @@ function entry(next) {
 
 function point({ name, index }, isOn) {
   picture.point(name, index, isOn);
-  for (const part of document.querySelectorAll(`#equations [data-v="${CSS.escape(name)}"]`))
-    part.classList.toggle("point", isOn);
+  for (const part of parts(byId("equations"), name)) part.classList.toggle("point", isOn);
 }
 
 /** Where a name is computed: the stop to go to. */
@@ -313,11 +326,14 @@ for (const [k, weight] of ["400", "700"].entries()) {
   const bytes = Uint8Array.from(atob(payload.font[k]), (c) => c.charCodeAt(0));
   document.fonts.add(new FontFace(payload.family, bytes, { weight }));
 }
+if (LEGEND) byId("legend").append(` ${LEGEND}`);
 if (payload.drawn.length)
   byId("legend").append(
     ` ${payload.drawn.map((k) => graph.nodes[k].name).join(", ")}: random, since none was given.`,
   );
 for (const note of payload.notes) byId("legend").insertAdjacentHTML("beforeend", ` ${note}`);
+// without a script there is nothing to press
+for (const part of document.querySelectorAll(".head, footer")) part.hidden = false;
 picture.fit();
 walk.follow(location.hash);
 show();

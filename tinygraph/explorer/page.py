@@ -45,8 +45,16 @@ SCRIPTS = (
 """Those that show, a module each, in the order of their imports; those that compute are one."""
 TABLE = (160, 14)
 """Entries and columns of what is shown as a table; what has more is a heat-map."""
-REMARK = re.compile(r"^ *(?:/\*(?:(?!\*/).)*\*/\n|//[^\n]*\n|)|^\n", re.DOTALL | re.MULTILINE)
-"""Comments with lines of their own, and margins: a page is smaller without them."""
+WORDS = {
+    r"\bspread\(": "spread(a) = a repeated along an axis",
+    r"\bscatter\(": "scatter(a → k) = zeros with a added at k",
+    r"\[[ij][],]|, j\]": "i, j = arrays of indices",
+}
+"""What equations say in words of their own, and what it means."""
+REMARK = re.compile(
+    r"^ *(?:/\*(?:(?!\*/).)*\*/\n|//[^\n]*\n|)|^\n|(?<=;) // [^\n]*", re.DOTALL | re.MULTILINE
+)
+"""Comments, and margins: a page is smaller without them."""
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:const|function|class) (\w+))", re.MULTILINE)
 
@@ -143,8 +151,8 @@ def explore(
     TypeError
         If `out` is neither Tensor nor Graph, or `report` is no report of `check`.
     ValueError
-        If `out` does not depend on one of `wrt`, a Graph holds no values, or there are more numbers
-        than a page can hold.
+        If `out` does not depend on one of `wrt`, a Graph is given with `wrt` or holds no values, or
+        there are more numbers than a page can hold.
 
     Examples
     --------
@@ -176,7 +184,7 @@ def _page(graph: Graph, data: dict[str, Any], title: str, note: str) -> Page:
     primitives, _ = page_picture(graph, "primitives")
     style, script = _text("page.css"), _script(needed(data), _showing(graph, data))
     policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}"
-    symbols = [" = ".join(symbol["text"]) for symbol in data["symbols"]]
+    symbols = [*(" = ".join(symbol["text"]) for symbol in data["symbols"]), *_words(data)]
     parts = {
         "title": escape(printable(title)),
         "note": escape(printable(" · ".join(filter(None, (note, *symbols, folded))))),
@@ -190,6 +198,13 @@ def _page(graph: Graph, data: dict[str, Any], title: str, note: str) -> Page:
     # in one go, so that nothing that is filled in is taken for a place to fill
     html = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _text("page.html"))
     return Page(html, policy)
+
+
+def _words(data: Mapping[str, Any]) -> list[str]:
+    """Explain the words that equations of these data use."""
+    stops = [*data["forward"], *data["backward"]]
+    text = "\n".join(line["text"] for stop in stops for line in stop["lines"])
+    return [meaning for word, meaning in WORDS.items() if re.search(word, text)]
 
 
 def _showing(graph: Graph, data: Mapping[str, Any]) -> list[str]:

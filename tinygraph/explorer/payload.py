@@ -8,7 +8,8 @@ theirs in ``graph.gradients``.
 ``values``      arrays by node: of inputs, of upstream gradients, and of ``fixed`` nodes.
                 ``dtype``, ``shape`` and ``base64``, in row-major order; what has no
                 arithmetic on the page (complex numbers, fractions) also has ``text``, an
-                entry each, and its doubles are approximations, or moduli
+                entry each, complex ones in four digits, and its doubles are approximations,
+                or moduli
 ``drawn``       the upstream gradients that nobody gave, which are random: nodes
 ``fixed``       computed by NumPy and not on the page: why, by node
 ``locked``      inputs that cannot be edited, since something fixed depends on them, or
@@ -69,6 +70,7 @@ from tinygraph.graph.snapshot import Graph
 from tinygraph.writing.formulas import Tree
 from tinygraph.writing.languages import MATHML, SPOKEN, TEXT
 from tinygraph.writing.lines import Line, Pass, passes
+from tinygraph.writing.mathml import printed
 
 __all__ = ["ENGINE", "MOST", "TABLES", "needed", "payload", "primitives", "written"]
 
@@ -227,7 +229,7 @@ def _kind(dtype: Any) -> str:
     return str(np.dtype(dtype).str[1:])
 
 
-def _is_shown(node: Node) -> str:
+def _why_shown(node: Node) -> str:
     """Say why the values of a node are only shown, or give ""."""
     if node.dtype is None:
         what = SHOWN["c"] if isinstance(node.value, complex) else ""
@@ -242,7 +244,7 @@ def _fixed(graph: Graph) -> dict[int, str]:
     for node in graph.nodes:
         if node.op is None:
             continue
-        why = next(filter(None, map(_is_shown, (node, *node.inputs))), "")
+        why = next(filter(None, map(_why_shown, (node, *node.inputs))), "")
         if not why and node.op.name not in known:
             why = f"{node.op.name} is computed by NumPy, not on this page"
         if why:
@@ -252,7 +254,7 @@ def _fixed(graph: Graph) -> dict[int, str]:
 
 def _locked(graph: Graph, fixed: Mapping[int, str]) -> dict[int, str]:
     """Say of inputs why they cannot be edited; what reaches several says the first reason."""
-    locked = {node.index: why for node in graph.inputs if (why := _is_shown(node))}
+    locked = {node.index: why for node in graph.inputs if (why := _why_shown(node))}
     for index, why in fixed.items():
         for node in reachable([graph.nodes[index]]):
             if node.role in ("input", "upstream"):
@@ -264,7 +266,7 @@ def _array(value: Any) -> dict[str, Any]:
     value = np.asarray(value)
     form: dict[str, Any] = {"dtype": f"<{_kind(value.dtype)}", "shape": list(value.shape)}
     if _kind(value.dtype) not in COMPUTED:
-        form["text"] = [str(x) for x in value.ravel()]
+        form["text"] = [f"{x:.4g}" if value.dtype.kind == "c" else str(x) for x in value.ravel()]
         near = np.abs(value) if value.dtype.kind == "c" else value
         form |= {"dtype": value.dtype.str, "base64": _base64(near.astype("<f8"))}
         return form
@@ -339,8 +341,8 @@ def _stops(
 ) -> list[dict[str, Any]]:
     places = {id(g): k for k, g in enumerate(graph.all_gradients)}
     ends = {_value(line).index for line in shown.lines}
-    named = {_printed(str(n.name)): n.index for n in graph.nodes[::-1] if n.name}
-    named |= {_printed(g.name): g.node.index for g in graph.gradients}
+    named = {printed(str(n.name)): n.index for n in graph.nodes[::-1] if n.name}
+    named |= {printed(g.name): g.node.index for g in graph.gradients}
     scopes = {step.number: step.result.scope for step in graph.steps}
     members = {step.result.index: [n.index for n in step.nodes] for step in graph.steps}
     lines: dict[int, list[dict[str, Any]]] = {}
@@ -387,11 +389,6 @@ def _computed(value: Node, ends: Iterable[int]) -> list[int]:
 def _read(line: Line, named: Mapping[str, int]) -> list[int]:
     found = [unescape(name) for name in re.findall(r'data-v="([^"]*)"', line.formula)]
     return list(dict.fromkeys(named[name] for name in found if name in named))
-
-
-def _printed(name: str) -> str:
-    """Give a name as MathML bears it."""
-    return "".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in name)
 
 
 def _symbols(shown: Pass, spoken: Pass) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ COMMON = {
     "lengthAdjust": None,
     "stroke-width": "1.2",
 }
-
+"""What the page's style says of every text and stroke."""
 
 PLACES = frozenset({"d", "x", "y", "cx", "cy", "rx", "ry", "width", "height"})
 LENGTH = re.compile(r"-?\d+\.\d+")
@@ -85,13 +85,12 @@ def page_picture(graph: Graph, detail: str) -> tuple[str, str]:
     if is_scalar:
         _say_where_numbers_stand(root)
     _slim(root)
-    return ET.tostring(root, encoding="unicode", short_empty_elements=True), boxes.folded
+    return ET.tostring(root, encoding="unicode").replace(" />", "/>"), boxes.folded
 
 
 def _with_gradients(graph: Graph) -> Graph:
     """Give a graph whose forward nodes hold value and gradient: boxes need room for both."""
-    # of several, the sum comes last
-    arriving = {g.of.index: g.node.index for g in graph.all_gradients}
+    arriving = {index: g.node.index for index, g in graph.arriving.items()}
     values = {
         k: (value, graph.values.get(arriving.get(k, -1), (None, None))[0])
         for k, (value, _) in graph.values.items()
@@ -158,6 +157,8 @@ def _name_colors(element: ET.Element) -> None:
     else:
         classes = [COLORS[fill]] if fill and COLORS[fill] != "ink" else []
         classes += [f"{COLORS[stroke]}-line"] if stroke else []
+    if stroke and COLORS[stroke] == "frame":
+        element.attrib.pop("stroke-width", None)
     if classes:
         element.set("class", " ".join(classes))
     for name, value in COMMON.items():

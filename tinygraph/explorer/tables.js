@@ -152,17 +152,18 @@ function given(model, item, place, on) {
       input.value = written;
     },
     onkeydown: (event) => {
-      if (event.key === "Enter") commit();
       if (event.key === "Escape") input.value = now();
-      if (event.key === "Enter" || event.key === "Escape") input.select();
+      if (event.key === "Escape") return input.blur();
+      if (event.key !== "Enter") return;
+      commit();
+      input.select();
     },
   });
   const commit = () => {
     if (input.value === now()) return;
     const v = typed(input.value, dtype);
-    const isFit = !Number.isNaN(v) || input.value.trim().toLowerCase() === "nan";
-    input.setAttribute("aria-invalid", String(!isFit));
-    if (!isFit) on.refuse(item, place, input.value);
+    input.setAttribute("aria-invalid", String(v === undefined));
+    if (v === undefined) on.refuse(item, place, input.value);
     else if (!Object.is(v, model.value(item.index).data[place])) on.edit(item, place, v);
     if (document.activeElement === input) input.value = now();
   };

@@ -97,7 +97,7 @@ export class Walk {
     if (this.back.length) rows.push([true, "backward", this.back]);
     rail.replaceChildren(
       ...rows.flatMap(([isBack, title, names]) => [
-        element("span", { class: isBack ? "back" : "" }, title),
+        element("span", { class: isBack ? "title back" : "title" }, title),
         ...columns.map((column) => this._button(column, isBack, title, names)),
       ]),
     );
@@ -129,7 +129,7 @@ export class Walk {
         "aria-current": at === this.at && !isFolded ? "step" : undefined,
         onclick: () => this.go(at),
       },
-      isFolded ? "" : element("b", {}, number),
+      element("b", {}, number),
       element("em", {}, said),
     );
   }

@@ -31,19 +31,20 @@ export function inColumns({ data, dtype }) {
 
 /** Write a number so that reading it gives the same one. */
 export function exact(v, dtype) {
-  if (dtype === "b1") return short(v, dtype);
+  if (dtype === "b1" || !Number.isFinite(v)) return short(v, dtype);
   if (dtype !== "f4") return MINUS(String(v));
   const digits = [6, 7, 8, 9].find((n) => Math.fround(v.toPrecision(n)) === v);
   return MINUS(String(Number(v.toPrecision(digits ?? 9))));
 }
 
-/** Read what a person has typed; NaN where that is no number of the dtype. */
+/** Read what a person has typed; nothing where that is no number of the dtype. */
 export function typed(text, dtype) {
-  const plain = text.trim().toLowerCase().replace(/−/g, "-").replace("∞", "infinity");
-  if (dtype === "b1") return { true: 1, 1: 1, false: 0, 0: 0 }[plain] ?? NaN;
-  const v = Number(plain.replace(/^([+-]?)inf$/, "$1infinity").replace(/infinity/, "Infinity"));
-  const isGiven = plain !== "" && (Number.isFinite(v) || /inf/.test(plain));
-  return isGiven && (dtype[0] === "f" || Number.isInteger(v)) ? v : NaN;
+  const plain = text.trim().toLowerCase().replace(/−/g, "-");
+  if (dtype === "b1") return { true: 1, 1: 1, false: 0, 0: 0 }[plain];
+  const [, sign, word] = /^([+-]?)(nan|inf|infinity|∞)$/.exec(plain) ?? [];
+  const v = word ? Number(`${sign}1`) * (word === "nan" ? NaN : Infinity) : Number(plain);
+  const isGiven = word ?? (plain !== "" && Number.isFinite(v));
+  return isGiven && (dtype[0] === "f" || Number.isInteger(v)) ? v : undefined;
 }
 
 /** A shape as Python has it; that a number has none goes without saying. */

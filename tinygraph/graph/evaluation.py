@@ -18,7 +18,7 @@ from tinygraph.engine.lengths import READ, Formula
 from tinygraph.graph.nodes import Node, Premise
 from tinygraph.graph.origins import GIVEN, STRUCTURAL
 
-__all__ = ["check_premises", "evaluate", "evaluate_at", "number"]
+__all__ = ["check_premises", "evaluate", "evaluate_at", "formula_text", "number", "said"]
 
 
 def evaluate(nodes: Iterable[Node], values: dict[int, Any]) -> None:

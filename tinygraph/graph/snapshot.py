@@ -182,6 +182,11 @@ class Graph:
         return tuple(g for g in self.all_gradients if g.name)
 
     @property
+    def arriving(self) -> dict[int, Gradient]:
+        """The gradient of each node that has one, by its index; of several terms their sum."""
+        return {g.of.index: g for g in self.all_gradients}  # a sum comes after its terms
+
+    @property
     def lengths(self) -> frozenset[int]:
         """How many values the sums in the graph add up: 64 of a batch of 64."""
         sums = (node for node in self.nodes if node.op is not None and node.op.name == "sum")
@@ -264,8 +269,7 @@ class Graph:
         (array([1., 2.]), array([2., 4.]), array([2., 4.]))
         """
         if isinstance(which, int):
-            arriving = {g.of.index: g for g in self.all_gradients}  # a sum comes after its parts
-            found = arriving.get(self._at(which).index)
+            found = self.arriving.get(self._at(which).index)
         else:
             found = _called(which, {g.name: g for g in self.gradients})
         if found is None:

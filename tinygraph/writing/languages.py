@@ -23,6 +23,7 @@ __all__ = [
     "LATEX",
     "MATHML",
     "NUMPY",
+    "SPOKEN",
     "TEXT",
     "Form",
     "Formulary",

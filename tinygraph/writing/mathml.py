@@ -27,6 +27,7 @@ __all__ = [
     "number",
     "operator",
     "parameter",
+    "printed",
 ]
 
 PRIMES = {2: "<mo>′</mo>", 3: "<mo>″</mo>"}
@@ -76,10 +77,11 @@ def exact_name(name: str) -> str:
     >>> print(exact_name("a<b"), exact_name("x\n"))
     <mi>a&lt;b</mi> <mi>xU+000A</mi>
     """
-    return f"<mi>{escape(_shown(name)) or '?'}</mi>"
+    return f"<mi>{escape(printed(name)) or '?'}</mi>"
 
 
-def _shown(name: str) -> str:
+def printed(name: str) -> str:
+    """Write what no page can hold by its code point."""
     return "".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in name)
 
 
@@ -91,7 +93,7 @@ def linked(name: str, written: str) -> str:
     >>> print(linked("x", "<mi>x</mi>"))
     <mrow data-v="x"><mi>x</mi></mrow>
     """
-    return f'<mrow data-v="{escape(_shown(name))}">{written}</mrow>'
+    return f'<mrow data-v="{escape(printed(name))}">{written}</mrow>'
 
 
 def operator(name: str) -> str:
@@ -146,7 +148,7 @@ def axes(axes: Iterable[int]) -> str:
 
 def parameter(text: str) -> str:
     """Write a parameter that is plain text."""
-    return f"<mtext>{escape(_shown(text))}</mtext>"
+    return f"<mtext>{escape(printed(text))}</mtext>"
 
 
 def length(markup: str) -> int:

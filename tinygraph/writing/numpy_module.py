@@ -62,7 +62,7 @@ class _Module:
 
     def __init__(self, graph: Graph, wanted: Sequence[Node] | None) -> None:
         self.graph, self.wanted = graph, wanted
-        final = {g.of.index: g for g in graph.all_gradients}  # a sum comes after its parts
+        final = graph.arriving
         self.results = [(node, final.get(node.index)) for node in wanted or ()]
         forward = _places(graph.outputs)
         self.backward = _places(g.node for _, g in self.results if g) - forward

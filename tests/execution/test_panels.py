@@ -1,4 +1,4 @@
-"""Sweeps in NumPy: shares of blocks, joined in any order."""
+"""Sweeps in NumPy: what blocks come to, joined in any order."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from plans import by_engine, carried_out, joint
 
 from tinygraph import batchnorm
 from tinygraph.execution import Plan
-from tinygraph.execution.stepping import JOINS, Stepper
+from tinygraph.execution.panels import JOINS, joined, kernel_of
 
 RNG = np.random.default_rng(0)
 
@@ -26,24 +26,20 @@ def test_blocks_of_rows_give_the_whole(block, fast):
         close(x, values[node.index], 1e-14)
 
 
-def test_shares_are_joined_in_any_tree():
+def test_what_blocks_come_to_is_joined_in_any_tree():
     program, arrays = joint(
         lambda x: x * (np.max(x, axis=0) + np.sum(x, axis=0)),
         [RNG.integers(-9, 9, size=(8, 3)).astype(float)],
     )
     (region,) = Plan.of(program).parts
-    sweep = region.sweeps[0]
+    kernel = kernel_of(region, region.sweeps[0])
     x, *_ = arrays.values()
-    stepper = Stepper(region, arrays)
-    stepper.start(sweep)
-    shares = [stepper.block(sweep, dict.fromkeys(arrays, x[[k]]), 1)[0] for k in range(8)]
-    left = shares[0]
-    for share in shares[1:]:
-        left = stepper.join(sweep, left, share)
-    level = shares
+    every = [kernel.run({}, [x[[k]]] * len(kernel.reads), [], 1) for k in range(8)]
+    names = kernel.reductions
+    level = every
     while len(level) > 1:
-        level = [stepper.join(sweep, *level[k : k + 2]) for k in range(0, len(level), 2)]
-    for one, other in zip(left, level[0], strict=True):
+        level = [joined(names, *level[k : k + 2]) for k in range(0, len(level), 2)]
+    for one, other in zip(joined(names, *every), level[0], strict=True):
         assert same_bits(one, other)  # of whole numbers
 
 
