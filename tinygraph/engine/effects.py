@@ -11,6 +11,9 @@ nobody listens:
 - `performed`: a call with such values, which replaces state;
 - `checked`: a call with such values, which may raise and does nothing else.
 
+Where state is read again after it was replaced, as by a layer that is called twice, `replaced` says
+what it is then.
+
 Who replays a function runs it inside ``changed(effects=Effects())`` and finds them listed.
 """
 
