@@ -56,7 +56,7 @@ def row(name, folder, run, size):
     from distributed import Client, LocalCluster
 
     options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1GB"}
-    place = {"dashboard_address": None, "local_directory": str(folder / "spill")}
+    place = {"dashboard_address": "localhost:0", "local_directory": str(folder / "spill")}
     with LocalCluster(**options, **place) as cluster, Client(cluster) as client:
         before, start = sum(client.run(read_so_far).values()), time.perf_counter()
         run()

@@ -205,7 +205,10 @@ def test_a_cluster_is_found_by_its_address(run, tmp_path):
         "distributed", reason="distributed is in the extra tinygraph[blocks]"
     )
     cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address=None, local_directory=str(tmp_path)
+        n_workers=1,
+        threads_per_worker=2,
+        dashboard_address="localhost:0",
+        local_directory=str(tmp_path),
     )
     with cluster:
         given = ("--dout", "d.npy", "--memory", "8kB", "--cluster", cluster.scheduler_address)

@@ -170,7 +170,7 @@ def test_a_cluster_reads_three_times_spills_nothing_and_keeps_little(batch, tmp_
         n_workers=2,
         threads_per_worker=1,
         memory_limit="512MB",
-        dashboard_address=None,
+        dashboard_address="localhost:0",
         local_directory=str(tmp_path / "spill"),
     )
     with cluster, distributed.Client(cluster) as client:
