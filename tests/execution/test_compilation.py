@@ -119,16 +119,19 @@ def test_a_compiler_in_a_wheel_is_the_last_resort(monkeypatch, tmp_path):
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(
-        "import subprocess, sys\nassert sys.argv[1] == 'cc'\n"
-        "if sys.argv[2] == '--version':\n    print('zig in a test')\n    sys.exit()\n"
+        "import locale, subprocess, sys\nassert sys.argv[1] == 'cc'\n"
+        "if sys.argv[2] == '--version':\n"
+        "    print('zig in a test,', locale.getencoding().lower())\n    sys.exit()\n"
         f"sys.exit(subprocess.call([{REAL!r}, *sys.argv[2:]]))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     path = os.environ["PATH"]
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     assert compiler().command[1:] == ("-m", "ziglang", "cc")
-    assert compiler().version == "zig in a test\n"
+    # folders may have any letters, also those that Python itself reads when it starts
+    assert compiler().version == "zig in a test, utf-8\n"
     monkeypatch.setenv("PATH", path)
     if REAL:
         assert compiler().command == (REAL,)

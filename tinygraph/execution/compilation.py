@@ -131,7 +131,7 @@ def _run(command: tuple[str, ...], arguments: Sequence[str], seconds: float) -> 
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"LC_ALL": "C"},
+            env=_in_english(),
             start_new_session=True,
         )
     except OSError as error:
@@ -151,6 +151,16 @@ def _run(command: tuple[str, ...], arguments: Sequence[str], seconds: float) -> 
         why = (*errors, *lines[-1:], f"it ended with {process.returncode}")[0]
         raise Unsupported(f"{name} fails: {why[:200]}")
     return said
+
+
+def _in_english() -> dict[str, str]:
+    """Give the environment of a compiler whose messages are read; its paths may have any letters.
+
+    LC_ALL=C would take those for ASCII, of which Python itself does not start.
+    """
+    environment = dict(os.environ)
+    letters = environment.pop("LC_ALL", "")
+    return environment | {"LC_MESSAGES": "C"} | ({"LC_CTYPE": letters} if letters else {})
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
